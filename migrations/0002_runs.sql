@@ -1,0 +1,107 @@
+-- Whom we mean, who is in, and what was told. States are named here as in the enums, the docs and the command line.
+
+create table audiences (
+    id             bigint generated always as identity primary key,
+    key            text collate "C" not null unique,
+    name           text not null,
+    computation_id text not null unique,
+    state          text not null default 'enabled' check (state in ('enabled', 'disabled', 'deleted')),
+    created_at     timestamptz not null default now(),
+    deleted_at     timestamptz
+);
+
+-- Definitions are never changed, only followed by the next version.
+create table definitions (
+    audience_id bigint not null references audiences,
+    version     int not null,
+    query       text not null,
+    options     jsonb not null default '{}',
+    created_at  timestamptz not null default now(),
+    primary key (audience_id, version)
+);
+
+-- One evaluation of one audience. The bitmaps (portable roaring format) are the delta against the run before.
+create table runs (
+    id                 bigint generated always as identity primary key,
+    audience_id        bigint not null references audiences,
+    definition_version int not null,
+    evaluated_at       timestamptz not null,
+    sealed_at          timestamptz not null default clock_timestamp(),
+    snapshot           text not null,
+    members            bigint not null,
+    entered_count      bigint not null,
+    exited_count       bigint not null,
+    entered            bytea not null,
+    exited             bytea not null,
+    evaluate_ms        bigint not null
+);
+create index runs_by_audience on runs (audience_id, id);
+alter table runs alter column entered set storage external, alter column exited set storage external;
+
+create table memberships (
+    audience_id bigint primary key references audiences,
+    run_id      bigint not null references runs,
+    members     bytea not null
+);
+alter table memberships alter column members set storage external;
+
+-- A destination is a stream of its own: positions [0, next_position) without a gap.
+-- cursor_position mirrors the committed cursor; in exactly_once delivery it is advisory, the truth is in Kafka.
+create table destinations (
+    id              int generated always as identity primary key,
+    name            text collate "C" not null unique,
+    stream          uuid not null default gen_random_uuid(),
+    next_position   bigint not null default 0,
+    chain           bytea not null default '\x',
+    cursor_position bigint not null default 0 check (cursor_position <= next_position),
+    state           text not null default 'live' check (state in ('live', 'halted')),
+    halt_reason     text,
+    halt_detail     text,
+    created_at      timestamptz not null default now()
+);
+
+-- What a destination was told of an audience, so the next run tells it the difference.
+create table told (
+    destination_id int not null references destinations,
+    audience_id    bigint not null references audiences,
+    run_id         bigint not null references runs,
+    members        bytea not null,
+    primary key (destination_id, audience_id)
+);
+alter table told alter column members set storage external;
+
+-- The delta log. Position from_position + n is the n-th id: entered ascending, then exited ascending.
+-- Bitmaps are null where they are the run's own.
+create table deltas (
+    destination_id  int not null references destinations,
+    from_position   bigint not null,
+    to_position     bigint not null check (to_position >= from_position),
+    run_id          bigint not null references runs,
+    mapping_version text not null,
+    entered         bytea,
+    exited          bytea,
+    chain           bytea not null,
+    primary key (destination_id, from_position, run_id)
+);
+alter table deltas alter column entered set storage external, alter column exited set storage external;
+
+-- Records that can never be delivered: skipped by every later instance, their neighbours are not.
+create table quarantine (
+    destination_id int not null references destinations,
+    position       bigint not null,
+    mapping        text not null,
+    run_id         bigint not null references runs,
+    profile_id     bigint not null,
+    reason         text not null,
+    detail         text not null,
+    created_at     timestamptz not null default now(),
+    primary key (destination_id, position, mapping)
+);
+
+-- Who may work on what, for a while. Safety never depends on it: it keeps two instances from taking turns.
+create table leases (
+    name       text primary key,
+    holder     uuid not null,
+    epoch      bigint not null,
+    expires_at timestamptz not null
+);

@@ -1,0 +1,32 @@
+//! Rollcall keeps Kafka told who is in which audience.
+//!
+//! ```text
+//!  messages ──► profile ──► condition sets ──► membership ──► delta ──► Identify ──► record ──► Kafka
+//!  (import)     (Postgres)  (one bitmap per    (bitmap        (sealed   (pure)      (Send       (one transaction
+//!                            condition)         algebra)       log)                  mapping)    with its cursor)
+//! ```
+//!
+//! The modules stand in the order of that flow; each uses only what stands above it, and the shelf.
+
+// The shelf.
+pub mod clock;
+pub mod config;
+pub mod embedded;
+pub mod error;
+pub mod fault;
+pub mod limits;
+pub mod telemetry;
+
+// The flow.
+pub mod audience;
+pub mod cli;
+pub mod deliver;
+pub mod delta;
+pub mod identify;
+pub mod mapping;
+pub mod membership;
+pub mod profile;
+pub mod schedule;
+pub mod sync;
+
+pub use error::{Error, Kind, Result};

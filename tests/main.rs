@@ -1,0 +1,11 @@
+//! All integration tests, as one binary: it links once and shares one Postgres and one Apache Kafka.
+
+mod support;
+
+mod audience;
+mod cli;
+mod deliver;
+mod mapping;
+mod membership;
+mod profile;
+mod tidy;

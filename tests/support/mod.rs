@@ -1,0 +1,1 @@
+//! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
