@@ -18,15 +18,15 @@ pub mod limits;
 pub mod telemetry;
 
 // The flow.
+pub mod profile;
 pub mod audience;
-pub mod cli;
-pub mod deliver;
+pub mod membership;
 pub mod delta;
 pub mod identify;
 pub mod mapping;
-pub mod membership;
-pub mod profile;
-pub mod schedule;
+pub mod deliver;
 pub mod sync;
+pub mod schedule;
+pub mod cli;
 
 pub use error::{Error, Kind, Result};
