@@ -71,17 +71,18 @@ create table told (
 alter table told alter column members set storage external;
 
 -- The delta log. Position from_position + n is the n-th id: entered ascending, then exited ascending.
--- Bitmaps are null where they are the run's own.
+-- Bitmaps are null where they are the run's own. `chain` is a hash over this row and all before it.
+-- A run that changes nothing for a destination has no row here.
 create table deltas (
     destination_id  int not null references destinations,
     from_position   bigint not null,
-    to_position     bigint not null check (to_position >= from_position),
+    to_position     bigint not null check (to_position > from_position),
     run_id          bigint not null references runs,
     mapping_version text not null,
     entered         bytea,
     exited          bytea,
     chain           bytea not null,
-    primary key (destination_id, from_position, run_id)
+    primary key (destination_id, from_position)
 );
 alter table deltas alter column entered set storage external, alter column exited set storage external;
 
