@@ -46,18 +46,25 @@ create table memberships (
 alter table memberships alter column members set storage external;
 
 -- A destination is a stream of its own: positions [0, next_position) without a gap.
--- cursor_position mirrors the committed cursor; in exactly_once delivery it is advisory, the truth is in Kafka.
+-- Only the seal writes this row: its transaction would fail on anyone else's update.
 create table destinations (
-    id              int generated always as identity primary key,
-    name            text collate "C" not null unique,
-    stream          uuid not null default gen_random_uuid(),
-    next_position   bigint not null default 0,
-    chain           bytea not null default '\x',
-    cursor_position bigint not null default 0 check (cursor_position <= next_position),
+    id            int generated always as identity primary key,
+    name          text collate "C" not null unique,
+    stream        uuid not null default gen_random_uuid(),
+    next_position bigint not null default 0,
+    chain         bytea not null default '\x',
+    created_at    timestamptz not null default now()
+);
+
+-- How far a destination was delivered, and whether it may go on. Only delivery writes here.
+-- cursor_position mirrors the committed cursor; under exactly_once it is advisory, the truth is in Kafka.
+create table deliveries (
+    destination_id  int primary key references destinations,
+    cursor_position bigint not null default 0,
     state           text not null default 'live' check (state in ('live', 'halted')),
     halt_reason     text,
     halt_detail     text,
-    created_at      timestamptz not null default now()
+    updated_at      timestamptz not null default now()
 );
 
 -- What a destination was told of an audience, so the next run tells it the difference.

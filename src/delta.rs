@@ -90,11 +90,14 @@ pub struct Head {
 /// # Errors
 /// If the database cannot be asked, or knows no destination of that name.
 pub async fn head(pool: &PgPool, destination: &str) -> Result<Head> {
-    let row = sqlx::query("select id, stream, next_position, cursor_position from destinations where name = $1")
-        .bind(destination)
-        .fetch_optional(pool)
-        .await?
-        .ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))?;
+    let row = sqlx::query(
+        "select id, stream, next_position, coalesce(cursor_position, 0) as cursor_position
+         from destinations left join deliveries on destination_id = id where name = $1",
+    )
+    .bind(destination)
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))?;
     Ok(Head {
         destination: DestinationId(row.try_get("id")?),
         stream: row.try_get("stream")?,
