@@ -1,1 +1,4 @@
-//! (being written)
+//! Who is in?
+pub mod compile;
+mod copy;
+mod tally;
