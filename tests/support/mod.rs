@@ -1,1 +1,4 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
+
+pub mod definitions;
+pub mod histories;
