@@ -2,3 +2,6 @@
 #![allow(dead_code)]
 
 pub mod postgres;
+
+pub mod definitions;
+pub mod histories;
