@@ -107,7 +107,7 @@ pub struct Audience {
     pub on_delete: OnDelete,
 }
 
-#[derive(Debug, Clone, Deserialize, serde::Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdSync {
     /// An identifier type, as `user_id` or `email`.
@@ -127,7 +127,7 @@ pub enum Strategy {
     All,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDelete {
     /// Nothing is sent, as the peer does.

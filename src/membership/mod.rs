@@ -1,1 +1,2 @@
-//! (being written)
+//! Who is in, and what changed? Conditions become bitmaps, bitmaps a membership, its difference a sealed run.
+pub mod diff;
