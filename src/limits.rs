@@ -25,7 +25,6 @@ pub const AUDIENCE_NAME_CHARS: usize = 255;
 pub const AUDIENCE_KEY_BYTES: usize = 255;
 /// Number properties of one event that `store.promote` gives a column.
 pub const PROMOTED_PER_EVENT: usize = 2;
-//! How much is too much? Every limit on input, in one place.
 
 /// Characters in a definition (published: 10k).
 pub const DEFINITION_CHARS: usize = 10_000;
