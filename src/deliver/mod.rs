@@ -1,2 +1,3 @@
 //! (being written)
 pub mod settings;
+pub mod status;

@@ -4,3 +4,5 @@ pub mod compile;
 mod copy;
 mod tally;
 pub mod diff;
+pub mod history;
+pub mod register;

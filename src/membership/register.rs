@@ -7,8 +7,8 @@ use sqlx::{PgConnection, PgPool, Row};
 use crate::{
     Error, Result,
     audience::{conditions::Formula, options::Options},
-    ids::{AudienceId, DestinationId},
     identify,
+    ids::{AudienceId, DestinationId},
 };
 
 /// An audience of the configuration, understood: parsed, checked and split into conditions.
@@ -60,8 +60,11 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
     if let Some(known) = known {
         if known.try_get::<&str, _>("state")? == "deleted" {
             let name: String = known.try_get("name")?;
-            return Err(Error::settings(format!("the key '{}' belongs to the deleted audience '{name}'", audience.key))
-                .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
+            return Err(Error::settings(format!(
+                "the key '{}' belongs to the deleted audience '{name}'",
+                audience.key
+            ))
+            .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
         }
         let id = AudienceId(known.try_get("id")?);
         if known.try_get::<&str, _>("name")? != audience.name {
@@ -115,10 +118,8 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
 }
 
 async fn destination_id(conn: &mut PgConnection, name: &str) -> Result<DestinationId> {
-    let known = sqlx::query_scalar("select id from destinations where name = $1")
-        .bind(name)
-        .fetch_optional(&mut *conn)
-        .await?;
+    let known =
+        sqlx::query_scalar("select id from destinations where name = $1").bind(name).fetch_optional(&mut *conn).await?;
     match known {
         Some(id) => Ok(id),
         None => Ok(sqlx::query_scalar(

@@ -2,6 +2,7 @@
 //!
 //! Messages come in here and nowhere else. It never asks who is in an audience.
 
+pub mod lookup;
 mod migrate;
 
 pub use migrate::migrate;
