@@ -1,4 +1,6 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
+#![allow(dead_code)]
 
 pub mod definitions;
 pub mod histories;
+pub mod postgres;
