@@ -142,7 +142,7 @@ impl<'a> Compiler<'a> {
         Ok(format!("({})", terms.join(word)))
     }
 
-    fn alias(&mut self) -> String {
+    pub(super) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("e{}", self.aliases)
     }
