@@ -46,3 +46,7 @@ pub const KEY_CHARS: usize = 255;
 pub const NUMBER_CHARS: usize = 64;
 /// Future instants tried by `explain` when it looks for the one at which time alone changes the answer.
 pub const EXPLAIN_INSTANTS: usize = 5_000;
+/// How long one condition may run, in milliseconds; longer, and the audiences that use it fail, the others do not.
+pub const CONDITION_TIMEOUT_MS: u64 = 600_000;
+/// Memory of each sort and hash of a condition's query, in MiB.
+pub const CONDITION_WORK_MEM_MIB: u32 = 64;
