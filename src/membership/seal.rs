@@ -3,13 +3,14 @@
 //! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
 //! run's range in each destination's gapless log. Nothing outside it writes the log.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
+    Due, Settings, Universe,
     diff::{self, Change},
     evaluate,
     register::Registered,
@@ -70,16 +71,22 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
 }
 
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    let started = Instant::now();
     let snapshot = snapshot(tx).await?;
     let previous = memberships(tx).await?;
-    let stored = previous.iter().map(|(key, (_, members))| (key.clone(), members.clone())).collect();
-    let computed = evaluate::evaluate(tx, tick.t, tick.audiences, stored).await?;
-    let evaluate_ms = started.elapsed().as_millis() as i64;
+    let universes: Vec<Universe> =
+        tick.audiences.iter().map(|due| Universe::of(due.audience.options.counting_types())).collect();
+    let due: Vec<Due<'_>> = tick
+        .audiences
+        .iter()
+        .zip(&universes)
+        .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
+        .collect();
+    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
+    let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
+    let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
     let mut runs = Vec::with_capacity(tick.audiences.len());
-    for (audience, members) in tick.audiences.iter().zip(computed) {
-        let key = audience.audience.key.clone();
+    for (audience, (key, members)) in tick.audiences.iter().zip(computed.audiences) {
         let members = match members {
             Ok(members) => members,
             Err(error) => {
@@ -88,7 +95,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             }
         };
         let empty = RoaringBitmap::new();
-        let before = previous.get(&key).map_or(&empty, |(_, members)| members);
+        let before = previous.get(&key).unwrap_or(&empty);
         let change = Change::between(before, &members);
         let mut run = Run {
             run: None,
@@ -123,16 +130,11 @@ async fn snapshot(tx: &mut PgConnection) -> Result<String> {
 }
 
 /// Every audience's membership as last computed, by key.
-async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, (AudienceId, RoaringBitmap)>> {
-    let rows = sqlx::query("select a.key, a.id, m.members from memberships m join audiences a on a.id = m.audience_id")
+async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
+    let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
         .fetch_all(tx)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
-            Ok((row.try_get("key")?, (AudienceId(row.try_get("id")?), members)))
-        })
-        .collect()
+    rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
 }
 
 /// Stores the run and the membership that it found.
@@ -184,13 +186,12 @@ async fn tell(
     mapping_version: &str,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told = sqlx::query_scalar::<_, Vec<u8>>(
-        "select members from told where destination_id = $1 and audience_id = $2",
-    )
-    .bind(destination)
-    .bind(audience)
-    .fetch_optional(&mut *tx)
-    .await?;
+    let told =
+        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
+            .bind(destination)
+            .bind(audience)
+            .fetch_optional(&mut *tx)
+            .await?;
     let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
     let untold = Change::between(&told, members);
     sqlx::query(

@@ -122,7 +122,12 @@ impl Compiler<'_> {
     }
 
     /// The name and the window of a stream, as bounds of an index over the event `alias`.
-    pub(in crate::membership) fn bounds(&mut self, stream: &Stream, alias: &str, window: Window) -> Result<Vec<String>> {
+    pub(in crate::membership) fn bounds(
+        &mut self,
+        stream: &Stream,
+        alias: &str,
+        window: Window,
+    ) -> Result<Vec<String>> {
         let id = self.names.id(event_name(stream)?);
         let mut filters = vec![format!("{alias}.name_id = {}", self.bound(id.to_string(), "int"))];
         if let Some(after) = window.after {
@@ -271,7 +276,12 @@ impl Compiler<'_> {
     }
 
     /// The number that a sum adds of each event.
-    pub(in crate::membership) fn summand(&mut self, stream: &Stream, value: &EventValue, alias: &str) -> Result<String> {
+    pub(in crate::membership) fn summand(
+        &mut self,
+        stream: &Stream,
+        value: &EventValue,
+        alias: &str,
+    ) -> Result<String> {
         if let Some(column) = self.promoted(stream, value, alias)? {
             return Ok(column);
         }
