@@ -130,7 +130,7 @@ async fn snapshot(tx: &mut PgConnection) -> Result<String> {
 }
 
 /// Every audience's membership as last computed, by key.
-async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
+pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
     let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
         .fetch_all(tx)
         .await?;
