@@ -6,22 +6,10 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::{conditions::Formula, options::Options},
+    audience::catalogue::Audience,
     identify,
     ids::{AudienceId, DestinationId},
 };
-
-/// An audience of the configuration, understood: parsed, checked and split into conditions.
-#[derive(Debug, Clone)]
-pub struct Audience {
-    pub key: String,
-    pub name: String,
-    pub query: String,
-    pub options: Options,
-    pub formula: Formula,
-    /// Who is told, by name.
-    pub destinations: Vec<String>,
-}
 
 /// An audience that the store knows.
 #[derive(Debug, Clone)]
