@@ -140,7 +140,7 @@ pub struct Audience {
 }
 
 /// One identifier that is told of each member.
-#[derive(Debug, Clone, Deserialize, serde::Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdSync {
     /// An identifier type, as `user_id` or `email`.
@@ -166,7 +166,7 @@ pub enum Strategy {
 }
 
 /// What members are told when an audience is deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDelete {
     /// Nothing is sent, as the peer does.
