@@ -58,8 +58,10 @@ impl Rows {
 pub(in crate::membership) fn event_name(stream: &Stream) -> Result<&str> {
     match &stream.source {
         Source::Event(name) => Ok(name),
-        Source::Entity(_) => Err(Error::definition("entity(…) belongs to linked audiences, which this version does not evaluate")
-            .help("Define the audience over events and traits.")),
+        Source::Entity(_) => {
+            Err(Error::definition("entity(…) belongs to linked audiences, which this version does not evaluate")
+                .help("Define the audience over events and traits."))
+        }
     }
 }
 
@@ -137,7 +139,12 @@ impl Compiler<'_> {
     }
 
     /// The filters that are no bounds of time.
-    pub(in crate::membership) fn predicates(&mut self, stream: &Stream, alias: &str, scope: &Scope) -> Result<Vec<String>> {
+    pub(in crate::membership) fn predicates(
+        &mut self,
+        stream: &Stream,
+        alias: &str,
+        scope: &Scope,
+    ) -> Result<Vec<String>> {
         let mut filters = Vec::new();
         for filter in &stream.filters {
             match filter {
@@ -149,11 +156,14 @@ impl Compiler<'_> {
                 }
                 Filter::WithinParent(span) => {
                     let Some(parent) = scope.events.last() else {
-                        return Err(Error::internal("within(parent: …) stands outside of the event that it belongs to"));
+                        return Err(Error::internal(
+                            "within(parent: …) stands outside of the event that it belongs to",
+                        ));
                     };
                     let parent = format!("{}.occurred_at", parent.alias);
                     let span = self.constant(format!("{} microseconds", span.micros()), "interval");
-                    filters.push(format!("{alias}.occurred_at > {parent} and {alias}.occurred_at <= {parent} + {span}"));
+                    filters
+                        .push(format!("{alias}.occurred_at > {parent} and {alias}.occurred_at <= {parent} + {span}"));
                 }
                 Filter::ExcludeSources(sources) => {
                     let sources = self.constant(array(sources), "text[]");
@@ -177,15 +187,17 @@ impl Compiler<'_> {
                 let whole = self.whole(value, &alias);
                 return Ok((self.most_frequent(*min_frequency), Some(whole)));
             }
-            Reducer::Sum(value) | Reducer::Avg(value) | Reducer::Min(value, As::Number) | Reducer::Max(value, As::Number) => {
-                match self.promoted(stream, value, &alias)? {
-                    Some(column) => Sql::Number(column),
-                    None => self.unfolded(value, rows, &mut Vec::new()),
-                }
-            }
-            Reducer::Min(value, _) | Reducer::Max(value, _) | Reducer::Mode { value, .. } | Reducer::UniqueCount(value) => {
-                self.unfolded(value, rows, &mut Vec::new())
-            }
+            Reducer::Sum(value)
+            | Reducer::Avg(value)
+            | Reducer::Min(value, As::Number)
+            | Reducer::Max(value, As::Number) => match self.promoted(stream, value, &alias)? {
+                Some(column) => Sql::Number(column),
+                None => self.unfolded(value, rows, &mut Vec::new()),
+            },
+            Reducer::Min(value, _)
+            | Reducer::Max(value, _)
+            | Reducer::Mode { value, .. }
+            | Reducer::UniqueCount(value) => self.unfolded(value, rows, &mut Vec::new()),
             Reducer::First(value) | Reducer::Last(value) => {
                 let mut order = vec![format!("{alias}.occurred_at"), format!("{alias}.message_id")];
                 let value = self.unfolded(value, rows, &mut order);
@@ -198,7 +210,13 @@ impl Compiler<'_> {
                         )),
                         None,
                     ),
-                    value => (Sql::Instant(format!("(array_agg({} order by {order}))[1]", value.instant().unwrap_or_default())), None),
+                    value => (
+                        Sql::Instant(format!(
+                            "(array_agg({} order by {order}))[1]",
+                            value.instant().unwrap_or_default()
+                        )),
+                        None,
+                    ),
                 });
             }
             Reducer::Unique(_) => return Err(Error::internal("a list has no place in an audience")),
@@ -248,7 +266,12 @@ impl Compiler<'_> {
     }
 
     /// The typed column of a promoted number.
-    pub(in crate::membership) fn promoted(&self, stream: &Stream, value: &EventValue, alias: &str) -> Result<Option<String>> {
+    pub(in crate::membership) fn promoted(
+        &self,
+        stream: &Stream,
+        value: &EventValue,
+        alias: &str,
+    ) -> Result<Option<String>> {
         let EventValue::Property(path) = value else { return Ok(None) };
         Ok(self.promoted_slot(stream, path)?.map(|slot| format!("{alias}.number_{slot}")))
     }
