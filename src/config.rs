@@ -5,6 +5,7 @@
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
 mod load;
+mod mask;
 mod secret;
 mod sense;
 mod settings;

@@ -1,5 +1,7 @@
 //! What does a verb need from outside? The configuration, the database and the output, opened when first asked for.
 
+use std::path::PathBuf;
+
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -78,7 +80,7 @@ impl Context {
         if let Some(embedded) = &*embedded {
             return Ok(embedded.options());
         }
-        let folder = self.global.state_dir.join("postgres");
+        let folder = self.embedded_folder();
         tracing::info!(folder = %folder.display(), "starting the embedded Postgres");
         let started = Embedded::start(EmbeddedOptions { folder, durable: true }).await?;
         Ok(embedded.insert(started).options())
@@ -94,6 +96,15 @@ impl Context {
             return Ok(None);
         }
         Ok(self.config()?.database.map(config::Secret::into_exposed))
+    }
+
+    /// Whether there is a database to ask: one that is named, or an embedded one that was set up before.
+    pub(super) fn has_store(&self) -> Result<bool> {
+        Ok(self.database_url()?.is_some() || self.embedded_folder().exists())
+    }
+
+    fn embedded_folder(&self) -> PathBuf {
+        self.global.state_dir.join("postgres")
     }
 
     /// Closes the connections and stops the embedded Postgres.

@@ -5,4 +5,4 @@
 pub mod lookup;
 mod migrate;
 
-pub use migrate::migrate;
+pub use migrate::{migrate, newest_step};
