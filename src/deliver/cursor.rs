@@ -25,6 +25,7 @@ use crate::{
 /// A record of the cursor topic; its key is the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
+    #[serde(with = "text")]
     pub stream: Uuid,
     /// The first position that is not told.
     pub next: Position,
@@ -46,6 +47,20 @@ impl Cursor {
     /// As it stands in the record's value.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain fields always serialise")
+    }
+}
+
+/// A stream as text, as everywhere else.
+mod text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use uuid::Uuid;
+
+    pub fn serialize<S: Serializer>(stream: &Uuid, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(stream)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Uuid, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -310,7 +310,7 @@ impl Producer {
 
     fn cursor(&self, inner: &BaseProducer<Watch>, cursor: &Cursor) -> Result<(), Failure> {
         let (key, value) = (self.stream.to_string(), cursor.to_json());
-        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_str());
+        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_bytes());
         match self.enqueue_record(inner, record.partition(cursor::PARTITION))? {
             Ok(()) => Ok(()),
             Err(code) => Err(Failure::Doubt(trouble::code(code, "write the cursor"))),
