@@ -50,7 +50,6 @@ pub const EXPLAIN_INSTANTS: usize = 5_000;
 pub const CONDITION_TIMEOUT_MS: u64 = 600_000;
 /// Memory of each sort and hash of a condition's query, in MiB.
 pub const CONDITION_WORK_MEM_MIB: u32 = 64;
-//! How much is too much? Every limit on input, in one place, with its source.
 
 /// One message, as it stands in its line (Segment: 32 KB per event).
 pub const MESSAGE_MAX_BYTES: usize = 32 * 1024;
@@ -75,3 +74,15 @@ pub const PARTITIONS_MAX: usize = 240;
 /// Messages stored in one transaction of an import, and their bytes.
 pub const BATCH_MAX_MESSAGES: usize = 50_000;
 pub const BATCH_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Changes told in one Kafka transaction: many enough that its commit hardly counts, few enough to be quick to repeat.
+pub const PAGE_CHANGES: usize = 5_000;
+
+/// Bytes of records in one transaction, and of what is read of profiles for it: big traits make pages shorter.
+pub const PAGE_BYTES: usize = 16 << 20;
+
+/// Records of one run that may be quarantined, or one in a hundred of its changes if that is more: beyond it the
+/// mapping or the topic is wrong, not a few profiles, and the destination halts.
+pub const QUARANTINED_PER_RUN: i64 = 1_000;
+
+/// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
+pub const DOUBTS_IN_A_ROW: u32 = 3;

@@ -67,7 +67,9 @@ impl Catalogue {
         catalogue.refused.append(&mut checked.refused);
         catalogue.warnings = checked.warnings;
         for key in checked.order {
-            let (Some(audience), Some(formula)) = (configured.get(&key), checked.formulas.remove(&key)) else { continue };
+            let (Some(audience), Some(formula)) = (configured.get(&key), checked.formulas.remove(&key)) else {
+                continue;
+            };
             catalogue.audiences.push(Audience {
                 name: audience.name.clone(),
                 query: audience.query.clone(),

@@ -21,7 +21,7 @@ pub mod source;
 mod store;
 mod time;
 
-pub use migrate::{migrate, newest_step};
 pub use message::{Body, Defaults, Message, Refusal};
+pub use migrate::{migrate, newest_step};
 pub use number::NUMBER_PATTERN;
 pub use time::parse_timestamp;
