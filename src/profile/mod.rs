@@ -12,15 +12,16 @@ pub mod csv;
 mod identity;
 pub mod import;
 mod json;
+pub mod lookup;
 mod message;
 mod migrate;
 mod number;
 mod partition;
+pub mod promote;
 pub mod source;
 mod store;
 mod time;
 
 pub use message::{Body, Defaults, Message, Refusal};
 pub use migrate::migrate;
-pub use number::NUMBER_PATTERN;
 pub use time::parse_timestamp;
