@@ -86,3 +86,23 @@ pub const QUARANTINED_PER_RUN: i64 = 1_000;
 
 /// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
 pub const DOUBTS_IN_A_ROW: u32 = 3;
+pub const MESSAGE_BYTES: usize = 32 * 1024;
+/// Longer message ids are dropped by Segment without a word; we refuse the line.
+pub const MESSAGE_ID_CHARS: usize = 100;
+/// Traits of one identify or group call, or properties of one event (Segment drops more than 300).
+pub const FIELDS: usize = 300;
+/// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
+pub const IDENTIFIER_CHARS: usize = 500;
+pub const IDENTIFIER_TYPE_BYTES: usize = 60;
+/// An event's name; it must fit an index entry.
+pub const EVENT_NAME_CHARS: usize = 500;
+/// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
+pub const JSON_DEPTH: usize = 100;
+/// Digits, point and exponent of one number in JSON; jsonb refuses what `numeric` cannot hold.
+pub const JSON_NUMBER_CHARS: usize = 400;
+pub const JSON_EXPONENT: u32 = 400;
+/// Monthly partitions of events; what falls outside goes to the default one. Each costs planning time and locks.
+pub const PARTITIONS: usize = 240;
+/// Messages stored in one transaction of an import, and their bytes.
+pub const BATCH_MESSAGES: usize = 50_000;
+pub const BATCH_BYTES: usize = 32 * 1024 * 1024;

@@ -1,5 +1,7 @@
 //! `rollcall demo`: the whole flow on real customers' orders, with nothing to prepare.
 
+pub mod orders;
+
 use super::Context;
 use crate::{Error, Result};
 

@@ -13,14 +13,15 @@
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
 pub mod cursor;
+pub mod in_process;
 mod page;
 mod producer;
 pub mod properties;
 pub mod quarantine;
+pub mod readback;
 pub mod recover;
 mod session;
 pub mod settings;
-pub mod status;
 pub mod state;
 mod thread;
 mod topic;

@@ -15,7 +15,7 @@ use super::{
     source::{Batch, Source},
     store::Store,
 };
-use crate::{Error, Result, limits::BATCH_MAX_MESSAGES};
+use crate::{Error, Result, limits::BATCH_MESSAGES};
 
 /// A transaction that others got in the way of is tried again this often.
 const TRIES: u32 = 5;
@@ -62,7 +62,7 @@ struct Piece<'a> {
 
 impl Importer {
     pub fn new(pool: PgPool) -> Importer {
-        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MAX_MESSAGES }
+        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MESSAGES }
     }
 
     /// Imports all of `source`. Refused lines are written to `report`, one JSON object a line; `progress` is called after

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::limits::{EXPONENT_MAX, NESTING_MAX, NUMBER_MAX_CHARS};
+use crate::limits::{JSON_DEPTH, JSON_EXPONENT, JSON_NUMBER_CHARS};
 
 /// Finds what is valid JSON but cannot be stored as jsonb or read back: the NUL character, half of a surrogate pair,
 /// numbers beyond `numeric`, nesting without end. `text` is then checked for syntax by its parser.
@@ -21,8 +21,8 @@ pub fn check_storable(text: &str) -> Result<(), String> {
             b'"' => skip_string(bytes, at + 1)?,
             b'{' | b'[' => {
                 depth += 1;
-                if depth > NESTING_MAX {
-                    return Err(format!("is nested deeper than {NESTING_MAX} levels"));
+                if depth > JSON_DEPTH {
+                    return Err(format!("is nested deeper than {JSON_DEPTH} levels"));
                 }
                 at + 1
             }
@@ -67,7 +67,8 @@ fn skip_number(bytes: &[u8], at: usize) -> Result<usize, String> {
     let number = &bytes[at..at + length];
     let exponent = number.iter().position(|byte| matches!(byte, b'e' | b'E')).map_or(&b""[..], |e| &number[e + 1..]);
     let exponent = str::from_utf8(exponent).unwrap_or("").trim_start_matches(['+', '-']);
-    if length > NUMBER_MAX_CHARS || !exponent.is_empty() && exponent.parse::<u32>().map_or(true, |e| e > EXPONENT_MAX) {
+    if length > JSON_NUMBER_CHARS || !exponent.is_empty() && exponent.parse::<u32>().map_or(true, |e| e > JSON_EXPONENT)
+    {
         return Err("holds a number too large or too precise to store".into());
     }
     Ok(at + length)

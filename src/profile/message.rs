@@ -111,8 +111,8 @@ impl Message {
 }
 
 fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
-    if bytes.len() > limits::MESSAGE_MAX_BYTES {
-        return Err(("line", format!("is {} bytes; the most is {}", bytes.len(), limits::MESSAGE_MAX_BYTES)));
+    if bytes.len() > limits::MESSAGE_BYTES {
+        return Err(("line", format!("is {} bytes; the most is {}", bytes.len(), limits::MESSAGE_BYTES)));
     }
     let json =
         str::from_utf8(bytes).map_err(|error| ("line", format!("is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
@@ -125,7 +125,7 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
     if user_id.is_none() && anonymous_id.is_none() {
         return Err(("userId", "is missing, and anonymousId too: a message needs one of them".into()));
     }
-    let message_id = match text("messageId", raw.message_id, limits::MESSAGE_ID_MAX_CHARS)? {
+    let message_id = match text("messageId", raw.message_id, limits::MESSAGE_ID_CHARS)? {
         Some(id) => id,
         None => derived_id(line, bytes, defaults),
     };
@@ -137,23 +137,23 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
     let body = match &*kind {
         "identify" => Body::Identify { traits: owned(traits) },
         "track" => Body::Event {
-            name: required("event", raw.event, limits::EVENT_NAME_MAX_CHARS)?,
+            name: required("event", raw.event, limits::EVENT_NAME_CHARS)?,
             properties: raw_or_empty(raw.properties),
             context: useful(raw.context, context),
         },
         "page" => viewed("Page Viewed", "page_name", &raw, properties, context)?,
         "screen" => viewed("Screen Viewed", "screen_name", &raw, properties, context)?,
         "group" => Body::Group {
-            group_id: required("groupId", raw.group_id, limits::IDENTIFIER_MAX_CHARS)?,
+            group_id: required("groupId", raw.group_id, limits::IDENTIFIER_CHARS)?,
             traits: owned(traits),
         },
         "alias" => Body::Alias {
-            previous_id: required("previousId", raw.previous_id, limits::IDENTIFIER_MAX_CHARS)?,
+            previous_id: required("previousId", raw.previous_id, limits::IDENTIFIER_CHARS)?,
             user_id: user_id.clone().ok_or(("userId", "is missing, which an alias needs".to_owned()))?,
         },
         _ => return Err(("type", ONE_OF_TYPES.into())),
     };
-    let source_id = match text("sourceId", raw.source_id.or(raw.project_id), limits::IDENTIFIER_MAX_CHARS)? {
+    let source_id = match text("sourceId", raw.source_id.or(raw.project_id), limits::IDENTIFIER_CHARS)? {
         None => defaults.source_id.clone(),
         some => some,
     };
@@ -206,8 +206,8 @@ fn occurred_at(raw: &Line) -> Checked<Option<DateTime<Utc>>> {
 }
 
 fn viewed(event: &str, renamed: &str, raw: &Line, mut properties: Members, context: Members) -> Checked<Body> {
-    let name = text("name", raw.name, limits::EVENT_NAME_MAX_CHARS)?;
-    let category = text("category", raw.category, limits::EVENT_NAME_MAX_CHARS)?;
+    let name = text("name", raw.name, limits::EVENT_NAME_CHARS)?;
+    let category = text("category", raw.category, limits::EVENT_NAME_CHARS)?;
     if name.is_some() {
         properties.0.retain(|(key, _)| key != "name" && key != renamed);
     }
@@ -263,7 +263,7 @@ fn other_ids(
             let get = |name| id.get(name).and_then(fits);
             let users = get("collection").is_none_or(|collection| collection == "users");
             if let (true, Some(kind), Some(value)) = (users, get("type"), get("id")) {
-                if kind.len() <= limits::IDENTIFIER_TYPE_MAX_CHARS {
+                if kind.len() <= limits::IDENTIFIER_TYPE_BYTES {
                     found.push((kind.into_owned().into(), value.into_owned()));
                 }
             }
@@ -274,7 +274,7 @@ fn other_ids(
 
 /// A value to look people up by. Others are not worth refusing a message over: they stay a trait only.
 fn fits(raw: &RawValue) -> Option<Cow<'_, str>> {
-    text_of(raw).filter(|text| !text.is_empty() && text.chars().count() <= limits::IDENTIFIER_MAX_CHARS)
+    text_of(raw).filter(|text| !text.is_empty() && text.chars().count() <= limits::IDENTIFIER_CHARS)
 }
 
 fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
@@ -298,15 +298,15 @@ fn required(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Ch
 fn identifier(field: &'static str, raw: Option<&RawValue>) -> Checked<Option<String>> {
     match present(raw) {
         Some(number) if number.get().bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(number.get().to_owned())),
-        _ => text(field, raw, limits::IDENTIFIER_MAX_CHARS),
+        _ => text(field, raw, limits::IDENTIFIER_CHARS),
     }
 }
 
 fn object<'a>(field: &'static str, raw: Option<&'a RawValue>) -> Checked<Members<'a>> {
     let Some(raw) = present(raw) else { return Ok(Members::default()) };
     let members = Members::of(raw).ok_or((field, "is not an object".to_owned()))?;
-    if members.0.len() > limits::FIELDS_MAX {
-        return Err((field, format!("has {} members; the most is {}", members.0.len(), limits::FIELDS_MAX)));
+    if members.0.len() > limits::FIELDS {
+        return Err((field, format!("has {} members; the most is {}", members.0.len(), limits::FIELDS)));
     }
     Ok(members)
 }

@@ -17,11 +17,11 @@ mod message;
 mod migrate;
 mod number;
 mod partition;
+pub mod promote;
 pub mod source;
 mod store;
 mod time;
 
 pub use message::{Body, Defaults, Message, Refusal};
 pub use migrate::{migrate, newest_step};
-pub use number::NUMBER_PATTERN;
 pub use time::parse_timestamp;

@@ -6,11 +6,10 @@ use regex::Regex;
 use serde_json::value::RawValue;
 
 use super::json::{Members, text_of};
+use crate::limits::NUMBER_CHARS;
 
-/// The characters that a number in a string may have.
-const TEXT_MAX_CHARS: usize = 64;
-/// A string that is wholly a number, as the audience language's coercion has it; also used in SQL.
-pub const NUMBER_PATTERN: &str = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$";
+/// A string that is wholly a number: `rollcall_number` in SQL.
+const NUMBER_PATTERN: &str = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$";
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(NUMBER_PATTERN).expect("the pattern is valid"));
 
 /// The number at `path` of a JSON object as `numeric` on the wire: a JSON number, or a string that is wholly one.
@@ -25,7 +24,7 @@ pub fn number_at(json: &str, path: &[String]) -> Option<Vec<u8>> {
 
 fn number(raw: &RawValue) -> Option<Vec<u8>> {
     match text_of(raw) {
-        Some(text) => (text.len() <= TEXT_MAX_CHARS && NUMBER.is_match(&text)).then(|| to_numeric(&text))?,
+        Some(text) => (text.len() <= NUMBER_CHARS && NUMBER.is_match(&text)).then(|| to_numeric(&text))?,
         None if matches!(raw.get().as_bytes().first(), Some(b'-' | b'0'..=b'9')) => to_numeric(raw.get()),
         None => None,
     }

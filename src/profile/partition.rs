@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::{Result, limits::PARTITIONS_MAX};
+use crate::{Result, limits::PARTITIONS};
 
 /// Events before this are odd: few systems have kept them, and a typo must not cost a partition.
 const FIRST_YEAR: i32 = 1990;
@@ -64,13 +64,13 @@ pub async fn ensure(
     let missing = |known: &BTreeSet<Month>| -> Vec<Month> {
         wanted.difference(known).copied().filter(|month| month.is_usual(now)).collect()
     };
-    if missing(known).is_empty() || known.len() >= PARTITIONS_MAX {
+    if missing(known).is_empty() || known.len() >= PARTITIONS {
         return Ok(());
     }
     *known = existing(connection).await?;
     // The latest first: when there are too many, the oldest go to the default partition.
     for month in missing(known).into_iter().rev() {
-        if known.len() >= PARTITIONS_MAX {
+        if known.len() >= PARTITIONS {
             break;
         }
         create(connection, month).await?;

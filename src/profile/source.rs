@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    limits::{BATCH_MAX_BYTES, MESSAGE_MAX_BYTES},
+    limits::{BATCH_BYTES, MESSAGE_BYTES},
 };
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -119,8 +119,8 @@ impl Source {
                 Ok(Some(length)) => {
                     bytes += text.len();
                     batch.through_line = line;
-                    if length > MESSAGE_MAX_BYTES {
-                        let reason = format!("is {length} bytes long; the most is {MESSAGE_MAX_BYTES}");
+                    if length > MESSAGE_BYTES {
+                        let reason = format!("is {length} bytes long; the most is {MESSAGE_BYTES}");
                         batch.refusals.push(Refusal { line, field: "line", reason });
                     } else if !text.trim_ascii().is_empty() {
                         match Message::parse(line, text.trim_ascii(), defaults) {
@@ -128,7 +128,7 @@ impl Source {
                             Err(refusal) => batch.refusals.push(refusal),
                         }
                     }
-                    if batch.messages.len() + batch.refusals.len() >= most || bytes >= BATCH_MAX_BYTES {
+                    if batch.messages.len() + batch.refusals.len() >= most || bytes >= BATCH_BYTES {
                         bytes = 0;
                         if !send(std::mem::take(&mut batch)) {
                             return Ok(());
@@ -153,7 +153,7 @@ impl Source {
 
 /// Reads a line into `text` without its end, as much of it as a message may have; returns its whole length.
 fn next_line(reader: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<Option<usize>> {
-    let most = MESSAGE_MAX_BYTES as u64 + 2;
+    let most = MESSAGE_BYTES as u64 + 2;
     let mut length = reader.take(most).read_until(b'\n', text)?;
     if length == 0 {
         return Ok(None);

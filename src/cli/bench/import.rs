@@ -145,13 +145,18 @@ async fn partitions_as_in(from: &PgPool, to: &PgPool) -> Result<()> {
 }
 
 fn psql(server: &PgConnectOptions, database: &str, command: &str) -> Result<()> {
-    let program = std::env::var_os("PG_BIN").map_or_else(|| PathBuf::from("psql"), |bin| PathBuf::from(bin).join("psql"));
+    let program =
+        std::env::var_os("PG_BIN").map_or_else(|| PathBuf::from("psql"), |bin| PathBuf::from(bin).join("psql"));
     let host = server.get_socket().map_or_else(|| server.get_host().to_owned(), |socket| socket.display().to_string());
     let output = Command::new(program)
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", &host, "-p", &server.get_port().to_string()])
         .args(["-U", server.get_username(), "-d", database, "-c", command])
         .output()
-        .map_err(|error| Error::settings("psql cannot be run").help("Put it on the PATH, or name its folder by PG_BIN.").because(error))?;
+        .map_err(|error| {
+            Error::settings("psql cannot be run")
+                .help("Put it on the PATH, or name its folder by PG_BIN.")
+                .because(error)
+        })?;
     if output.status.success() {
         return Ok(());
     }
