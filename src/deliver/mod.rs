@@ -23,9 +23,10 @@ pub mod recover;
 mod session;
 pub mod settings;
 pub mod state;
+mod target;
 mod thread;
 mod topic;
 mod trouble;
 
-pub use page::Mapping;
-pub use session::{Delivered, Session, Target};
+pub use session::{Delivered, Session};
+pub use target::Target;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use super::trouble;
+use super::{Target, trouble};
 use crate::{Error, Result};
 
 /// A record as it was read.
@@ -27,12 +27,12 @@ pub struct Readback {
 }
 
 impl Readback {
-    /// From the beginning of a topic. `client` says where the brokers are and how to log in.
+    /// From the beginning of a topic of the target's cluster.
     ///
     /// # Errors
     /// If there is no such topic, or the cluster does not answer within `timeout`.
-    pub fn of(client: &ClientConfig, topic: &str, timeout: Duration) -> Result<Readback> {
-        let mut config = client.clone();
+    pub fn of(target: &Target, topic: &str, timeout: Duration) -> Result<Readback> {
+        let mut config = target.client.clone();
         // A group's name is demanded even of consumers that never join it.
         config.set("group.id", "rollcall-readback").set("enable.auto.commit", "false");
         config.set("isolation.level", "read_committed");

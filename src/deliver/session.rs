@@ -5,41 +5,29 @@ use std::{
     sync::Arc,
 };
 
-use rdkafka::{ClientConfig, types::RDKafkaErrorCode as Code};
+use rdkafka::{types::RDKafkaErrorCode as Code};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
     cursor::{Cursor, End},
-    page::{Mapping, Page, Pages},
+    page::{Page, Pages},
     producer::{Failure, Producer},
     quarantine::{self, Quarantined, Skipped},
     recover::{self, Decision, Facts, Found, Halt, Reason},
     state,
+    target::Target,
     thread::Thread,
     topic::Topic,
     trouble,
 };
 use crate::{
     Error, Result,
-    config::Delivery,
     delta::{self, Chain},
     fault::{self, Point},
     ids::{DestinationId, Position},
     limits,
 };
-
-/// A destination, with all that delivery needs to know of it.
-pub struct Target {
-    /// Its name in the configuration, and under `integrations` in what it is told.
-    pub name: String,
-    pub space_id: String,
-    pub delivery: Delivery,
-    pub cursor_topic: String,
-    /// Brokers, security and properties.
-    pub client: ClientConfig,
-    pub mappings: Arc<[Mapping]>,
-}
 
 /// What was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
