@@ -41,6 +41,9 @@ pub struct Destination {
     #[serde(default = "cursor_topic")]
     pub cursor_topic: String,
     pub mappings: Vec<Mapping>,
+    /// How many mappings there may be; the peer's 50 when not given.
+    #[serde(default)]
+    pub max_mappings: Option<usize>,
 }
 
 /// What is promised about each change.

@@ -1,0 +1,2 @@
+//! `rollcall map` (being written)
+pub mod vectors;
