@@ -71,6 +71,9 @@ pub struct Destination {
     pub cursor_topic: String,
     /// What each change becomes; at most 50.
     pub mappings: Vec<Mapping>,
+    /// How many mappings there may be; the peer's 50 when not given.
+    #[serde(default)]
+    pub max_mappings: Option<usize>,
 }
 
 /// What is promised about each change.

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use sqlx::PgPool;
 
 use crate::{
-    Error, Result,
+    Result,
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
     deliver::{Delivered, Session, Target},
@@ -95,13 +95,4 @@ async fn tell(
         (name, delivered)
     }))
     .await
-}
-
-impl Report {
-    /// The error to end with, if anything failed: the one that most needs a person.
-    pub fn failure(&self) -> Option<&Error> {
-        let runs = self.runs.iter().filter_map(|(_, run)| run.as_ref().err());
-        let deliveries = self.deliveries.iter().filter_map(|(_, delivered)| delivered.as_ref().err());
-        runs.chain(deliveries).max_by_key(|error| error.kind.exit_code())
-    }
 }

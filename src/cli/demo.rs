@@ -4,7 +4,7 @@ mod kafka;
 mod orders;
 mod reader;
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sqlx::PgPool;
@@ -16,9 +16,9 @@ use self::{
 use super::{Context, Output, output::minute};
 use crate::{
     Error, Result,
-    config::{self, Config},
-    delta,
+    config::{self, Config, Surroundings},
     deliver::{Target, state},
+    delta,
     membership::{history, seal::Run},
     profile::{self, import::Importer},
     sync::{self, Request},
@@ -50,22 +50,26 @@ const TOPIC: &str = "audiences";
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let folder = context.global().state_dir.join("demo");
-    let config = write_configuration(&folder, args.kafka.as_deref())?;
+    write_configuration(&folder, args.kafka.as_deref())?;
     // A context of its own: what `rollcall` would do if it were started in that folder.
     let own = context.at(&folder);
-    let result = show(&args, &own, config, &folder).await;
+    let result = show(&args, &own, &folder).await;
     own.close().await.and(result)
 }
 
-async fn show(args: &Args, context: &Context, text: String, folder: &Path) -> Result<()> {
+async fn show(args: &Args, context: &Context, folder: &Path) -> Result<()> {
     let output = context.output();
     say(output, "Starting Postgres and Kafka")?;
     let kafka = Kafka::start(args.kafka.as_deref(), TOPIC)?;
-    let config = config::parse("the demo's configuration", &text.replace(kafka::PLACEHOLDER, kafka.brokers()))?;
+    let around = Surroundings {
+        variable: &|_| Some(kafka.brokers().to_owned()),
+        file: &|_| Err(io::ErrorKind::NotFound.into()),
+    };
+    let config = config::parse("the demo's configuration", CONFIGURATION, &around)?;
     let pool = context.store().await?;
     if kafka.is_new() {
         // What an earlier demo told an earlier Kafka says nothing about this one.
-        start_over(&pool, context.owns_store()).await?;
+        start_over(&pool, context.is_embedded().await).await?;
     }
     import(&pool, output).await?;
 
@@ -96,15 +100,12 @@ fn as_of(week: u32) -> DateTime<Utc> {
     (first + Days::new(u64::from(week) * 7)).and_time(NaiveTime::MIN).and_utc()
 }
 
-fn write_configuration(folder: &Path, brokers: Option<&str>) -> Result<String> {
-    let failed = |error| Error::settings(format!("the demo cannot write to {}", folder.display())).because(error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let text = match brokers {
-        Some(brokers) => CONFIGURATION.replace(kafka::PLACEHOLDER, brokers),
-        None => CONFIGURATION.to_owned(),
-    };
-    std::fs::write(folder.join("rollcall.yaml"), &text).map_err(failed)?;
-    Ok(text)
+/// For whoever goes on from here; it works without Kafka but for telling.
+fn write_configuration(folder: &Path, brokers: Option<&str>) -> Result<()> {
+    let text = CONFIGURATION.replace("localhost:9092", brokers.unwrap_or("localhost:9092"));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(folder.join("rollcall.yaml"), text))
+        .map_err(|error| Error::settings(format!("the demo cannot write to {}", folder.display())).because(error))
 }
 
 /// Empties a store of the demo's own; in someone else's, only begins a new stream.

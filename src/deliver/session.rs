@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rdkafka::{types::RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    config::Delivery,
     delta::{self, Chain},
     fault::{self, Point},
     ids::{DestinationId, Position},
@@ -380,7 +381,7 @@ impl Session {
         Quarantined {
             position: told.position,
             identify: told.identify,
-            mapping: self.target.mappings[told.mapping].name.clone(),
+            mapping: self.target.mappings[told.mapping].name().to_owned(),
             run: told.run,
             profile: told.profile,
             reason: reason.to_owned(),

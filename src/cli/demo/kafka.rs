@@ -2,9 +2,6 @@
 
 use crate::{Result, deliver::in_process::InProcess};
 
-/// Stands in the demo's configuration where the brokers go.
-pub const PLACEHOLDER: &str = "${ROLLCALL_DEMO_BROKERS}";
-
 /// Some partitions, so that keys are spread as they would be.
 const PARTITIONS: i32 = 3;
 

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Error, Result, deliver::{Target, readback::Readback}};
+use crate::{
+    Error, Result,
+    deliver::{Target, readback::Readback},
+};
 
 /// How long a topic may take to show what was committed.
 const PATIENCE: Duration = Duration::from_secs(20);
