@@ -116,10 +116,11 @@ pub async fn evaluate(
     restore(conn, &timeout).await?;
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
-        let universe = due.universe.types().filter_map(|id_type| universes.get(id_type)).fold(
-            RoaringBitmap::new(),
-            |all, members| all | members,
-        );
+        let universe = due
+            .universe
+            .types()
+            .filter_map(|id_type| universes.get(id_type))
+            .fold(RoaringBitmap::new(), |all, members| all | members);
         let condition = |condition: &Condition| match answers.get(condition) {
             Some(Ok(members)) => Ok(members),
             Some(Err(error)) => Err(again(error)),
@@ -127,7 +128,9 @@ pub async fn evaluate(
         };
         let member = |key: &str| match audiences.iter().find(|(known, _)| known == key) {
             Some((_, Ok(members))) => Ok(members),
-            Some((_, Err(error))) => Err(Error::new(error.kind, format!("it refers to the audience `{key}`, which failed"))),
+            Some((_, Err(error))) => {
+                Err(Error::new(error.kind, format!("it refers to the audience `{key}`, which failed")))
+            }
             None => stored.get(key).ok_or_else(|| {
                 Error::definition(format!("it refers to the audience `{key}`, which was never computed"))
                     .help(format!("Compute `{key}` first, or in the same run."))
@@ -281,4 +284,3 @@ impl<'c> Run<'_, 'c> {
         }
     }
 }
-

@@ -123,11 +123,7 @@ mod tests {
     use super::*;
 
     fn formula() -> impl Strategy<Value = Formula> {
-        let leaf = prop_oneof![
-            Just(Formula::Everyone),
-            Just(Formula::Nobody),
-            "[a-d]".prop_map(Formula::Member),
-        ];
+        let leaf = prop_oneof![Just(Formula::Everyone), Just(Formula::Nobody), "[a-d]".prop_map(Formula::Member),];
         leaf.prop_recursive(4, 24, 3, |inner| {
             prop_oneof![
                 inner.clone().prop_map(|inner| Formula::Not(inner.into())),

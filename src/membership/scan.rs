@@ -189,7 +189,10 @@ impl<'c> Scan<'c> {
             let names: Vec<_> = (1..=selections.len()).map(|n| format!("s{n}")).collect();
             let named = selections.iter().zip(&names).map(|(selection, name)| format!("{selection} as {name}"));
             let inner = columns(format!("{alias}.profile_id"), numbers, named.collect());
-            format!("select * from (select {inner} from events {alias} where {filters} offset 0) s where {}", names.join(" or "))
+            format!(
+                "select * from (select {inner} from events {alias} where {filters} offset 0) s where {}",
+                names.join(" or ")
+            )
         } else {
             let columns = columns(format!("{alias}.profile_id"), numbers, selections);
             format!("select {columns} from events {alias} where {filters}")
@@ -199,11 +202,17 @@ impl<'c> Scan<'c> {
     }
 
     /// Streams the events once and says for each probe, in order, who it holds for; and how many rows there were.
-    pub(super) async fn run(&self, conn: &mut PgConnection, t: DateTime<Utc>, names: &Names) -> Result<(Vec<Found>, u64)> {
+    pub(super) async fn run(
+        &self,
+        conn: &mut PgConnection,
+        t: DateTime<Utc>,
+        names: &Names,
+    ) -> Result<(Vec<Found>, u64)> {
         let (query, places) = self.compile(t, names)?;
         let numbers = places.iter().filter_map(|place| place.number).collect::<BTreeSet<_>>().len();
         let selections = places.iter().filter_map(|place| place.selection).collect::<BTreeSet<_>>().len();
-        let mut tallies: Vec<_> = self.probes.iter().zip(&places).map(|(probe, places)| Tally::new(probe, *places, self.window)).collect();
+        let mut tallies: Vec<_> =
+            self.probes.iter().zip(&places).map(|(probe, places)| Tally::new(probe, *places, self.window)).collect();
         let instants = self.reads_instants();
         let (mut values, mut selected) = (vec![None; numbers], vec![false; selections]);
         let rows = query::rows(conn, &query, |mut row| {

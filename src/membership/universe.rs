@@ -57,7 +57,12 @@ impl Moment {
 }
 
 /// The profiles with an identifier of this type, at the transaction's snapshot.
-pub(super) async fn members(conn: &mut PgConnection, id_type: &str, moment: &Moment, remember: bool) -> Result<RoaringBitmap> {
+pub(super) async fn members(
+    conn: &mut PgConnection,
+    id_type: &str,
+    moment: &Moment,
+    remember: bool,
+) -> Result<RoaringBitmap> {
     let known = sqlx::query("select snapshot, members from universes where id_type = $1 and system_identifier = $2")
         .bind(id_type)
         .bind(moment.system_identifier)
@@ -113,7 +118,9 @@ fn came_since(id_type: &str, snapshot: String) -> Query {
 async fn store(conn: &mut PgConnection, id_type: &str, moment: &Moment, members: &mut RoaringBitmap) -> Result<()> {
     members.optimize();
     let mut bytes = Vec::with_capacity(members.serialized_size());
-    members.serialize_into(&mut bytes).map_err(|error| Error::internal("a bitmap could not be written").because(error))?;
+    members
+        .serialize_into(&mut bytes)
+        .map_err(|error| Error::internal("a bitmap could not be written").because(error))?;
     sqlx::raw_sql("savepoint universe").execute(&mut *conn).await?;
     let stored = sqlx::query(
         "insert into universes (id_type, snapshot, system_identifier, members) values ($1, $2, $3, $4) \

@@ -61,10 +61,8 @@ async fn the_store_gives_the_members_that_the_interpreter_gives() {
 
 async fn compare(conn: &mut PgConnection, profiles: &[Profile], definitions: &[Expr], at: DateTime<Utc>, round: usize) {
     let audiences = AUDIENCES.iter().map(|key| key.to_string()).collect();
-    let stored: HashMap<String, RoaringBitmap> = AUDIENCES
-        .iter()
-        .map(|key| (key.to_string(), ids(profiles, |profile| profile.memberships[*key])))
-        .collect();
+    let stored: HashMap<String, RoaringBitmap> =
+        AUDIENCES.iter().map(|key| (key.to_string(), ids(profiles, |profile| profile.memberships[*key]))).collect();
     let keyed: Vec<_> = definitions
         .iter()
         .enumerate()
@@ -78,7 +76,9 @@ async fn compare(conn: &mut PgConnection, profiles: &[Profile], definitions: &[E
     tx.commit().await.unwrap();
     for ((_, members), (_, definition, _)) in evaluation.audiences.iter().zip(&keyed) {
         let told = |text: &str| format!("round {round}, at {at}: {text}\n{}", print(definition));
-        let members = members.as_ref().unwrap_or_else(|error| panic!("{}", told(&format!("{error} {:?}", std::error::Error::source(error)))));
+        let members = members
+            .as_ref()
+            .unwrap_or_else(|error| panic!("{}", told(&format!("{error} {:?}", std::error::Error::source(error)))));
         let expected = ids(profiles, |profile| interpret::holds(definition, profile, at));
         if *members != expected {
             let wrong = (members ^ &expected).min().unwrap();

@@ -26,7 +26,11 @@ pub async fn insert(pool: &PgPool, profiles: &[Profile]) {
             names.insert(name, event_name(pool, name).await);
         }
     }
-    let events: Vec<_> = profiles.iter().zip(&ids).flat_map(|(profile, id)| profile.events.iter().map(move |event| (*id, event))).collect();
+    let events: Vec<_> = profiles
+        .iter()
+        .zip(&ids)
+        .flat_map(|(profile, id)| profile.events.iter().map(move |event| (*id, event)))
+        .collect();
     sqlx::query(
         "insert into events (profile_id, name_id, occurred_at, message_id, source_id, properties, context) \
          select * from unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[])",
@@ -44,17 +48,25 @@ pub async fn insert(pool: &PgPool, profiles: &[Profile]) {
 }
 
 pub async fn event_name(pool: &Pool, name: &str) -> i32 {
-    sqlx::query_scalar("insert into event_names (name) values ($1) on conflict (name) do update set name = excluded.name returning id")
-        .bind(name)
-        .fetch_one(pool)
-        .await
-        .unwrap()
+    sqlx::query_scalar(
+        "insert into event_names (name) values ($1) on conflict (name) do update set name = excluded.name returning id",
+    )
+    .bind(name)
+    .fetch_one(pool)
+    .await
+    .unwrap()
 }
 
 /// Gives a number of an event a typed column, and fills it, as `store.promote` does.
 pub async fn promote(pool: &Pool, name: &str, path: &str, slot: i16) {
     let id = event_name(pool, name).await;
-    sqlx::query("insert into promotions (name_id, path, slot) values ($1, array[$2], $3)").bind(id).bind(path).bind(slot).execute(pool).await.unwrap();
+    sqlx::query("insert into promotions (name_id, path, slot) values ($1, array[$2], $3)")
+        .bind(id)
+        .bind(path)
+        .bind(slot)
+        .execute(pool)
+        .await
+        .unwrap();
     let fill = format!(
         "update events set number_{slot} = case jsonb_typeof(properties -> $2) when 'number' then (properties -> $2)::numeric \
          when 'string' then rollcall_number(properties ->> $2) end where name_id = $1"

@@ -27,7 +27,8 @@ impl Compiler<'_> {
     pub(super) fn comparison(&mut self, comparison: &Comparison, scope: &Scope) -> Result<String> {
         let Comparison { left, comparator } = comparison;
         if let Scalar::Reduce(stream, reducer) = left {
-            return self.reduced(stream, reducer, scope, &mut |compiler, value| compiler.holds(&value, comparator, scope));
+            return self
+                .reduced(stream, reducer, scope, &mut |compiler, value| compiler.holds(&value, comparator, scope));
         }
         match self.read(left, scope)? {
             Ok(value) => self.holds(&value, comparator, scope),
@@ -83,7 +84,8 @@ impl Compiler<'_> {
             }
             Differs(operand) => {
                 return self.right(operand, scope, &mut |_, right| {
-                    let known = if matches!(operand, Operand::Scalar(_)) { right.exists() + " and " } else { String::new() };
+                    let known =
+                        if matches!(operand, Operand::Scalar(_)) { right.exists() + " and " } else { String::new() };
                     Ok(format!("({} and {known}not coalesce({}, false))", left.exists(), compared(left, "=", &right)))
                 });
             }
@@ -97,11 +99,15 @@ impl Compiler<'_> {
             Contains(operands) => {
                 let terms = operands
                     .iter()
-                    .map(|operand| self.textual(left, operand, scope, |left, right| format!("position({right} in {left}) > 0")))
+                    .map(|operand| {
+                        self.textual(left, operand, scope, |left, right| format!("position({right} in {left}) > 0"))
+                    })
                     .collect::<Result<Vec<_>>>()?;
                 terms.join(" or ")
             }
-            StartsWith(operand) => self.textual(left, operand, scope, |left, right| format!("starts_with({left}, {right})"))?,
+            StartsWith(operand) => {
+                self.textual(left, operand, scope, |left, right| format!("starts_with({left}, {right})"))?
+            }
             EndsWith(operand) => {
                 self.textual(left, operand, scope, |left, right| format!("right({left}, length({right})) = {right}"))?
             }

@@ -58,8 +58,10 @@ impl Rows {
 pub(in crate::membership) fn event_name(stream: &Stream) -> Result<&str> {
     match &stream.source {
         Source::Event(name) => Ok(name),
-        Source::Entity(_) => Err(Error::definition("entity(…) belongs to linked audiences, which this version does not evaluate")
-            .help("Define the audience over events and traits.")),
+        Source::Entity(_) => {
+            Err(Error::definition("entity(…) belongs to linked audiences, which this version does not evaluate")
+                .help("Define the audience over events and traits."))
+        }
     }
 }
 
@@ -121,7 +123,12 @@ impl Compiler<'_> {
     }
 
     /// The name and the window of a stream, as bounds of an index over the event `alias`.
-    pub(in crate::membership) fn bounds(&mut self, stream: &Stream, alias: &str, window: Window) -> Result<Vec<String>> {
+    pub(in crate::membership) fn bounds(
+        &mut self,
+        stream: &Stream,
+        alias: &str,
+        window: Window,
+    ) -> Result<Vec<String>> {
         let id = self.names.id(event_name(stream)?);
         let mut filters = vec![format!("{alias}.name_id = {}", self.bound(id.to_string(), "int"))];
         if let Some(after) = window.after {
@@ -132,7 +139,12 @@ impl Compiler<'_> {
     }
 
     /// The filters that are no bounds of time.
-    pub(in crate::membership) fn predicates(&mut self, stream: &Stream, alias: &str, scope: &Scope) -> Result<Vec<String>> {
+    pub(in crate::membership) fn predicates(
+        &mut self,
+        stream: &Stream,
+        alias: &str,
+        scope: &Scope,
+    ) -> Result<Vec<String>> {
         let mut filters = Vec::new();
         for filter in &stream.filters {
             match filter {
@@ -144,11 +156,14 @@ impl Compiler<'_> {
                 }
                 Filter::WithinParent(span) => {
                     let Some(parent) = scope.events.last() else {
-                        return Err(Error::internal("within(parent: …) stands outside of the event that it belongs to"));
+                        return Err(Error::internal(
+                            "within(parent: …) stands outside of the event that it belongs to",
+                        ));
                     };
                     let parent = format!("{}.occurred_at", parent.alias);
                     let span = self.constant(format!("{} microseconds", span.micros()), "interval");
-                    filters.push(format!("{alias}.occurred_at > {parent} and {alias}.occurred_at <= {parent} + {span}"));
+                    filters
+                        .push(format!("{alias}.occurred_at > {parent} and {alias}.occurred_at <= {parent} + {span}"));
                 }
                 Filter::ExcludeSources(sources) => {
                     let sources = self.constant(array(sources), "text[]");
@@ -171,9 +186,10 @@ impl Compiler<'_> {
         };
         let aggregate = match reducer {
             Reducer::Count => Sql::Number(format!("count({}.profile_id)", rows.alias)),
-            Reducer::Sum(value) | Reducer::Avg(value) | Reducer::Min(value, As::Number) | Reducer::Max(value, As::Number) => {
-                self.numeric(reducer, stream, value, rows)?
-            }
+            Reducer::Sum(value)
+            | Reducer::Avg(value)
+            | Reducer::Min(value, As::Number)
+            | Reducer::Max(value, As::Number) => self.numeric(reducer, stream, value, rows)?,
             Reducer::Min(value, _) => Sql::Text(format!("min({})", text(self, value))),
             Reducer::Max(value, _) => Sql::Text(format!("max({})", text(self, value))),
             Reducer::UniqueCount(value) => Sql::Number(format!("count(distinct {})", text(self, value))),
@@ -214,10 +230,9 @@ impl Compiler<'_> {
         let bounded = format!("filter (where abs({number}) < {LARGE})");
         Ok(match reducer {
             Reducer::Sum(_) => Sql::Number(format!("coalesce(sum({number}) {bounded}, 0)")),
-            Reducer::Avg(_) => Sql::Average {
-                sum: format!("sum({number}) {bounded}"),
-                count: format!("count({number}) {bounded}"),
-            },
+            Reducer::Avg(_) => {
+                Sql::Average { sum: format!("sum({number}) {bounded}"), count: format!("count({number}) {bounded}") }
+            }
             Reducer::Min(..) => Sql::Number(format!("min({number})")),
             _ => Sql::Number(format!("max({number})")),
         })
@@ -248,13 +263,23 @@ impl Compiler<'_> {
     }
 
     /// The typed column of a promoted number.
-    pub(in crate::membership) fn promoted(&self, stream: &Stream, value: &EventValue, alias: &str) -> Result<Option<String>> {
+    pub(in crate::membership) fn promoted(
+        &self,
+        stream: &Stream,
+        value: &EventValue,
+        alias: &str,
+    ) -> Result<Option<String>> {
         let EventValue::Property(path) = value else { return Ok(None) };
         Ok(self.names.promoted(event_name(stream)?, path).map(|slot| format!("{alias}.number_{slot}")))
     }
 
     /// The number that a sum adds of each event.
-    pub(in crate::membership) fn summand(&mut self, stream: &Stream, value: &EventValue, alias: &str) -> Result<String> {
+    pub(in crate::membership) fn summand(
+        &mut self,
+        stream: &Stream,
+        value: &EventValue,
+        alias: &str,
+    ) -> Result<String> {
         if let Some(column) = self.promoted(stream, value, alias)? {
             return Ok(column);
         }

@@ -60,9 +60,13 @@ impl Compiler<'_> {
 
     /// The alias of the event that is `up` levels above the innermost one.
     fn event<'s>(&self, scope: &'s Scope, up: usize) -> Result<&'s str> {
-        scope.events.iter().rev().nth(up).map(|event| event.alias.as_str()).ok_or_else(|| {
-            Error::internal("a property stands outside of the event that it belongs to")
-        })
+        scope
+            .events
+            .iter()
+            .rev()
+            .nth(up)
+            .map(|event| event.alias.as_str())
+            .ok_or_else(|| Error::internal("a property stands outside of the event that it belongs to"))
     }
 
     /// Only `->` with text walks into objects alone; `#>` would take `0` for an array's index.
@@ -129,7 +133,9 @@ impl Sql {
 
     pub(super) fn instant(&self) -> Option<String> {
         match self {
-            Sql::Json(json) => Some(format!("case jsonb_typeof({json}) when 'string' then rollcall_instant({json} #>> '{{}}') end")),
+            Sql::Json(json) => {
+                Some(format!("case jsonb_typeof({json}) when 'string' then rollcall_instant({json} #>> '{{}}') end"))
+            }
             Sql::Text(text) => Some(format!("rollcall_instant({text})")),
             Sql::Instant(instant) => Some(instant.clone()),
             Sql::Number(_) | Sql::Average { .. } => None,
@@ -140,7 +146,9 @@ impl Sql {
     fn rounded(&self) -> String {
         match self {
             Sql::Average { sum, count } => {
-                format!("(sign({sum}) * div(abs({sum}) * 2000000000000 + {count}, nullif({count}, 0) * 2) * 0.000000000001)")
+                format!(
+                    "(sign({sum}) * div(abs({sum}) * 2000000000000 + {count}, nullif({count}, 0) * 2) * 0.000000000001)"
+                )
             }
             _ => String::new(),
         }
