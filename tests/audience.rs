@@ -4,4 +4,5 @@ mod check;
 mod conditions;
 mod corpus;
 mod errors;
+mod meaning;
 mod properties;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rollcall::audience::{
     ast::Expr,
     conditions::{Formula, formula},
+    explain::{NextChange, explain},
     interpret::{Profile, holds},
     parse, parse_trait, print,
 };
@@ -34,7 +35,7 @@ fn says(formula: &Formula, profile: &Profile, at: chrono::DateTime<chrono::Utc>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_printed_definition_is_read_as_the_same_tree(definition in definitions::definition()) {
@@ -61,6 +62,31 @@ proptest! {
         let Ok(formula) = formula(&definition, &audiences()) else { return Ok(()) };
         for profile in profiles {
             prop_assert_eq!(holds(&definition, &profile, at), says(&formula, &profile, at), "{} as {:#?}", definition, formula);
+        }
+    }
+
+    #[test]
+    fn time_alone_changes_an_answer_when_explain_says_so(
+        definition in definitions::definition(),
+        profile in histories::profile(),
+        at in histories::instant(),
+        later in prop::collection::vec(histories::instant(), 20),
+    ) {
+        let now = holds(&definition, &profile, at);
+        let change = match explain(&definition, &profile, at).next_change {
+            NextChange::At(change) => {
+                prop_assert!(change > at);
+                prop_assert_eq!(holds(&definition, &profile, change), !now, "{}", definition);
+                Some(change)
+            }
+            NextChange::Never => None,
+            NextChange::Unknown => return Ok(()),
+        };
+        let just_before = change.map(|change| change - chrono::TimeDelta::microseconds(1));
+        for later in later.into_iter().chain(just_before) {
+            if later > at && change.is_none_or(|change| later < change) {
+                prop_assert_eq!(holds(&definition, &profile, later), now, "{} changes before at {}", definition, later);
+            }
         }
     }
 
