@@ -1,6 +1,6 @@
 //! Why is this person in, or out, and when will time alone change that? For people to read: it shows a person's values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -100,17 +100,17 @@ fn next_change(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> NextChange 
     for span in spans {
         moves.extend([TimeDelta::microseconds(span.micros()), -TimeDelta::microseconds(span.micros())]);
     }
-    let mut candidates = BTreeMap::new();
+    let mut candidates = BTreeSet::new();
     for instant in &instants {
         for edge in moves.iter().filter_map(|by| instant.checked_add_signed(*by)) {
             for candidate in [Some(edge), edge.checked_add_signed(tick)].into_iter().flatten().filter(|edge| *edge > at)
             {
-                candidates.insert(candidate, ());
+                candidates.insert(candidate);
             }
         }
     }
     let tried = candidates.len().min(limits::EXPLAIN_INSTANTS);
-    match candidates.keys().take(tried).find(|candidate| holds(expr, profile, **candidate) != now) {
+    match candidates.iter().take(tried).find(|candidate| holds(expr, profile, **candidate) != now) {
         Some(change) => NextChange::At(*change),
         None if tried < candidates.len() => NextChange::Unknown,
         None => NextChange::Never,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rollcall::audience::{
     ast::Expr,
-    conditions::{Formula, formula},
+    conditions::{Formula, distinct, formula, references},
     explain::{NextChange, explain},
     interpret::{Profile, holds},
     parse, parse_trait, print,
@@ -63,6 +63,26 @@ proptest! {
         for profile in profiles {
             prop_assert_eq!(holds(&definition, &profile, at), says(&formula, &profile, at), "{} as {:#?}", definition, formula);
         }
+    }
+
+    #[test]
+    fn a_condition_is_in_its_one_form(comparison in definitions::condition()) {
+        let split = formula(&Expr::Compare(comparison), &audiences()).unwrap();
+        for condition in distinct([&split]) {
+            let again = formula(&Expr::Compare(condition.0.clone()), &audiences()).unwrap();
+            prop_assert_eq!(again, Formula::Condition(condition.clone()));
+            let read = parse("it", &condition.0.to_string());
+            if let Ok(read) = read {
+                prop_assert_eq!(read, Expr::Compare(condition.0.clone()), "a condition is printed in the language");
+            }
+        }
+    }
+
+    #[test]
+    fn a_definition_without_references_asks_for_no_membership(definition in definitions::definition_without_references()) {
+        prop_assert!(references(&definition, &audiences()).is_empty());
+        let formula = format!("{:?}", formula(&definition, &audiences()).unwrap());
+        prop_assert!(!formula.contains("Member("));
     }
 
     #[test]
