@@ -22,7 +22,9 @@ pub fn properties(settings: &Settings) -> Result<ClientConfig> {
         Mechanism::ScramSha256(login) => Some(("SCRAM-SHA-256", login)),
         Mechanism::ScramSha512(login) => Some(("SCRAM-SHA-512", login)),
         Mechanism::Aws { .. } | Mechanism::OAuthBearer { .. } => {
-            return Err(Error::settings("this mechanism is not there yet").help("Use plain, scram or a client certificate."));
+            return Err(
+                Error::settings("this mechanism is not there yet").help("Use plain, scram or a client certificate.")
+            );
         }
     };
     if let Some((mechanism, Login { username, password })) = sasl {

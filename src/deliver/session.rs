@@ -39,6 +39,8 @@ pub struct Target {
     /// Brokers, security and properties.
     pub client: ClientConfig,
     pub mappings: Arc<[Mapping]>,
+    /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
+    pub page_changes: usize,
 }
 
 /// What was told.
@@ -109,8 +111,7 @@ impl Session {
     /// If the database cannot be asked, or knows no such destination.
     pub async fn start(pool: PgPool, target: Target) -> Result<Session> {
         let head = delta::head(&pool, &target.name).await?;
-        let producer =
-            Producer::new(target.client.clone(), target.delivery, head.stream, target.cursor_topic.clone());
+        let producer = Producer::new(target.client.clone(), target.delivery, head.stream, target.cursor_topic.clone());
         let pages = Pages::new(pool.clone(), &head, &target);
         Ok(Session {
             pool,
@@ -118,9 +119,9 @@ impl Session {
             stream: head.stream,
             thread: Thread::start(producer)?,
             pages,
+            limit: target.page_changes,
             target,
             at: None,
-            limit: limits::PAGE_CHANGES,
             skipped: Arc::default(),
             topics: HashSet::new(),
         })
@@ -183,7 +184,9 @@ impl Session {
             let (result, next) = tokio::join!(telling, self.pages.page(page.to, self.limit, &self.skipped));
             let sure = match result? {
                 Ok(sure) => sure,
-                Err(Failure::Refused { records, certain }) => return Err(self.isolate(&page, records, certain, told).await),
+                Err(Failure::Refused { records, certain }) => {
+                    return Err(self.isolate(&page, records, certain, told).await);
+                }
                 Err(failure) => return Err(failure.into()),
             };
             position = page.to;
@@ -193,7 +196,7 @@ impl Session {
             told.to = position;
             told.end = told.end.max(position);
             told.records += page.records.len() as u64;
-            self.limit = (self.limit * 2).min(limits::PAGE_CHANGES);
+            self.limit = (self.limit * 2).min(self.target.page_changes);
             if !go_on(told) {
                 return Err(Stop::Asked);
             }
@@ -207,7 +210,11 @@ impl Session {
     }
 
     /// Where to go on: known from the last call if nothing happened since, else recovered.
-    async fn position(&mut self, told: &mut Delivered, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Position, Stop> {
+    async fn position(
+        &mut self,
+        told: &mut Delivered,
+        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
+    ) -> Result<Position, Stop> {
         if let Some((position, chain)) = &self.at {
             let head = delta::head(&self.pool, &self.target.name).await?;
             // The database may have been restored under a session that lives on.
@@ -220,8 +227,18 @@ impl Session {
         self.recover(told, go_on).await
     }
 
-    async fn recover(&mut self, told: &mut Delivered, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Position, Stop> {
-        let found = self.thread.run(Producer::open).await??;
+    async fn recover(
+        &mut self,
+        told: &mut Delivered,
+        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
+    ) -> Result<Position, Stop> {
+        tracing::debug!(destination = self.target.name, "recovering");
+        // Nothing is under way yet: who cannot even begin tells the caller, who knows when to try again.
+        let found = match self.thread.run(Producer::open).await? {
+            Ok(found) => found,
+            Err(Failure::Doubt(error) | Failure::Fenced(error)) => return Err(Stop::Error(error)),
+            Err(Failure::Refused { .. }) => return Err(Stop::Again),
+        };
         // Only now, with older instances fenced, what Postgres says is looked at: it is as new as can be.
         let head = delta::head(&self.pool, &self.target.name).await?;
         told.end = head.end;
@@ -245,7 +262,14 @@ impl Session {
             (_, found) => (found, None),
         };
         let recreated = self.recreated().await?;
-        let facts = Facts { stream: self.stream, log_end: head.end, mirror: head.mirror, cursor, chain: chain.clone(), recreated };
+        let facts = Facts {
+            stream: self.stream,
+            log_end: head.end,
+            mirror: head.mirror,
+            cursor,
+            chain: chain.clone(),
+            recreated,
+        };
         let position = match recover::decide(&facts) {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
@@ -292,7 +316,9 @@ impl Session {
             match topic.error {
                 // A name that no topic can have is the record's fault, and comes back with it.
                 None | Some(Code::InvalidTopic) => {}
-                Some(code) => return Err(Stop::Error(trouble::code(code, &format!("deliver to topic '{}'", topic.name)))),
+                Some(code) => {
+                    return Err(Stop::Error(trouble::code(code, &format!("deliver to topic '{}'", topic.name))));
+                }
             }
         }
         state::remember(&self.pool, self.stream, &found).await?;
@@ -321,7 +347,13 @@ impl Session {
 
     /// Kafka refused the page. Records that are known to be at fault are put aside; else the page is cut so that the next
     /// one ends before the first suspect, or is half as long, until the suspect is alone.
-    async fn isolate(&mut self, page: &Arc<Page>, records: Vec<(usize, Code)>, certain: bool, told: &mut Delivered) -> Stop {
+    async fn isolate(
+        &mut self,
+        page: &Arc<Page>,
+        records: Vec<(usize, Code)>,
+        certain: bool,
+        told: &mut Delivered,
+    ) -> Stop {
         let mut guilty = records;
         if !certain {
             let first = guilty.iter().map(|(index, _)| page.records[*index].position).min().unwrap_or(page.from);

@@ -69,7 +69,10 @@ pub async fn halted(pool: &PgPool, destination: DestinationId, name: &str, halt:
 /// # Errors
 /// If the database cannot be asked.
 pub async fn topics(pool: &PgPool, stream: Uuid) -> Result<Vec<(String, Uuid)>> {
-    Ok(sqlx::query_as("select topic, topic_id from delivery_topics where stream = $1").bind(stream).fetch_all(pool).await?)
+    Ok(sqlx::query_as("select topic, topic_id from delivery_topics where stream = $1")
+        .bind(stream)
+        .fetch_all(pool)
+        .await?)
 }
 
 /// Remembers topics, before anything is told to them.
@@ -113,10 +116,11 @@ pub async fn forget_topic(pool: &PgPool, destination: DestinationId, topic: &str
 /// If the database cannot be asked.
 pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<Uuid> {
     let mut tx = pool.begin().await?;
-    let stream = sqlx::query_scalar("update destinations set stream = gen_random_uuid() where id = $1 returning stream")
-        .bind(destination)
-        .fetch_one(&mut *tx)
-        .await?;
+    let stream =
+        sqlx::query_scalar("update destinations set stream = gen_random_uuid() where id = $1 returning stream")
+            .bind(destination)
+            .fetch_one(&mut *tx)
+            .await?;
     for sql in [
         "delete from quarantine where destination_id = $1",
         "insert into deliveries (destination_id) values ($1) on conflict (destination_id) do update
