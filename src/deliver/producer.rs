@@ -371,8 +371,8 @@ impl Producer {
         if failed.is_empty() && refused.is_empty() {
             return Ok(());
         }
-        if let Some((_, code)) = failed.iter().find(|(_, code)| trouble::fenced(*code)) {
-            return Err(Failure::Fenced(trouble::code(*code, "store records")));
+        if let Some(fenced) = fenced(inner, "store records") {
+            return Err(fenced);
         }
         let cursor = failed.iter().any(|(record, code)| *record == CURSOR && trouble::permanent(*code));
         let suspects: Vec<_> = failed.iter().filter(|(_, code)| trouble::permanent(*code)).copied().collect();
@@ -397,6 +397,9 @@ impl Producer {
     /// What a failed call means. A timeout alone says little: the last error of the client says why.
     fn failure(&self, inner: &BaseProducer<Watch>, error: &KafkaError, doing: &str) -> Failure {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        if let Some(fenced) = fenced(inner, doing) {
+            return fenced;
+        }
         if trouble::fenced(code) {
             return Failure::Fenced(trouble::kafka(error, doing));
         }
@@ -432,4 +435,10 @@ impl Producer {
         config.set("group.id", "rollcall").set("enable.auto.commit", "false");
         config
     }
+}
+
+/// Being fenced is fatal for a client; records and calls may fail by other codes in its wake.
+fn fenced(inner: &BaseProducer<Watch>, doing: &str) -> Option<Failure> {
+    let (code, _) = inner.client().fatal_error()?;
+    trouble::fenced(code).then(|| Failure::Fenced(trouble::code(code, doing)))
 }
