@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::path::Path;
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::{Mutex, OnceCell};
@@ -74,7 +74,8 @@ impl Context {
     /// an embedded one that lives as long as this process.
     pub async fn store(&self) -> Result<PgPool> {
         let pool = self.store.get_or_try_init(|| async {
-            let options = self.database().await?;
+            // A slow statement is no news to whoever reads the log, and its text tells them nothing.
+            let options = self.database().await?.disable_statement_logging();
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(away)?;
             profile::migrate(&pool).await?;
             Ok::<_, Error>(pool)
