@@ -14,6 +14,8 @@ pub mod config;
 pub mod embedded;
 pub mod error;
 pub mod fault;
+pub mod ids;
+pub mod js;
 pub mod limits;
 pub mod telemetry;
 

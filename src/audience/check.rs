@@ -29,18 +29,22 @@ pub struct Checked {
     pub order: Vec<String>,
     /// By key, of those in `order`.
     pub formulas: BTreeMap<String, Formula>,
+    /// By key, the audiences that a definition refers to.
+    pub references: BTreeMap<String, BTreeSet<String>>,
     /// By key, why an audience cannot be computed.
     pub refused: BTreeMap<String, Error>,
     /// By key, what looks like a mistake and need not be one.
     pub warnings: Vec<(String, String)>,
 }
 
-/// Checks all audiences together. `audiences` are definitions by key.
-pub fn check(audiences: &BTreeMap<String, Expr>, known: &Known) -> Checked {
+/// Checks all audiences together. `audiences` are definitions by key; `None` is one that could not be read, which keeps
+/// its key: what refers to it must not take it for a trait.
+pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Checked {
     let keys: BTreeSet<String> = audiences.keys().cloned().collect();
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
     for (key, definition) in audiences {
+        let Some(definition) = definition else { continue };
         edges.insert(key.as_str(), references(definition, &keys));
         for warning in unknown_names(definition, known, &keys) {
             checked.warnings.push((key.clone(), warning));
@@ -50,9 +54,9 @@ pub fn check(audiences: &BTreeMap<String, Expr>, known: &Known) -> Checked {
             Err(error) => drop(checked.refused.insert(key.clone(), error)),
         }
     }
-    for key in audiences.keys() {
+    for key in edges.keys().copied() {
         if let Some(path) = cycle(key, &edges) {
-            checked.refused.entry(key.clone()).or_insert_with(|| {
+            checked.refused.entry(key.to_owned()).or_insert_with(|| {
                 Error::definition("The audience would create a cycle by referencing another audience")
                     .help(format!("Break the circle {}.", path.join(" → ")))
             });
@@ -60,6 +64,7 @@ pub fn check(audiences: &BTreeMap<String, Expr>, known: &Known) -> Checked {
     }
     order(&edges, &mut checked);
     checked.formulas.retain(|key, _| !checked.refused.contains_key(key));
+    checked.references = edges.into_iter().map(|(key, references)| (key.to_owned(), references)).collect();
     checked
 }
 

@@ -9,8 +9,8 @@ use rollcall::audience::{
 };
 
 fn checked(definitions: &[(&str, &str)], known: &Known) -> Checked {
-    let definitions: BTreeMap<String, Expr> =
-        definitions.iter().map(|(key, text)| (key.to_string(), parse(key, text).unwrap())).collect();
+    let definitions: BTreeMap<String, Option<Expr>> =
+        definitions.iter().map(|(key, text)| (key.to_string(), Some(parse(key, text).unwrap()))).collect();
     check(&definitions, known)
 }
 
