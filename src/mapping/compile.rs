@@ -3,6 +3,8 @@
 //! The checks and their words are the peer's (`validate` of its mapping kit), made stricter in two ways: what it finds only
 //! when an event comes, and what it never looks at (inside arrays, branches not taken), is found here.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -98,7 +100,8 @@ impl Compiler {
                 let members: Vec<_> =
                     members.iter().map(|(key, member)| (key.clone(), self.at(key, |c| c.node(member)))).collect();
                 if members.iter().all(|(_, plan)| matches!(plan, Plan::Literal(_))) {
-                    return Plan::Literal(Json::from(value).into_owned());
+                    let literal = members.into_iter().map(|(key, plan)| (Cow::Owned(key), literal(plan)));
+                    return Plan::Literal(Json::Object(literal.collect()));
                 }
                 Plan::Object(members)
             }
@@ -106,7 +109,7 @@ impl Compiler {
                 let items: Vec<_> =
                     items.iter().enumerate().map(|(at, item)| self.at(at.to_string(), |c| c.node(item))).collect();
                 if items.iter().all(|plan| matches!(plan, Plan::Literal(_))) {
-                    return Plan::Literal(Json::from(value).into_owned());
+                    return Plan::Literal(Json::Array(items.into_iter().map(literal).collect()));
                 }
                 Plan::Array(items)
             }
@@ -402,6 +405,13 @@ const DIRECTIVES: [&str; 13] = [
     "@path", "@template", "@if", "@case", "@replace", "@arrayPath", "@flatten", "@json", "@merge", "@transform", "@literal",
     "@liquid", "@excludeWhenNull",
 ];
+
+fn literal(plan: Plan) -> Json<'static> {
+    match plan {
+        Plan::Literal(value) => value,
+        _ => Json::Undefined,
+    }
+}
 
 fn is_directive(value: &Value) -> bool {
     matches!(value, Value::Object(members) if members.keys().any(|key| key.starts_with('@')))

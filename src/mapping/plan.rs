@@ -122,10 +122,8 @@ impl Plan {
             Plan::Object(members) => {
                 let mut object: Members<'a> = Vec::with_capacity(members.len());
                 for (key, plan) in members {
-                    match plan.resolve(scope)? {
-                        Json::Undefined => {}
-                        value => object.push((Cow::Borrowed(key), value)),
-                    }
+                    // A member without a value stays for now: in a merge it hides those before it.
+                    object.push((Cow::Borrowed(key), plan.resolve(scope)?));
                 }
                 Json::Object(object)
             }
