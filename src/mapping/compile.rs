@@ -191,7 +191,9 @@ impl Compiler {
             None => c.flaw("should be a string or a mapping directive but it is an undefined"),
         });
         let shape = match parts.get(1) {
-            Some(shape @ Value::Object(members)) if !members.is_empty() => Some(Box::new(self.at("1", |c| c.node(shape)))),
+            Some(shape @ Value::Object(members)) if !members.is_empty() => {
+                Some(Box::new(self.at("1", |c| c.node(shape))))
+            }
             _ => None,
         };
         Plan::ArrayPath(Box::new(items), shape)
@@ -244,7 +246,9 @@ impl Compiler {
             match options.get("replacement2") {
                 None | Some(Value::Null | Value::String(_)) => {
                     let with = match options.get("replacement2") {
-                        Some(Value::String(_)) => self.short_text(options, "replacement2", 0, false).unwrap_or_default(),
+                        Some(Value::String(_)) => {
+                            self.short_text(options, "replacement2", 0, false).unwrap_or_default()
+                        }
                         _ => String::new(),
                     };
                     steps.push(Step { pattern: second, replacement: with });
@@ -402,8 +406,19 @@ impl Compiler {
 }
 
 const DIRECTIVES: [&str; 13] = [
-    "@path", "@template", "@if", "@case", "@replace", "@arrayPath", "@flatten", "@json", "@merge", "@transform", "@literal",
-    "@liquid", "@excludeWhenNull",
+    "@path",
+    "@template",
+    "@if",
+    "@case",
+    "@replace",
+    "@arrayPath",
+    "@flatten",
+    "@json",
+    "@merge",
+    "@transform",
+    "@literal",
+    "@liquid",
+    "@excludeWhenNull",
 ];
 
 fn literal(plan: Plan) -> Json<'static> {

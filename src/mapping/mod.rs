@@ -66,8 +66,10 @@ impl Mapping {
         match (trigger, send) {
             (Ok(trigger), Ok(send)) => {
                 if config.on_exit == OnExit::Tombstone && !send.has_key() {
-                    return Err(Error::definition(format!("mapping '{name}' sends tombstones on exit, but maps no key"))
-                        .help("Map key, for example to {\"@path\": \"$.userId\"}, or remove on_exit."));
+                    return Err(Error::definition(format!(
+                        "mapping '{name}' sends tombstones on exit, but maps no key"
+                    ))
+                    .help("Map key, for example to {\"@path\": \"$.userId\"}, or remove on_exit."));
                 }
                 let version = version(subscribe, config);
                 let name = name.to_owned();

@@ -28,8 +28,11 @@ impl Path {
         if text.is_empty() || text == "." {
             return Ok(Path { steps: Vec::new() });
         }
-        let steps: Vec<Step> =
-            text.split(['[', '.', ']']).filter(|part| !part.is_empty()).map(|part| Step::new(&part.replace(['\'', '"'], ""))).collect();
+        let steps: Vec<Step> = text
+            .split(['[', '.', ']'])
+            .filter(|part| !part.is_empty())
+            .map(|part| Step::new(&part.replace(['\'', '"'], "")))
+            .collect();
         if steps.is_empty() { Err("names nothing: write $. for the whole event") } else { Ok(Path { steps }) }
     }
 
@@ -93,7 +96,8 @@ enum Found<'v> {
 
 impl Step {
     fn new(key: &str) -> Step {
-        let canonical = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()) && (key == "0" || !key.starts_with('0'));
+        let canonical =
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()) && (key == "0" || !key.starts_with('0'));
         Step { index: if canonical { key.parse().ok() } else { None }, key: key.into() }
     }
 

@@ -49,20 +49,26 @@ pub fn all(destination: &str, mut errors: Vec<Error>) -> Error {
     if errors.len() == 1 {
         return errors.remove(0);
     }
-    let mut joined = Problems { name: format!("mappings of destination '{destination}'"), text: String::new(), problems: Vec::new() };
+    let mut joined = Problems {
+        name: format!("mappings of destination '{destination}'"),
+        text: String::new(),
+        problems: Vec::new(),
+    };
     let count = errors.len();
     for error in errors {
         let start = joined.text.len();
         let (text, problems) = match error.problems {
             Some(problems) => (problems.text, problems.problems),
-            None => (error.message.clone(), vec![Problem { span: 0..error.message.len(), message: error.message, help: error.help }]),
+            None => (
+                error.message.clone(),
+                vec![Problem { span: 0..error.message.len(), message: error.message, help: error.help }],
+            ),
         };
         joined.text.push_str(&text);
         joined.text.push_str("\n\n");
-        let shifted = problems.into_iter().map(|problem| Problem {
-            span: start + problem.span.start..start + problem.span.end,
-            ..problem
-        });
+        let shifted = problems
+            .into_iter()
+            .map(|problem| Problem { span: start + problem.span.start..start + problem.span.end, ..problem });
         joined.problems.extend(shifted);
     }
     Error::definition(format!("{count} mappings of destination '{destination}' cannot be used"))

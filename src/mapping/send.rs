@@ -29,8 +29,17 @@ pub struct Fields {
 
 /// The fields, in the peer's words; `timestamp` is ours. Others are ignored, as in the peer.
 pub const NAMES: [&str; 11] = [
-    "topic", "payload", "headers", "partition", "default_partition", "key", "enable_batching", "batch_keys", "batch_bytes",
-    "batch_size", "timestamp",
+    "topic",
+    "payload",
+    "headers",
+    "partition",
+    "default_partition",
+    "key",
+    "enable_batching",
+    "batch_keys",
+    "batch_bytes",
+    "batch_size",
+    "timestamp",
 ];
 const TOPIC: usize = 0;
 const PAYLOAD: usize = 1;
@@ -164,7 +173,8 @@ fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>, batching: bool
     let [_, payload, headers, partition, default_partition, _, enable, keys, bytes, size, timestamp] =
         values.each_ref().map(present);
     // In a batch the peer keeps the empty text where a text is wanted: it is a key, and a topic that cannot be.
-    let text_field = |at: usize| if batching { Some(&values[at]).filter(|value| !value.is_absent()) } else { present(&values[at]) };
+    let text_field =
+        |at: usize| if batching { Some(&values[at]).filter(|value| !value.is_absent()) } else { present(&values[at]) };
     let topic = text_field(TOPIC).ok_or_else(|| missing("topic"))?;
     let topic = coerce::text(topic).ok_or_else(|| wrong_type("Topic", "a string", topic))?;
     if topic.is_empty() {
@@ -269,9 +279,9 @@ fn instant(value: &Json<'_>) -> Result<i64, Rejection> {
         Json::Text(text) => chrono::DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.timestamp_millis()),
         _ => None,
     };
-    millis
-        .filter(|millis| *millis >= 0)
-        .ok_or_else(|| reject("FIELD_TYPE", "Timestamp must be milliseconds since 1970 or a time as 2025-03-14T09:26:53Z."))
+    millis.filter(|millis| *millis >= 0).ok_or_else(|| {
+        reject("FIELD_TYPE", "Timestamp must be milliseconds since 1970 or a time as 2025-03-14T09:26:53Z.")
+    })
 }
 
 fn missing(field: &str) -> Rejection {
@@ -298,6 +308,8 @@ pub fn reject(code: &'static str, detail: impl Into<String>) -> Rejection {
 pub fn tombstone(record: Record) -> Outcome {
     match record.key {
         Some(_) => Outcome::Record(Record { value: None, ..record }),
-        None => Outcome::Rejected(reject("TOMBSTONE_WITHOUT_KEY", "a tombstone needs a key, and this event gives none")),
+        None => {
+            Outcome::Rejected(reject("TOMBSTONE_WITHOUT_KEY", "a tombstone needs a key, and this event gives none"))
+        }
     }
 }

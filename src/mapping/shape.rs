@@ -66,7 +66,9 @@ pub fn merge(objects: Vec<Json<'_>>) -> Json<'_> {
             }
             Json::Text(text) => {
                 let chars = text.chars().enumerate();
-                merged.extend(chars.map(|(at, char)| (Cow::Owned(at.to_string()), Json::Text(Cow::Owned(char.to_string())))));
+                merged.extend(
+                    chars.map(|(at, char)| (Cow::Owned(at.to_string()), Json::Text(Cow::Owned(char.to_string())))),
+                );
             }
             _ => {}
         }

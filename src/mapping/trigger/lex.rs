@@ -127,7 +127,11 @@ impl<'t> Lexer<'t> {
                         self.at += escaped.len_utf8();
                     }
                     None => {
-                        self.problem::<()>("the text ends after a backslash", self.at - 1, "Name the character that it escapes.");
+                        self.problem::<()>(
+                            "the text ends after a backslash",
+                            self.at - 1,
+                            "Name the character that it escapes.",
+                        );
                     }
                 }
             } else if is_word(char) {

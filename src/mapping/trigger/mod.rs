@@ -126,7 +126,8 @@ impl Field {
             Root::Context => below("context"),
             Root::Any => Path::of_keys(keys.iter().map(String::as_str)),
         };
-        let indexed = root != Root::Any && keys.iter().any(|key| key.starts_with(|c: char| c.is_ascii_digit()) && key.parse::<f64>().is_ok());
+        let indexed = root != Root::Any
+            && keys.iter().any(|key| key.starts_with(|c: char| c.is_ascii_digit()) && key.parse::<f64>().is_ok());
         Field { root, path, other: below("properties"), indexed, keys }
     }
 

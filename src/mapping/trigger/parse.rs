@@ -28,7 +28,11 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Problem>> {
         Some(expr) if parser.problems.is_empty() => Ok(expr),
         _ => {
             if parser.problems.is_empty() {
-                parser.problem::<()>("there is no condition", 0..text.len(), "Write, for example, type = \"identify\".");
+                parser.problem::<()>(
+                    "there is no condition",
+                    0..text.len(),
+                    "Write, for example, type = \"identify\".",
+                );
             }
             parser.problems.sort_by_key(|problem| problem.span.start);
             Err(parser.problems)
@@ -187,7 +191,11 @@ impl Parser {
             Token::Text(text) => Some(Operand::Text(text)),
             token => {
                 let message = format!("a condition cannot start with {}", said(&token));
-                self.problem(message, span, "Start with a field: type, event, name, userId, traits.…, properties.…, context.…")
+                self.problem(
+                    message,
+                    span,
+                    "Start with a field: type, event, name, userId, traits.…, properties.…, context.…",
+                )
             }
         }
     }
@@ -205,7 +213,11 @@ impl Parser {
             }
             Token::Word { text, plain } => {
                 if plain && matches!(text.as_str(), "and" | "or" | "in") {
-                    return self.problem("a value is missing", span, "Give a text in quotes, a number, true, false or null.");
+                    return self.problem(
+                        "a value is missing",
+                        span,
+                        "Give a text in quotes, a number, true, false or null.",
+                    );
                 }
                 self.next();
                 if let Some(function) = self.function(&text, plain) {
@@ -242,7 +254,11 @@ impl Parser {
             }
             match self.right()? {
                 Operand::Field(_) | Operand::Call(_) => {
-                    return self.problem("a list holds texts, numbers, true, false or null", span, "Put texts in quotes.");
+                    return self.problem(
+                        "a list holds texts, numbers, true, false or null",
+                        span,
+                        "Put texts in quotes.",
+                    );
                 }
                 item => items.push(item),
             }
@@ -275,8 +291,16 @@ impl Parser {
         }
         if arguments.len() != function.arguments() {
             let (name, wanted) = (function.name(), function.arguments());
-            let message = format!("{name} takes {wanted} argument{}, here {}", if wanted > 1 { "s" } else { "" }, arguments.len());
-            return self.problem(message, open.start..end.end, "As in contains(traits.email, \"@example.org\") and length(event).");
+            let message = format!(
+                "{name} takes {wanted} argument{}, here {}",
+                if wanted > 1 { "s" } else { "" },
+                arguments.len()
+            );
+            return self.problem(
+                message,
+                open.start..end.end,
+                "As in contains(traits.email, \"@example.org\") and length(event).",
+            );
         }
         Some(Operand::Call(Box::new(Call { function, arguments })))
     }
@@ -302,13 +326,21 @@ impl Parser {
             end = span.end;
             match self.next() {
                 // An escaped dot separates like any other, as in the peer.
-                Token::Word { text, .. } => keys.extend(text.split('.').filter(|key| !key.is_empty()).map(str::to_owned)),
-                _ => return self.problem("a name is missing after the dot", span, "Name the member, as in traits.plan."),
+                Token::Word { text, .. } => {
+                    keys.extend(text.split('.').filter(|key| !key.is_empty()).map(str::to_owned))
+                }
+                _ => {
+                    return self.problem("a name is missing after the dot", span, "Name the member, as in traits.plan.");
+                }
             }
         }
         if *self.peek() == Token::OpenList {
             let span = self.span();
-            return self.problem("a trigger cannot look into arrays by number", span, "Compare a member that is not in an array.");
+            return self.problem(
+                "a trigger cannot look into arrays by number",
+                span,
+                "Compare a member that is not in an array.",
+            );
         }
         let root = match first.as_str() {
             "type" => Root::Type,
@@ -358,4 +390,3 @@ fn said(token: &Token) -> String {
         Token::End => "the end".into(),
     }
 }
-
