@@ -254,7 +254,7 @@ fn check_batching(
         Some(name) => std::slice::from_ref(name),
         None => &[],
     };
-    if let Some(name) = names.iter().find(|name| coerce::text(name).is_none()) {
+    if let Some(name) = names.iter().find(|name| !name.is_absent() && coerce::text(name).is_none()) {
         return Err(wrong_type("Batch Keys", "an array of strings", name));
     }
     if let Some(value) = bytes {

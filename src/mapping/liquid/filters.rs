@@ -216,7 +216,9 @@ pub fn apply<'a>(
         "date_to_string" => date::format(value, Some("%d %b %Y"))?,
         "date_to_long_string" => date::format(value, Some("%d %B %Y"))?,
         "sample" => {
-            return Err("filter \"sample\" gives another value each time, so that a record could not be repeated".into());
+            return Err(
+                "filter \"sample\" gives another value each time, so that a record could not be repeated".into()
+            );
         }
         _ => value,
     })
