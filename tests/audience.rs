@@ -1,5 +1,6 @@
 //! The audience language: the published queries, its errors, and its meaning held against random histories.
 
+mod check;
 mod conditions;
 mod corpus;
 mod errors;

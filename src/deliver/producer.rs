@@ -280,7 +280,12 @@ impl Producer {
         Ok(refused)
     }
 
-    fn enqueue(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>, index: usize) -> Result<Result<(), Code>, Failure> {
+    fn enqueue(
+        &self,
+        inner: &BaseProducer<Watch>,
+        page: &Arc<Page>,
+        index: usize,
+    ) -> Result<Result<(), Code>, Failure> {
         let told = &page.records[index];
         let position = told.position.to_string();
         let stream = page.stream_text.as_str();
@@ -288,7 +293,8 @@ impl Producer {
         for (key, value) in &told.record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let ours = [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
+        let ours =
+            [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
         for (key, value) in ours {
             headers = headers.insert(Header { key, value: Some(value) });
         }
@@ -310,7 +316,7 @@ impl Producer {
 
     fn cursor(&self, inner: &BaseProducer<Watch>, cursor: &Cursor) -> Result<(), Failure> {
         let (key, value) = (self.stream.to_string(), cursor.to_json());
-        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_str());
+        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_bytes());
         match self.enqueue_record(inner, record.partition(cursor::PARTITION))? {
             Ok(()) => Ok(()),
             Err(code) => Err(Failure::Doubt(trouble::code(code, "write the cursor"))),
@@ -327,7 +333,9 @@ impl Producer {
         loop {
             match inner.send(record) {
                 Ok(()) => return Ok(Ok(())),
-                Err((error, back)) if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline => {
+                Err((error, back))
+                    if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline =>
+                {
                     record = back;
                     inner.poll(Duration::from_millis(1));
                 }
@@ -345,9 +353,10 @@ impl Producer {
         while inner.in_flight_count() > 0 {
             inner.poll(Duration::from_millis(1));
             if Instant::now() > deadline {
-                return Err(Failure::Doubt(Error::wait("records were not stored in time").help(
-                    "Check the brokers' load, and that min.insync.replicas is met.",
-                )));
+                return Err(Failure::Doubt(
+                    Error::wait("records were not stored in time")
+                        .help("Check the brokers' load, and that min.insync.replicas is met."),
+                ));
             }
         }
         Ok(())
@@ -397,9 +406,20 @@ impl Producer {
     /// For consumers and admin clients: the same cluster and credentials, without what only producers know.
     fn client_config(&self) -> ClientConfig {
         const PRODUCER_ONLY: [&str; 14] = [
-            "compression.type", "compression.level", "linger.ms", "batch.num.messages", "batch.size", "enable.idempotence", "acks",
-            "partitioner", "transaction.timeout.ms", "queue.buffering.max.messages", "queue.buffering.max.kbytes",
-            "message.timeout.ms", "max.in.flight", "sticky.partitioning.linger.ms",
+            "compression.type",
+            "compression.level",
+            "linger.ms",
+            "batch.num.messages",
+            "batch.size",
+            "enable.idempotence",
+            "acks",
+            "partitioner",
+            "transaction.timeout.ms",
+            "queue.buffering.max.messages",
+            "queue.buffering.max.kbytes",
+            "message.timeout.ms",
+            "max.in.flight",
+            "sticky.partitioning.linger.ms",
         ];
         let mut config = self.config.clone();
         for name in PRODUCER_ONLY {

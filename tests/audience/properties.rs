@@ -34,7 +34,7 @@ fn says(formula: &Formula, profile: &Profile, at: chrono::DateTime<chrono::Utc>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn a_printed_definition_is_read_as_the_same_tree(definition in definitions::definition()) {
@@ -137,3 +137,33 @@ const TOKENS: &[&str] = &[
     "ü",
     "\u{1F600}",
 ];
+
+#[test]
+fn random_cases_are_worth_their_time() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let (definitions, profiles, instants) = (definitions::definition(), histories::profile(), histories::instant());
+    let (mut of, mut hold, mut decided, mut refused, mut same) = (0, 0, 0, 0, 0);
+    for _ in 0..300 {
+        let definition = definitions.new_tree(&mut runner).unwrap().current();
+        let answers: Vec<bool> = (0..8)
+            .map(|_| {
+                let profile = profiles.new_tree(&mut runner).unwrap().current();
+                let at = instants.new_tree(&mut runner).unwrap().current();
+                holds(&definition, &profile, at)
+            })
+            .collect();
+        of += 1;
+        hold += usize::from(answers[0]);
+        same += usize::from(answers.iter().all(|a| *a == answers[0]));
+        match formula(&definition, &audiences()) {
+            Ok(Formula::Everyone | Formula::Nobody) => decided += 1,
+            Ok(_) => {}
+            Err(_) => refused += 1,
+        }
+    }
+    assert!((of / 5..of * 4 / 5).contains(&hold), "{hold} of {of} hold");
+    assert!(decided < of / 5, "{decided} of {of} need no history");
+    assert!(refused < of / 5, "{refused} of {of} cannot be split");
+    assert!(same < of * 3 / 4, "{same} of {of} give eight people the same answer");
+}

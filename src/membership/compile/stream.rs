@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    audience::ast::{As, Comparator, EventValue, Filter, Path, Reducer, Source, Stream},
+    audience::ast::{As, Comparator, EventValue, Filter, Reducer, Source, Stream},
 };
 
 /// The instants that the filters of a stream admit.
@@ -116,17 +116,17 @@ impl Compiler<'_> {
 
     fn rows(&mut self, stream: &Stream, scope: &Scope) -> Result<Rows> {
         let alias = self.alias();
-        let filters = self.admitted(stream, &alias, Window::of(stream, self.t), scope)?;
+        let mut filters = self.bounds(stream, &alias, Window::of(stream, self.t))?;
+        filters.extend(self.predicates(stream, &alias, scope)?);
         Ok(Rows { from: vec![format!("events {alias}")], alias, filters })
     }
 
-    /// The filters of a stream, as SQL over the event `alias`.
-    pub(in crate::membership) fn admitted(
+    /// The name and the window of a stream, as bounds of an index over the event `alias`.
+    pub(in crate::membership) fn bounds(
         &mut self,
         stream: &Stream,
         alias: &str,
         window: Window,
-        scope: &Scope,
     ) -> Result<Vec<String>> {
         let id = self.names.id(event_name(stream)?);
         let mut filters = vec![format!("{alias}.name_id = {}", self.bound(id.to_string(), "int"))];
@@ -134,7 +134,6 @@ impl Compiler<'_> {
             filters.push(format!("{alias}.occurred_at > {}", self.bound(instant_text(after), "timestamptz")));
         }
         filters.push(format!("{alias}.occurred_at <= {}", self.bound(instant_text(window.until), "timestamptz")));
-        filters.extend(self.predicates(stream, alias, scope)?);
         Ok(filters)
     }
 
@@ -273,11 +272,23 @@ impl Compiler<'_> {
         alias: &str,
     ) -> Result<Option<String>> {
         let EventValue::Property(path) = value else { return Ok(None) };
-        Ok(self.promoted_slot(stream, path)?.map(|slot| format!("{alias}.number_{slot}")))
+        Ok(self.names.promoted(event_name(stream)?, path).map(|slot| format!("{alias}.number_{slot}")))
     }
 
-    pub(in crate::membership) fn promoted_slot(&self, stream: &Stream, path: &Path) -> Result<Option<i16>> {
-        Ok(self.names.promoted(event_name(stream)?, path))
+    /// The number that a sum adds of each event.
+    pub(in crate::membership) fn summand(
+        &mut self,
+        stream: &Stream,
+        value: &EventValue,
+        alias: &str,
+    ) -> Result<String> {
+        if let Some(column) = self.promoted(stream, value, alias)? {
+            return Ok(column);
+        }
+        match self.read_event(value, alias) {
+            Ok(value) => Ok(value.number().map_or("null::numeric".to_owned(), |(number, _)| number)),
+            Err(_) => Err(Error::internal("a path with $ has several numbers")),
+        }
     }
 
     /// All scalars that one event holds, arrays opened, as one text with commas.
