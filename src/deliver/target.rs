@@ -8,6 +8,7 @@ use super::{properties::properties, settings::Settings};
 use crate::{
     Error, Result,
     config::{Config, Delivery},
+    limits,
     mapping::Mapping,
 };
 
@@ -22,6 +23,8 @@ pub struct Target {
     pub client: ClientConfig,
     /// The enabled ones.
     pub mappings: Arc<[Mapping]>,
+    /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
+    pub page_changes: usize,
 }
 
 impl Target {
@@ -43,6 +46,7 @@ impl Target {
             cursor_topic: destination.cursor_topic.clone(),
             client: properties(&settings)?,
             mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
+            page_changes: limits::PAGE_CHANGES,
         })
     }
 
