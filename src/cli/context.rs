@@ -1,5 +1,9 @@
 //! What does a verb need from outside? The configuration, the database and the output, opened when first asked for.
 
+use std::path::PathBuf;
+
+use std::path::Path;
+
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -32,6 +36,18 @@ impl Context {
     pub(super) fn new(global: Global) -> Self {
         let output = Output::new(global.json, global.color);
         Context { global, output, clock: Clock::system(), store: OnceCell::new(), embedded: Mutex::new(None) }
+    }
+
+    /// The same program as if it had been started in `folder`, with what is kept there.
+    pub fn at(&self, folder: &Path) -> Context {
+        let global =
+            Global { config: folder.join("rollcall.yaml"), state_dir: folder.join(".rollcall"), ..self.global.clone() };
+        Context { clock: self.clock.clone(), ..Context::new(global) }
+    }
+
+    /// Whether the database is an embedded one.
+    pub async fn is_embedded(&self) -> bool {
+        self.embedded.lock().await.is_some()
     }
 
     /// The options given to every verb.
@@ -78,7 +94,7 @@ impl Context {
         if let Some(embedded) = &*embedded {
             return Ok(embedded.options());
         }
-        let folder = self.global.state_dir.join("postgres");
+        let folder = self.embedded_folder();
         tracing::info!(folder = %folder.display(), "starting the embedded Postgres");
         let started = Embedded::start(EmbeddedOptions { folder, durable: true }).await?;
         Ok(embedded.insert(started).options())
@@ -94,6 +110,15 @@ impl Context {
             return Ok(None);
         }
         Ok(self.config()?.database.map(config::Secret::into_exposed))
+    }
+
+    /// Whether there is a database to ask: one that is named, or an embedded one that was set up before.
+    pub(super) fn has_store(&self) -> Result<bool> {
+        Ok(self.database_url()?.is_some() || self.embedded_folder().exists())
+    }
+
+    fn embedded_folder(&self) -> PathBuf {
+        self.global.state_dir.join("postgres")
     }
 
     /// Closes the connections and stops the embedded Postgres.

@@ -2,7 +2,10 @@
 
 use std::{error::Error as StdError, fmt, io, sync::Arc};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
+    SourceSpan, SpanContents,
+};
 use serde_json::json;
 
 use super::Output;
@@ -52,8 +55,7 @@ fn as_json(error: &Error) -> String {
 
 fn as_text(error: &Error, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    // No lines around the one that is wrong: they are not the matter, and may hold what nobody else should read.
-    let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(0).with_width(100).with_links(false);
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
     let mut text = String::new();
     match handler.render_report(&mut text, &Report::new(error)) {
         Ok(()) => text,
@@ -86,14 +88,16 @@ struct Report<'a> {
 #[derive(Debug)]
 struct Place<'a> {
     problem: &'a Problem,
-    source: NamedSource<Arc<String>>,
+    source: Lines,
 }
 
 impl<'a> Report<'a> {
     fn new(error: &'a Error) -> Self {
         let places = error.problems.iter().flat_map(|at: &'a Box<Problems>| {
             let text = Arc::new(at.text.clone());
-            at.problems.iter().map(move |problem| Place { problem, source: NamedSource::new(&at.name, text.clone()) })
+            at.problems
+                .iter()
+                .map(move |problem| Place { problem, source: Lines { name: at.name.clone(), text: text.clone() } })
         });
         Report { error, places: places.collect() }
     }
@@ -137,5 +141,37 @@ impl Diagnostic for Place<'_> {
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         Some(Box::new(std::iter::once(LabeledSpan::underline(self.problem.span.clone()))))
+    }
+}
+
+/// A text of which only the wrong lines are shown: those around them are not the matter, and somebody may look on.
+#[derive(Debug)]
+struct Lines {
+    name: String,
+    text: Arc<String>,
+}
+
+impl SourceCode for Lines {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let (mut start, mut end) = (span.offset(), span.offset() + span.len());
+        // miette asks with no context for the position, and with some for the lines to print.
+        if before + after > 0 {
+            start = self.text.get(..start).and_then(|text| text.rfind('\n')).map_or(0, |newline| newline + 1);
+            end += self.text.get(end..).map_or(0, |rest| rest.find(['\r', '\n']).unwrap_or(rest.len()));
+        }
+        let contents = self.text.read_span(&(start..end).into(), 0, 0)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            contents.data(),
+            *contents.span(),
+            contents.line(),
+            contents.column(),
+            contents.line_count(),
+        )))
     }
 }

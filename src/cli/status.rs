@@ -3,7 +3,7 @@
 use super::{Context, table};
 use crate::{
     Result,
-    deliver::status::{self, DestinationRow},
+    deliver::state::{self, DestinationRow},
 };
 
 /// Show each destination: its state, position, what is left to send, and what is quarantined.
@@ -15,7 +15,7 @@ Examples:
 pub struct Args {}
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
-    let rows = status::destinations(&context.store().await?).await?;
+    let rows = state::destinations(&context.store().await?).await?;
     context.output().show(&rows, |rows| {
         let header = ["destination", "state", "told", "to tell", "quarantined", "why halted"];
         table(header, rows.iter().map(cells))

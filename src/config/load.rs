@@ -1,14 +1,11 @@
 //! What is in the file? Reads it, replaces variables, checks it, and reports all that is wrong at once.
 
-use std::{env, fs, ops::Range, path::Path, sync::LazyLock};
-
-use regex::Regex;
+use std::{env, fs, path::Path};
 
 use super::{
-    Config, sense,
-    settings::HARMLESS,
+    Config, mask, sense,
     shape::Shape,
-    tree::{self, Node, Value},
+    tree,
     variables::{self, Surroundings},
 };
 use crate::{
@@ -37,21 +34,19 @@ pub fn parse(name: &str, text: &str, around: &Surroundings<'_>) -> Result<Config
     }
     let mut tree = match tree::read(text) {
         Ok(tree) => tree,
-        Err(problem) => return Err(wrong(name, masked_by_name(text), vec![problem])),
+        Err(problem) => return Err(wrong(name, mask::lines(text), vec![problem])),
     };
     let mut problems = Vec::new();
-    let shown = masked(text, &tree);
+    let shown = mask::values(text, &tree);
     variables::replace(&mut tree, text, around, &mut problems);
     Shape { schema: &schema(), problems: &mut problems }.check(&mut tree, "");
-    match serde_json::from_value(tree.clone().into_json()) {
-        Ok(config) => {
-            sense::check(&config, &tree, &mut problems);
-            if problems.is_empty() { Ok(config) } else { Err(wrong(name, shown, problems)) }
-        }
-        Err(_) if !problems.is_empty() => Err(wrong(name, shown, problems)),
-        // Not even the cause is told: serde quotes values.
-        Err(_) => Err(Error::internal(format!("{name} has the right shape, yet cannot be taken in"))),
+    sense::check(&tree, &mut problems);
+    if !problems.is_empty() {
+        return Err(wrong(name, shown, problems));
     }
+    // Not even the cause is told: serde quotes values.
+    serde_json::from_value(tree.into_json())
+        .map_err(|_| Error::internal(format!("{name} has the right shape, yet cannot be taken in")))
 }
 
 /// The JSON Schema of the configuration file.
@@ -72,60 +67,4 @@ fn wrong(name: &str, text: String, mut problems: Vec<Problem>) -> Error {
         true => error.help(format!("These are the first {}.", limits::CONFIG_PROBLEMS)),
         false => error,
     }
-}
-
-/// The text as it may be shown in an error: every value that may hold a secret is blotted out, byte for byte, so that
-/// places stay where they are.
-fn masked(text: &str, tree: &Node) -> String {
-    let mut spans = Vec::new();
-    if let Some(database) = tree.get("database") {
-        spans.extend(scalars(database));
-    }
-    if let Some(Value::Map(destinations)) = tree.get("destinations").map(|node| &node.value) {
-        for (_, destination) in destinations {
-            match destination.get("settings").map(|settings| &settings.value) {
-                Some(Value::Map(settings)) => {
-                    let secret = settings.iter().filter(|(key, _)| !HARMLESS.contains(&key.name.as_str()));
-                    spans.extend(secret.flat_map(|(_, value)| scalars(value)));
-                }
-                _ => spans.extend(destination.get("settings").into_iter().flat_map(scalars)),
-            }
-        }
-    }
-    blot(&masked_by_name(text), spans)
-}
-
-/// The places of all scalars below `node`.
-fn scalars(node: &Node) -> Vec<Range<usize>> {
-    match &node.value {
-        Value::List(items) => items.iter().flat_map(scalars).collect(),
-        Value::Map(entries) => entries.iter().flat_map(|(_, value)| scalars(value)).collect(),
-        _ => vec![node.span.clone(), node.written.clone()],
-    }
-}
-
-/// The same by the look of a line alone, for what is not (or not yet) known to be a setting.
-fn masked_by_name(text: &str) -> String {
-    static SECRET: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"(?im)(?:password|passwd|secret|token|accesskey|ssl_?key|private_?key|database|://)[\w"'-]*\s*:?\s*(.+)$"#)
-            .expect("a constant pattern, compiled by the tests")
-    });
-    let spans = SECRET.captures_iter(text).filter_map(|found| found.get(1)).map(|value| value.range()).collect();
-    blot(text, spans)
-}
-
-fn blot(text: &str, spans: Vec<Range<usize>>) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    for span in spans {
-        let is_variable = text.get(span.clone()).is_some_and(|value| value.trim_matches(['"', '\'']).starts_with("${"));
-        if !is_variable {
-            let end = span.end.min(bytes.len());
-            bytes[span.start.min(end)..end]
-                .iter_mut()
-                .filter(|byte| !b"\r\n".contains(byte))
-                .for_each(|byte| *byte = b'*');
-        }
-    }
-    // Whole characters were replaced by ASCII; should a place ever be off, show nothing rather than half a secret.
-    String::from_utf8(bytes).unwrap_or_else(|_| text.chars().map(|c| if c == '\n' { c } else { '*' }).collect())
 }

@@ -2,120 +2,126 @@
 //!
 //! An audience's definition is not parsed here: a broken one stops that audience alone, not the program.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
-use super::{Config, shape::nearest, tree::Node};
+use heck::ToSnakeCase;
+
+use super::{shape::nearest, tree::Node};
 use crate::{error::Problem, limits};
 
-/// Everything about `config` that makes no sense; `tree` is where it was read from.
-pub fn check(config: &Config, tree: &Node, problems: &mut Vec<Problem>) {
-    let mut sense = Sense { tree, problems };
-    sense.store(config);
-    sense.destinations(config);
-    sense.audiences(config);
+/// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
+pub fn check(root: &Node, problems: &mut Vec<Problem>) {
+    let mut sense = Sense { problems };
+    for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
+        if paths.items().len() > limits::PROMOTED_PER_EVENT {
+            let message = format!("`{}` has {} promoted properties", event.name, paths.items().len());
+            let help = format!("At most {} of an event get a column of their own.", limits::PROMOTED_PER_EVENT);
+            sense.tell(&event.span, message, help);
+        }
+    }
+    let destinations = root.get("destinations").map_or(&[][..], Node::entries);
+    for (key, destination) in destinations {
+        if !is_topic_name(&key.name) {
+            let help = "Use letters, digits, `.`, `_` and `-`; it becomes part of Kafka's transactional.id.";
+            sense.tell(&key.span, format!("`{}` cannot name a destination", key.name), help);
+        }
+        sense.destination(&key.name, destination);
+    }
+    let names: Vec<_> = destinations.iter().map(|(key, _)| key.name.as_str()).collect();
+    let audiences = root.get("audiences").map_or(&[][..], Node::items);
+    if let Some(extra) = audiences.get(limits::AUDIENCES) {
+        let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
+        sense.tell(&extra.span, format!("{} audiences", audiences.len()), help);
+    }
+    let mut keys = HashMap::new();
+    for audience in audiences {
+        sense.key(audience, &mut keys);
+        sense.audience(audience, &names);
+    }
 }
 
 struct Sense<'a> {
-    tree: &'a Node,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Sense<'_> {
-    fn tell(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem { message: message.into(), span: self.tree.place(path), help: Some(help.into()) });
+    fn tell(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem { message: message.into(), span: span.clone(), help: Some(help.into()) });
     }
 
-    fn store(&mut self, config: &Config) {
-        for (event, paths) in &config.store.promote {
-            if paths.len() > limits::PROMOTED_PER_EVENT {
-                let message = format!("`{event}` has {} promoted properties", paths.len());
-                let help = format!("At most {} of an event get a column of their own.", limits::PROMOTED_PER_EVENT);
-                self.tell(&["store", "promote", event], message, help);
+    fn destination(&mut self, name: &str, destination: &Node) {
+        if let Some((node, topic)) = destination.text("cursor_topic")
+            && !is_topic_name(topic)
+        {
+            let help = "Kafka allows letters, digits, `.`, `_` and `-`, at most 249 of them.";
+            self.tell(&node.span, "this cannot name a topic", help);
+        }
+        let mappings = destination.get("mappings").map_or(&[][..], Node::items);
+        if let Some(extra) = mappings.get(limits::MAPPINGS) {
+            let help = format!("A destination has at most {}, as in Segment; make a second one.", limits::MAPPINGS);
+            self.tell(&extra.start(), format!("`{name}` has {} mappings", mappings.len()), help);
+        }
+        let mut seen = Vec::new();
+        for (node, name) in mappings.iter().filter_map(|mapping| mapping.text("name")) {
+            if seen.contains(&name) {
+                let message = format!("a mapping called `{name}` is there already");
+                self.tell(&node.span, message, "Names of mappings are unique within a destination.");
             }
+            seen.push(name);
         }
     }
 
-    fn destinations(&mut self, config: &Config) {
-        for (name, destination) in &config.destinations {
-            let here = ["destinations", name.as_str()];
-            if !is_topic_name(name) {
-                let help = "Use letters, digits, `.`, `_` and `-`; it becomes part of Kafka's transactional.id.";
-                self.tell(&here, format!("`{name}` cannot name a destination"), help);
-            }
-            if !is_topic_name(&destination.cursor_topic) {
-                let help = "Kafka allows letters, digits, `.`, `_` and `-`, at most 249 of them.";
-                self.tell(&[here[0], here[1], "cursor_topic"], "this cannot name a topic", help);
-            }
-            let mappings = &destination.mappings;
-            if mappings.len() > limits::MAPPINGS {
-                let message = format!("`{name}` has {} mappings", mappings.len());
-                let help = format!("A destination has at most {}, as in Segment; make a second one.", limits::MAPPINGS);
-                self.tell(&[here[0], here[1], "mappings"], message, help);
-            }
-            for (index, mapping) in mappings.iter().enumerate() {
-                if let Some(first) = mappings[..index].iter().position(|other| other.name == mapping.name) {
-                    let message = format!("mapping {} of `{name}` has the name of mapping {}", index + 1, first + 1);
-                    let path = [here[0], here[1], "mappings", &index.to_string(), "name"];
-                    self.tell(&path, message, "Names of mappings are unique within a destination.");
-                }
-            }
-        }
-    }
-
-    fn audiences(&mut self, config: &Config) {
-        if config.audiences.len() > limits::AUDIENCES {
-            let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
-            self.tell(&["audiences"], format!("{} audiences", config.audiences.len()), help);
-        }
-        let mut keys = HashMap::<String, &str>::new();
-        for (index, audience) in config.audiences.iter().enumerate() {
-            let index = index.to_string();
-            let at = |field: &'static str| [String::from("audiences"), index.clone(), field.into()];
-            let mut tell = |field, message: String, help: String| {
-                let path = at(field);
-                self.tell(&path.each_ref().map(String::as_str), message, help);
+    /// The key, given or derived, must be one, and nobody else's.
+    fn key<'t>(&mut self, audience: &'t Node, keys: &mut HashMap<String, &'t str>) {
+        let name = audience.text("name");
+        let Some((node, text)) = audience.text("key").or(name) else { return };
+        let given = audience.get("key").is_some();
+        let key = if given { text.to_owned() } else { text.to_snake_case() };
+        if !is_key(&key) {
+            let message = match given {
+                true => format!("`{key}` is no key"),
+                false => format!("no key can be derived from the name `{text}`"),
             };
+            let help = "Give a `key`: a lower-case letter, then lower-case letters, digits and `_`";
+            self.tell(&node.span, message, format!("{help}, at most {}.", limits::AUDIENCE_KEY_BYTES));
+        } else if let Some(other) = keys.get(&key) {
+            let message = format!("the key `{key}` is that of the audience `{other}` as well");
+            self.tell(&node.span, message, "Give one of them a `key` of its own.");
+        } else {
+            keys.insert(key, name.map_or(text, |(_, name)| name));
+        }
+    }
 
-            let name = audience.name.as_str();
-            if name.chars().count() > limits::AUDIENCE_NAME_CHARS {
-                tell(
-                    "name",
-                    "the name is too long".into(),
-                    format!("At most {} characters.", limits::AUDIENCE_NAME_CHARS),
-                );
-            }
-            let (field, key) = (if audience.key.is_some() { "key" } else { "name" }, audience.key());
-            if !is_key(&key) {
-                let message = match field {
-                    "key" => format!("`{key}` is no key"),
-                    _ => format!("no key can be derived from the name `{name}`"),
-                };
-                let help = format!(
-                    "Give a `key`: a lower-case letter, then lower-case letters, digits and `_`, at most {}.",
-                    limits::AUDIENCE_KEY_BYTES
-                );
-                tell(field, message, help);
-            } else if let Some(other) = keys.insert(key.clone(), name) {
-                let message = format!("the key `{key}` is that of the audience `{other}` as well");
-                tell(field, message, "Give one of them a `key` of its own.".into());
-            }
-            if audience.query.trim().is_empty() {
-                let help = "For example: event('Order Completed').within(30 days).count() >= 1";
-                tell("query", format!("`{name}` has an empty definition"), help.into());
-            }
-            if let Some(help) = audience.schedule.as_deref().and_then(schedule_problem) {
-                tell("schedule", "this is no schedule".into(), help);
-            }
-            if audience.id_sync.len() > limits::ID_SYNCS {
-                let message = format!("`{name}` asks for {} identifiers", audience.id_sync.len());
-                tell("id_sync", message, format!("At most {}, as in Segment.", limits::ID_SYNCS));
-            }
-            for (place, wanted) in audience.destinations.iter().flatten().enumerate() {
-                if !config.destinations.contains_key(wanted) {
-                    let help = nearest(wanted, config.destinations.keys().map(String::as_str));
-                    let path = ["audiences", &index, "destinations", &place.to_string()];
-                    self.tell(&path, format!("no destination is called `{wanted}`"), help);
-                }
+    fn audience(&mut self, audience: &Node, destinations: &[&str]) {
+        if let Some((node, name)) = audience.text("name")
+            && name.chars().count() > limits::AUDIENCE_NAME_CHARS
+        {
+            self.tell(
+                &node.span,
+                "the name is too long",
+                format!("At most {} characters.", limits::AUDIENCE_NAME_CHARS),
+            );
+        }
+        if let Some((node, query)) = audience.text("query")
+            && query.trim().is_empty()
+        {
+            let help = "For example: event('Order Completed').within(30 days).count() >= 1";
+            self.tell(&node.span, "the definition is empty", help);
+        }
+        if let Some((node, schedule)) = audience.text("schedule")
+            && let Some(help) = schedule_problem(schedule)
+        {
+            self.tell(&node.span, "this is no schedule", help);
+        }
+        let id_sync = audience.get("id_sync").map_or(&[][..], Node::items);
+        if let Some(extra) = id_sync.get(limits::ID_SYNCS) {
+            let help = format!("At most {}, as in Segment.", limits::ID_SYNCS);
+            self.tell(&extra.start(), format!("{} identifiers are asked for", id_sync.len()), help);
+        }
+        for node in audience.get("destinations").map_or(&[][..], Node::items) {
+            if let Some(wanted) = node.as_text().filter(|wanted| !destinations.contains(wanted)) {
+                let help = nearest(wanted, destinations.iter().copied());
+                self.tell(&node.span, format!("no destination is called `{wanted}`"), help);
             }
         }
     }

@@ -59,7 +59,7 @@ struct Named {
     /// The client id that brokers see.
     #[schemars(rename = "clientId")]
     client_id: Option<String>,
-    /// How to prove who we are; `plain` without a username is no authentication.
+    /// How to prove who we are; `plain` unless said otherwise, `none` for a broker without authentication.
     mechanism: Option<Mechanism>,
     /// For PLAIN and SCRAM.
     username: Option<String>,
@@ -84,6 +84,20 @@ struct Named {
     ssl_cert: Option<String>,
     /// Whether to refuse brokers whose certificate no known authority signed (true unless said otherwise).
     ssl_reject_unauthorized_ca: Option<bool>,
+    /// Not in Segment: what unlocks `ssl_key`.
+    ssl_key_passphrase: Option<String>,
+    /// Not in Segment: the AWS region, where the brokers' names do not say it.
+    region: Option<String>,
+    /// Not in Segment: where `oauthbearer` gets its tokens, by client credentials.
+    oauth_token_endpoint: Option<String>,
+    /// Not in Segment: for `oauthbearer`.
+    oauth_client_id: Option<String>,
+    /// Not in Segment: for `oauthbearer`. Write ${OAUTH_SECRET}, not the secret itself.
+    oauth_client_secret: Option<String>,
+    /// Not in Segment: for `oauthbearer`.
+    oauth_scope: Option<String>,
+    /// Not in Segment: librdkafka's own properties; those that would weaken the guarantee are refused.
+    properties: Option<Map<String, Value>>,
 }
 
 /// How to prove to the brokers who we are.
@@ -98,4 +112,8 @@ enum Mechanism {
     ScramSha512,
     ClientCertAuth,
     Aws,
+    /// Not in Segment: tokens from an OAuth 2 endpoint.
+    Oauthbearer,
+    /// Not in Segment: no authentication.
+    None,
 }

@@ -21,6 +21,9 @@ impl<'a> Shape<'a> {
     }
 
     fn against(&mut self, node: &mut Node, schema: &'a Json, name: &str) {
+        if matches!(node.value, Value::Unresolved) {
+            return;
+        }
         let schema = self.resolve(schema);
         let words = words_of(self, schema);
         if !words.is_empty() {
@@ -40,10 +43,10 @@ impl<'a> Shape<'a> {
             let message = format!("{name} is {}, but should be {}", node.kind(), expected.join(" or "));
             return self.tell(message, node.span.clone(), help);
         }
+        let start = node.start();
         match &mut node.value {
             Value::Map(entries) => {
-                let span = entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone());
-                self.map(entries, span, schema, name);
+                self.map(entries, start, schema, name);
             }
             Value::List(items) => {
                 if let Some(schema) = schema.get("items") {

@@ -32,6 +32,8 @@ pub enum Value {
     List(Vec<Node>),
     /// In the order of the file, repeated keys included.
     Map(Vec<(Key, Node)>),
+    /// A `${…}` that could not be replaced, which has been told.
+    Unresolved,
 }
 
 #[derive(Debug, Clone)]
@@ -55,22 +57,30 @@ pub fn read(text: &str) -> Result<Node, Problem> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let start = error.location().and_then(|place| place.span().byte_offset()).unwrap_or(0);
+        let place = error.location().unwrap_or(Location::UNKNOWN);
         Problem {
-            // The reader's message names the place once more, and may quote the text, which may hold a secret.
             message: reason(&error),
-            span: line_end(text, start as usize),
-            help: Some("Every value with special characters can be put in quotes; indent with spaces.".into()),
+            span: line_from(text, place),
+            help: Some(
+                "Values with special characters go in quotes, as \"${NAME}\" within { }; indent with spaces.".into(),
+            ),
         }
     })
 }
 
-/// From `start` to the end of its line.
-fn line_end(text: &str, start: usize) -> Range<usize> {
-    let start = (0..=start.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    start..text[start..].find(['\r', '\n']).map_or(text.len(), |length| start + length)
+/// From a place, which the scanner gives as line and column alone, to the end of its line.
+fn line_from(text: &str, place: Location) -> Range<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n').take(place.line().saturating_sub(1) as usize) {
+        start += line.len();
+    }
+    let line = text[start..].lines().next().unwrap_or_default();
+    let column = place.column().saturating_sub(1) as usize;
+    let offset = line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset);
+    start + offset..start + line.len()
 }
 
+/// What is wrong, without a word of the text, which may hold a secret.
 fn reason(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as E;
     match error.without_snippet() {
@@ -84,36 +94,52 @@ fn reason(error: &serde_saphyr::Error) -> String {
         E::UnknownAnchor { .. } => "an alias to an anchor that is not there".into(),
         E::MultipleDocuments { .. } => "a second YAML document: the configuration is one".into(),
         E::Eof { .. } => "the file is empty".into(),
-        _ => "this is not YAML".into(),
+        E::ExternalMessage { msg, .. } => format!("this is not YAML: {msg}"),
+        E::NonFiniteFloat { .. } => "a number that is not finite".into(),
+        _ => "this is not YAML that a configuration can hold".into(),
     }
 }
 
 impl Node {
     /// The value of a key; the first, where it is repeated.
     pub fn get(&self, name: &str) -> Option<&Node> {
-        match &self.value {
-            Value::Map(entries) => entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node),
-            Value::List(items) => items.get(name.parse::<usize>().ok()?),
-            _ => None,
-        }
+        self.entries().iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
-    /// The place of what `path` (keys, and numbers in lists) leads to, or of the last thing on the way that exists.
-    pub fn place(&self, path: &[&str]) -> Range<usize> {
-        let mut node = self;
-        for step in path {
-            match node.get(step) {
-                Some(next) => node = next,
-                None => break,
-            }
-        }
-        node.span.clone()
+    /// What a path of keys leads to.
+    pub fn path(&self, path: &[&str]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, name| node.get(name))
+    }
+
+    /// The entries of a map; none, if it is no map.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        if let Value::Map(entries) = &self.value { entries } else { &[] }
+    }
+
+    /// The items of a list; none, if it is no list.
+    pub fn items(&self) -> &[Node] {
+        if let Value::List(items) = &self.value { items } else { &[] }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// The text of a key, and its place.
+    pub fn text(&self, name: &str) -> Option<(&Node, &str)> {
+        let node = self.get(name)?;
+        node.as_text().map(|text| (node, text))
+    }
+
+    /// A short place to point at: the first key of a map, else all of it.
+    pub fn start(&self) -> Range<usize> {
+        self.entries().first().map_or(self.span.clone(), |(key, _)| key.span.clone())
     }
 
     /// What it is, for a message.
     pub fn kind(&self) -> &'static str {
         match self.value {
-            Value::Null => "nothing",
+            Value::Null | Value::Unresolved => "nothing",
             Value::Bool(_) => "true or false",
             Value::Number(_) => "a number",
             Value::Text(_) => "text",
@@ -126,7 +152,7 @@ impl Node {
     pub fn into_json(self) -> serde_json::Value {
         use serde_json::Value as Json;
         match self.value {
-            Value::Null => Json::Null,
+            Value::Null | Value::Unresolved => Json::Null,
             Value::Bool(value) => Json::Bool(value),
             Value::Number(value) => Json::Number(value),
             Value::Text(value) => Json::String(value),

@@ -41,6 +41,7 @@ pub fn replace(node: &mut Node, text: &str, around: &Surroundings<'_>, problems:
                     None => node.span.clone(),
                 };
                 problems.push(Problem { message, span, help: Some(help) });
+                node.value = Value::Unresolved;
             }
         },
         Value::List(items) => items.iter_mut().for_each(|item| replace(item, text, around, problems)),

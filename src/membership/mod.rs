@@ -16,6 +16,7 @@ mod universe;
 pub mod diff;
 pub mod history;
 pub mod person;
+pub mod preview;
 pub mod register;
 pub mod seal;
 

@@ -7,12 +7,12 @@
 //!
 //! Messages come in here and nowhere else. It never asks who is in an audience.
 
+pub mod lookup;
 mod copy;
 pub mod csv;
 mod identity;
 pub mod import;
 mod json;
-pub mod lookup;
 mod message;
 mod migrate;
 mod number;
@@ -23,5 +23,5 @@ mod store;
 mod time;
 
 pub use message::{Body, Defaults, Message, Refusal};
-pub use migrate::migrate;
+pub use migrate::{migrate, newest_step};
 pub use time::parse_timestamp;
