@@ -13,17 +13,20 @@
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
 pub mod cursor;
+pub mod in_process;
 mod page;
 mod producer;
 pub mod properties;
 pub mod quarantine;
+pub mod readback;
 pub mod recover;
 mod session;
 pub mod settings;
 pub mod state;
+mod target;
 mod thread;
 mod topic;
 mod trouble;
 
-pub use page::Mapping;
-pub use session::{Delivered, Session, Target};
+pub use session::{Delivered, Session};
+pub use target::Target;

@@ -5,17 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use rdkafka::{ClientConfig, types::RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
     cursor::{Cursor, End},
-    page::{Mapping, Page, Pages},
+    page::{Page, Pages},
     producer::{Failure, Producer},
     quarantine::{self, Quarantined, Skipped},
     recover::{self, Decision, Facts, Found, Halt, Reason},
     state,
+    target::Target,
     thread::Thread,
     topic::Topic,
     trouble,
@@ -28,20 +29,6 @@ use crate::{
     ids::{DestinationId, Position},
     limits,
 };
-
-/// A destination, with all that delivery needs to know of it.
-pub struct Target {
-    /// Its name in the configuration, and under `integrations` in what it is told.
-    pub name: String,
-    pub space_id: String,
-    pub delivery: Delivery,
-    pub cursor_topic: String,
-    /// Brokers, security and properties.
-    pub client: ClientConfig,
-    pub mappings: Arc<[Mapping]>,
-    /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
-    pub page_changes: usize,
-}
 
 /// What was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -400,7 +387,7 @@ impl Session {
         Quarantined {
             position: told.position,
             identify: told.identify,
-            mapping: self.target.mappings[told.mapping].name.clone(),
+            mapping: self.target.mappings[told.mapping].name().to_owned(),
             run: told.run,
             profile: told.profile,
             reason: reason.to_owned(),

@@ -1,5 +1,7 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
 #![allow(dead_code)]
 
+pub mod definitions;
+pub mod histories;
 pub mod kafka;
 pub mod postgres;
