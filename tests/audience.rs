@@ -4,4 +4,6 @@ mod check;
 mod conditions;
 mod corpus;
 mod errors;
+mod explain;
+mod meaning;
 mod properties;

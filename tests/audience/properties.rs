@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rollcall::audience::{
     ast::Expr,
-    conditions::{Formula, formula},
+    conditions::{Formula, distinct, formula, references},
+    explain::{NextChange, explain},
     interpret::{Profile, holds},
     parse, parse_trait, print,
 };
@@ -34,7 +35,7 @@ fn says(formula: &Formula, profile: &Profile, at: chrono::DateTime<chrono::Utc>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_printed_definition_is_read_as_the_same_tree(definition in definitions::definition()) {
@@ -61,6 +62,51 @@ proptest! {
         let Ok(formula) = formula(&definition, &audiences()) else { return Ok(()) };
         for profile in profiles {
             prop_assert_eq!(holds(&definition, &profile, at), says(&formula, &profile, at), "{} as {:#?}", definition, formula);
+        }
+    }
+
+    #[test]
+    fn a_condition_is_in_its_one_form(comparison in definitions::condition()) {
+        let split = formula(&Expr::Compare(comparison), &audiences()).unwrap();
+        for condition in distinct([&split]) {
+            let again = formula(&Expr::Compare(condition.0.clone()), &audiences()).unwrap();
+            prop_assert_eq!(again, Formula::Condition(condition.clone()));
+            let read = parse("it", &condition.0.to_string());
+            if let Ok(read) = read {
+                prop_assert_eq!(read, Expr::Compare(condition.0.clone()), "a condition is printed in the language");
+            }
+        }
+    }
+
+    #[test]
+    fn a_definition_without_references_asks_for_no_membership(definition in definitions::definition_without_references()) {
+        prop_assert!(references(&definition, &audiences()).is_empty());
+        let formula = format!("{:?}", formula(&definition, &audiences()).unwrap());
+        prop_assert!(!formula.contains("Member("));
+    }
+
+    #[test]
+    fn time_alone_changes_an_answer_when_explain_says_so(
+        definition in definitions::definition(),
+        profile in histories::profile(),
+        at in histories::instant(),
+        later in prop::collection::vec(histories::instant(), 20),
+    ) {
+        let now = holds(&definition, &profile, at);
+        let change = match explain(&definition, &profile, at).next_change {
+            NextChange::At(change) => {
+                prop_assert!(change > at);
+                prop_assert_eq!(holds(&definition, &profile, change), !now, "{}", definition);
+                Some(change)
+            }
+            NextChange::Never => None,
+            NextChange::Unknown => return Ok(()),
+        };
+        let just_before = change.map(|change| change - chrono::TimeDelta::microseconds(1));
+        for later in later.into_iter().chain(just_before) {
+            if later > at && change.is_none_or(|change| later < change) {
+                prop_assert_eq!(holds(&definition, &profile, later), now, "{} changes before at {}", definition, later);
+            }
         }
     }
 
