@@ -5,7 +5,7 @@
 //! ```
 
 mod bar;
-pub mod compile;
+mod compile;
 mod copy;
 mod evaluate;
 mod members;
@@ -14,5 +14,6 @@ mod scan;
 mod tally;
 mod universe;
 
-pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate};
+pub use compile::{Names, Query};
+pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};
 pub use universe::Universe;
