@@ -9,4 +9,5 @@ mod deliver;
 mod mapping;
 mod membership;
 mod profile;
+mod sync;
 mod tidy;
