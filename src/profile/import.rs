@@ -15,7 +15,7 @@ use super::{
     source::{Batch, Source},
     store::Store,
 };
-use crate::{Error, Result, limits::BATCH_MESSAGES};
+use crate::{Error, Result, clock::Clock, limits::BATCH_MESSAGES};
 
 /// A transaction that others got in the way of is tried again this often.
 const TRIES: u32 = 5;
@@ -86,7 +86,7 @@ impl Importer {
                 return Ok(summary);
             }
         }
-        let defaults = Defaults { now: Utc::now(), file: digest.clone(), source_id: self.source_id.clone() };
+        let defaults = Defaults { now: Clock::system().now(), file: digest.clone(), source_id: self.source_id.clone() };
         let (now, after, read_bytes) = (defaults.now, summary.line, source.read_bytes.clone());
         let most = self.batch_messages;
         let (sender, mut batches) = mpsc::channel::<Batch>(1);
