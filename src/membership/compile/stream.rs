@@ -83,11 +83,12 @@ impl Compiler<'_> {
         let join = if self.traits_used { format!(" join profiles p on p.id = {id}") } else { String::new() };
         rows.from[0].push_str(&join);
         let not = if negated { "not " } else { "" };
+        let alias = &rows.alias;
         let (from, filters) = (rows.from.join(" cross join "), rows.filters());
         Ok(match ranked {
             None => format!("select {id} from {from} where {filters} group by {id} having {not}{holds}"),
             Some(text) => format!(
-                "select r.profile_id from (select {id}, {text} as value, count(*) as times from {from} where {filters} group by 1, 2) r group by r.profile_id having {not}{holds}"
+                "select r_{alias}.profile_id from (select {id}, {text} as value, count(*) as times from {from} where {filters} group by 1, 2) r_{alias} group by r_{alias}.profile_id having {not}{holds}"
             ),
         })
     }
@@ -105,12 +106,13 @@ impl Compiler<'_> {
         rows.filters.insert(0, format!("{}.profile_id = {owner}", rows.alias));
         let (value, ranked) = self.aggregate(reducer, stream, &mut rows)?;
         let holds = then(self, value)?;
+        let alias = &rows.alias;
         let (from, filters) = (rows.from.join(" cross join "), rows.filters());
         Ok(match ranked {
             // `having` makes it one row even if what is compared needs no aggregate.
             None => format!("(select {holds} from {from} where {filters} having true)"),
             Some(text) => format!(
-                "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) r having true)"
+                "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) r_{alias} having true)"
             ),
         })
     }
@@ -202,8 +204,9 @@ impl Compiler<'_> {
                     text(self, value)
                 };
                 let least = self.constant(min_frequency.to_string(), "bigint");
+                let alias = &rows.alias;
                 let most_frequent = format!(
-                    "(array_agg(r.value order by r.times desc, r.value) filter (where r.value is not null and r.times >= {least}))[1]"
+                    "(array_agg(r_{alias}.value order by r_{alias}.times desc, r_{alias}.value) filter (where r_{alias}.value is not null and r_{alias}.times >= {least}))[1]"
                 );
                 return Ok((Sql::Text(most_frequent), Some(ranked)));
             }
