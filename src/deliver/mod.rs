@@ -27,6 +27,7 @@ mod target;
 mod thread;
 mod topic;
 mod trouble;
+pub mod yardstick;
 
 pub use session::{Delivered, Session};
 pub use target::Target;
