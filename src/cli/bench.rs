@@ -1,18 +1,32 @@
 //! `rollcall bench`: how fast is it here, beside its yardsticks?
 
-pub mod deliver;
-pub mod deliver;
-pub mod import;
+mod deliver;
+mod import;
+
+use clap::Subcommand;
 
 use super::Context;
-use crate::{Error, Result};
+use crate::Result;
 
 /// Measure evaluation, first sync and import beside their yardsticks.
 #[derive(Debug, clap::Args)]
 #[command(hide = true)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    pub what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// An import beside psql's `\copy` of the same rows.
+    Import(import::Args),
+    /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
+    Deliver(deliver::Args),
+}
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let _ = (args, context);
-    Err(Error::internal("`bench` is not here yet"))
+    match args.what {
+        What::Import(args) => import::run(args, context).await,
+        What::Deliver(args) => deliver::run(args, context).await,
+    }
 }

@@ -18,6 +18,7 @@ mod page;
 mod producer;
 pub mod properties;
 pub mod quarantine;
+mod reach;
 pub mod readback;
 pub mod recover;
 mod session;
@@ -29,5 +30,6 @@ mod topic;
 mod trouble;
 pub mod yardstick;
 
+pub use reach::reach;
 pub use session::{Delivered, Session};
 pub use target::Target;

@@ -48,6 +48,8 @@ pub struct Producer {
     stream: Uuid,
     cursor_topic: String,
     /// The cursor topic was found or made with the right policy.
+    /// Whether the cluster answers questions about topics.
+    administers: bool,
     ensured: bool,
     timeouts: Timeouts,
     /// `None` before the first use and after every doubt.
@@ -134,7 +136,13 @@ impl Producer {
             socket: Duration::from_millis(ms("socket.timeout.ms", 10_000)),
             transaction: Duration::from_millis(ms("transaction.timeout.ms", 60_000)),
         };
-        Producer { config, delivery, stream, cursor_topic, ensured: false, timeouts, inner: None }
+        Producer { config, delivery, stream, cursor_topic, administers: true, ensured: false, timeouts, inner: None }
+    }
+
+    /// For the in-process cluster, which answers no administrative request: its topics are taken to be there.
+    pub fn without_administration(mut self) -> Producer {
+        self.administers = false;
+        self
     }
 
     /// A new producer. Under exactly_once older instances are fenced when it returns, and what it returns is the cursor
@@ -160,7 +168,7 @@ impl Producer {
         }
         tracing::debug!("older instances are fenced");
         fault::point(Point::AfterFence);
-        if !self.ensured {
+        if self.administers && !self.ensured {
             let mut admin = self.client_config();
             admin.remove("group.id");
             cursor::ensure(&admin, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
@@ -178,6 +186,10 @@ impl Producer {
 
     /// Asks about topics by the open producer.
     pub fn describe(&self, names: &[String]) -> Result<Vec<Topic>> {
+        if !self.administers {
+            let taken = |name: &String| Topic { name: name.clone(), id: None, error: None };
+            return Ok(names.iter().map(taken).collect());
+        }
         let inner = self.inner.as_ref().ok_or_else(|| Error::internal("no producer is open"))?;
         topic::describe(inner.client(), names, self.timeouts.socket)
     }
@@ -321,7 +333,7 @@ impl Producer {
                     if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline =>
                 {
                     record = back;
-                    inner.poll(Duration::from_millis(1));
+                    breathe(inner);
                 }
                 Err((error, _)) => match error.rdkafka_error_code() {
                     Some(code) if trouble::permanent(code) => return Ok(Err(code)),
@@ -331,11 +343,11 @@ impl Producer {
         }
     }
 
-    /// Waits until every record was stored or failed, in short polls.
+    /// Waits until every record was stored or failed, without long polls.
     fn drain(&self, inner: &BaseProducer<Watch>) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeouts.transaction;
         while inner.in_flight_count() > 0 {
-            inner.poll(Duration::from_millis(1));
+            breathe(inner);
             if Instant::now() > deadline {
                 return Err(Failure::Doubt(
                     Error::wait("records were not stored in time")
@@ -416,6 +428,13 @@ impl Producer {
         config.set("group.id", "rollcall").set("enable.auto.commit", "false");
         config
     }
+}
+
+/// Takes in what has been reported, then rests a moment. (rust-rdkafka's `poll` with a timeout of a millisecond spins: what is
+/// left of it rounds down to nothing.)
+pub fn breathe<C: ProducerContext>(inner: &BaseProducer<C>) {
+    inner.poll(Duration::ZERO);
+    std::thread::sleep(Duration::from_micros(200));
 }
 
 /// Being fenced is fatal for a client; records and calls may fail by other codes in its wake.

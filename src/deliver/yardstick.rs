@@ -65,7 +65,7 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
             }
             send(&client, BaseRecord::to(&topic).key("cursor").payload(page.chain.to_hex().as_bytes()))?;
             while client.in_flight_count() > 0 {
-                client.poll(Duration::from_millis(1));
+                producer::breathe(&client);
             }
             client.commit_transaction(Duration::from_secs(30))?;
         }
@@ -81,7 +81,7 @@ fn send(client: &BaseProducer, mut record: BaseRecord<'_, str, [u8]>) -> Result<
             Ok(()) => return Ok(()),
             Err((error, back)) if error.rdkafka_error_code() == Some(Code::QueueFull) => {
                 record = back;
-                client.poll(Duration::from_millis(1));
+                producer::breathe(client);
             }
             Err((error, _)) => return Err(error),
         }

@@ -6,6 +6,10 @@ use roaring::RoaringBitmap;
 use serde_json::json;
 use sqlx::{PgPool, Row as _};
 
+use super::{
+    super::{Context, table},
+    import::{database, execute},
+};
 use crate::{
     Error, Result,
     config::{Config, Destination},
@@ -17,7 +21,7 @@ use crate::{
 
 /// How much to tell, and to whom.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Options {
+pub struct Args {
     /// `host:port` of a Kafka without authentication.
     #[arg(long)]
     pub kafka: String,
@@ -44,11 +48,26 @@ pub struct Report {
     pub peak_mebibytes: Option<f64>,
 }
 
+pub async fn run(args: Args, context: &Context) -> Result<()> {
+    let server = context.database().await?;
+    let pool = database(&server, "rollcall_bench_deliver").await?;
+    let report = measure(&pool, &args).await;
+    pool.close().await;
+    execute(&server, "drop database rollcall_bench_deliver".to_owned()).await?;
+    context.output().show(&report?, |report| {
+        let row =
+            |what: &str, seconds: f64, rate: f64| [what.to_owned(), format!("{seconds:.1}"), format!("{rate:.0}")];
+        let rows = [
+            row("rollcall, first sync", report.deliver_seconds, report.deliver_per_second),
+            row("librdkafka alone", report.alone_seconds, report.alone_per_second),
+        ];
+        let peak = report.peak_mebibytes.map_or(String::new(), |peak| format!(", {peak:.0} MiB at most"));
+        format!("{}\n{:.2} of librdkafka's rate{peak}", table(["", "seconds", "records/s"], rows), report.ratio)
+    })
+}
+
 /// Measures in `pool`, a migrated database that is empty but for this.
-///
-/// # Errors
-/// If Postgres or Kafka do not do as asked.
-pub async fn run(pool: &PgPool, options: &Options) -> Result<Report> {
+async fn measure(pool: &PgPool, options: &Args) -> Result<Report> {
     fill(pool, options.members).await?;
     let run = uuid_of(pool).await?;
     let topic = format!("rollcall-bench-{run}");
@@ -82,7 +101,7 @@ pub async fn run(pool: &PgPool, options: &Options) -> Result<Report> {
     })
 }
 
-fn target(options: &Options, topic: &str, cursor_topic: &str) -> Result<Target> {
+fn target(options: &Args, topic: &str, cursor_topic: &str) -> Result<Target> {
     let destination = json!({
         "settings": {"brokers": options.kafka, "mechanism": "none", "ssl_enabled": false},
         "cursor_topic": cursor_topic,
