@@ -1,5 +1,6 @@
 //! `rollcall bench`: how fast is it here, beside its yardsticks?
 
+mod deliver;
 mod import;
 
 use clap::Subcommand;
@@ -19,10 +20,13 @@ pub struct Args {
 pub enum What {
     /// An import beside psql's `\copy` of the same rows.
     Import(import::Args),
+    /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
+    Deliver(deliver::Args),
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     match args.what {
         What::Import(args) => import::run(args, context).await,
+        What::Deliver(args) => deliver::run(args, context).await,
     }
 }

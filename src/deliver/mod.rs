@@ -28,6 +28,7 @@ mod target;
 mod thread;
 mod topic;
 mod trouble;
+pub mod yardstick;
 
 pub use reach::reach;
 pub use session::{Delivered, Session};
