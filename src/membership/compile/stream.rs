@@ -100,9 +100,7 @@ impl Compiler<'_> {
         scope: &Scope,
         then: &mut dyn FnMut(&mut Self, Sql) -> Result<String>,
     ) -> Result<String> {
-        let mut rows = self.rows(stream, scope)?;
-        let owner = scope.events.last().map_or("p.id".to_owned(), |event| format!("{}.profile_id", event.alias));
-        rows.filters.insert(0, format!("{}.profile_id = {owner}", rows.alias));
+        let mut rows = self.own_rows(stream, scope)?;
         let (value, ranked) = self.aggregate(reducer, stream, &mut rows)?;
         let holds = then(self, value)?;
         let (from, filters) = (rows.from.join(" cross join "), rows.filters());
@@ -113,6 +111,25 @@ impl Compiler<'_> {
                 "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) r having true)"
             ),
         })
+    }
+
+    /// Whether the one profile has an event of the stream, as `(none, some)` says: Postgres can make a join of it.
+    pub(super) fn occurs(&mut self, stream: &Stream, scope: &Scope, holds: (bool, bool)) -> Result<String> {
+        let rows = self.own_rows(stream, scope)?;
+        let exists = format!("exists (select from {} where {})", rows.from.join(" cross join "), rows.filters());
+        Ok(match holds {
+            (false, true) => exists,
+            (true, false) => format!("not {exists}"),
+            (always, _) => always.to_string(),
+        })
+    }
+
+    /// The events of the profile that is `p`, or that the enclosing event belongs to.
+    fn own_rows(&mut self, stream: &Stream, scope: &Scope) -> Result<Rows> {
+        let mut rows = self.rows(stream, scope)?;
+        let owner = scope.events.last().map_or("p.id".to_owned(), |event| format!("{}.profile_id", event.alias));
+        rows.filters.insert(0, format!("{}.profile_id = {owner}", rows.alias));
+        Ok(rows)
     }
 
     fn rows(&mut self, stream: &Stream, scope: &Scope) -> Result<Rows> {
