@@ -40,7 +40,7 @@ impl Bar {
         let scaled = literal * BigDecimal::new(10_i64.pow(decimals).into(), 0);
         let floor = scaled.with_scale_round(0, RoundingMode::Floor);
         let exact = floor == scaled;
-        let end = if floor < BigDecimal::from(0) { i128::MIN } else { i128::MAX };
+        let end = if floor < 0 { i128::MIN } else { i128::MAX };
         Some(Bar { operator, floor: floor.to_i128().unwrap_or(end), exact })
     }
 
