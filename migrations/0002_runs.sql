@@ -46,18 +46,25 @@ create table memberships (
 alter table memberships alter column members set storage external;
 
 -- A destination is a stream of its own: positions [0, next_position) without a gap.
--- cursor_position mirrors the committed cursor; in exactly_once delivery it is advisory, the truth is in Kafka.
+-- Only the seal writes this row: its transaction would fail on anyone else's update.
 create table destinations (
-    id              int generated always as identity primary key,
-    name            text collate "C" not null unique,
-    stream          uuid not null default gen_random_uuid(),
-    next_position   bigint not null default 0,
-    chain           bytea not null default '\x',
-    cursor_position bigint not null default 0 check (cursor_position <= next_position),
+    id            int generated always as identity primary key,
+    name          text collate "C" not null unique,
+    stream        uuid not null default gen_random_uuid(),
+    next_position bigint not null default 0,
+    chain         bytea not null default '\x',
+    created_at    timestamptz not null default now()
+);
+
+-- How far a destination was delivered, and whether it may go on. Only delivery writes here.
+-- cursor_position mirrors the committed cursor; under exactly_once it is advisory, the truth is in Kafka.
+create table deliveries (
+    destination_id  int primary key references destinations,
+    cursor_position bigint not null default 0,
     state           text not null default 'live' check (state in ('live', 'halted')),
     halt_reason     text,
     halt_detail     text,
-    created_at      timestamptz not null default now()
+    updated_at      timestamptz not null default now()
 );
 
 -- What a destination was told of an audience, so the next run tells it the difference.
@@ -71,31 +78,44 @@ create table told (
 alter table told alter column members set storage external;
 
 -- The delta log. Position from_position + n is the n-th id: entered ascending, then exited ascending.
--- Bitmaps are null where they are the run's own.
+-- Bitmaps are null where they are the run's own. `chain` is a hash over this row and all before it.
+-- A run that changes nothing for a destination has no row here.
 create table deltas (
     destination_id  int not null references destinations,
     from_position   bigint not null,
-    to_position     bigint not null check (to_position >= from_position),
+    to_position     bigint not null check (to_position > from_position),
     run_id          bigint not null references runs,
     mapping_version text not null,
     entered         bytea,
     exited          bytea,
     chain           bytea not null,
-    primary key (destination_id, from_position, run_id)
+    primary key (destination_id, from_position)
 );
 alter table deltas alter column entered set storage external, alter column exited set storage external;
 
 -- Records that can never be delivered: skipped by every later instance, their neighbours are not.
+-- `identify` counts the Identify events of one change (ID Sync may make several).
 create table quarantine (
     destination_id int not null references destinations,
     position       bigint not null,
+    identify       smallint not null default 0,
     mapping        text not null,
     run_id         bigint not null references runs,
     profile_id     bigint not null,
     reason         text not null,
     detail         text not null,
     created_at     timestamptz not null default now(),
-    primary key (destination_id, position, mapping)
+    primary key (destination_id, position, identify, mapping)
+);
+create index quarantine_by_run on quarantine (destination_id, run_id);
+
+-- Which topics a stream was told to, by Kafka's topic id: written before the first record, so that a topic that was
+-- deleted and created again is recognised. The cursor topic is among them.
+create table delivery_topics (
+    stream   uuid not null,
+    topic    text collate "C" not null,
+    topic_id uuid not null,
+    primary key (stream, topic)
 );
 
 -- Who may work on what, for a while. Safety never depends on it: it keeps two instances from taking turns.

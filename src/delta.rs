@@ -1,1 +1,206 @@
-//! (being written)
+//! What must a destination still be told, in which order? The sealed log, read page by page.
+//!
+//! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
+//! ascending. No row per change exists. This module only reads; `membership::seal` alone writes the log.
+
+use std::{ops::Range, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use roaring::RoaringBitmap;
+use sha2::{Digest, Sha256};
+use sqlx::{PgPool, Row, postgres::PgRow};
+
+use crate::{
+    Error, Result,
+    audience::options::Options,
+    ids::{AudienceId, DestinationId, Position, ProfileId, RunId},
+    membership::diff::{self, Change},
+};
+
+/// A hash over all sealed runs of a destination up to some run: equal chains mean equal histories.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Chain(pub Vec<u8>);
+
+impl Chain {
+    /// The chain after one more run.
+    pub fn link(&self, run: RunId, range: &Range<Position>, entered: &[u8], exited: &[u8]) -> Chain {
+        let mut hash = Sha256::new();
+        hash.update((self.0.len() as u64).to_be_bytes());
+        hash.update(&self.0);
+        for number in [run.0, range.start.0, range.end.0] {
+            hash.update(number.to_be_bytes());
+        }
+        hash.update(Sha256::digest(entered));
+        hash.update(Sha256::digest(exited));
+        Chain(hash.finalize().to_vec())
+    }
+
+    /// As it stands in a cursor record.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A run as its destination sees it: what every Identify of it has in common.
+#[derive(Debug, Clone)]
+pub struct SealedRun {
+    pub run: RunId,
+    pub audience: AudienceId,
+    /// The audience's key, which is the trait's name.
+    pub key: String,
+    /// `aud_…`, told as `context.personas.computation_id`.
+    pub computation_id: String,
+    pub evaluated_at: DateTime<Utc>,
+    /// Of the definition version that was evaluated.
+    pub options: Options,
+    /// The run's places in the destination's log.
+    pub range: Range<Position>,
+    pub chain: Chain,
+}
+
+/// Consecutive changes of one run.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub run: Arc<SealedRun>,
+    pub from: Position,
+    /// The change at `from + n`: who, and whether they entered.
+    pub changes: Vec<(ProfileId, bool)>,
+}
+
+impl Page {
+    /// The place after the last change.
+    pub fn to(&self) -> Position {
+        Position(self.from.0 + self.changes.len() as i64)
+    }
+}
+
+/// Where a destination's log ends, and what it is known by.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub destination: DestinationId,
+    pub stream: uuid::Uuid,
+    /// The place after the last sealed change.
+    pub end: Position,
+    /// The cursor as mirrored in Postgres: advisory where the truth is in Kafka.
+    pub mirror: Position,
+}
+
+/// Reads a destination's head.
+///
+/// # Errors
+/// If the database cannot be asked, or knows no destination of that name.
+pub async fn head(pool: &PgPool, destination: &str) -> Result<Head> {
+    let row = sqlx::query(
+        "select id, stream, next_position, coalesce(cursor_position, 0) as cursor_position
+         from destinations left join deliveries on destination_id = id where name = $1",
+    )
+    .bind(destination)
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))?;
+    Ok(Head {
+        destination: DestinationId(row.try_get("id")?),
+        stream: row.try_get("stream")?,
+        end: Position(row.try_get("next_position")?),
+        mirror: Position(row.try_get("cursor_position")?),
+    })
+}
+
+/// The chain that a cursor at `position` must carry; `None` if the log does not reach so far.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn chain_at(pool: &PgPool, destination: DestinationId, position: Position) -> Result<Option<Chain>> {
+    if position == Position(0) {
+        return Ok(Some(Chain::default()));
+    }
+    let chain = sqlx::query_scalar(
+        "select chain from deltas where destination_id = $1 and from_position < $2 and to_position >= $2",
+    )
+    .bind(destination)
+    .bind(position)
+    .fetch_optional(pool)
+    .await?;
+    Ok(chain.map(Chain))
+}
+
+/// A reader of one destination's log that keeps the bitmaps of the run it is in.
+#[derive(Debug)]
+pub struct Reader {
+    destination: DestinationId,
+    current: Option<(Arc<SealedRun>, Change)>,
+}
+
+impl Reader {
+    pub fn new(destination: DestinationId) -> Self {
+        Reader { destination, current: None }
+    }
+
+    /// The changes from `from` on, at most `limit` of them and of one run; `None` at the end of the log.
+    ///
+    /// # Errors
+    /// If the database cannot be asked, or the log has a gap ([`crate::Kind::Halted`]).
+    pub async fn page(&mut self, pool: &PgPool, from: Position, limit: usize) -> Result<Option<Page>> {
+        if !matches!(&self.current, Some((run, _)) if run.range.contains(&from)) {
+            let Some(found) = self.seek(pool, from).await? else { return Ok(None) };
+            self.current = Some(found);
+        }
+        let Some((run, change)) = &self.current else { return Ok(None) };
+        let offset = (from.0 - run.range.start.0) as u64;
+        let entered = ids(&change.entered, offset, limit).map(|id| (id, true));
+        let exited = ids(&change.exited, offset.saturating_sub(change.entered.len()), limit).map(|id| (id, false));
+        let changes = entered.chain(exited).take(limit).collect();
+        Ok(Some(Page { run: run.clone(), from, changes }))
+    }
+
+    async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
+        let row = sqlx::query(
+            "select d.from_position, d.to_position, d.chain, r.id, r.audience_id, a.key, a.computation_id,
+                    r.evaluated_at, v.options, coalesce(d.entered, r.entered) as entered,
+                    coalesce(d.exited, r.exited) as exited
+             from deltas d
+             join runs r on r.id = d.run_id
+             join audiences a on a.id = r.audience_id
+             join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
+             where d.destination_id = $1 and d.to_position > $2
+             order by d.to_position limit 1",
+        )
+        .bind(self.destination)
+        .bind(from)
+        .fetch_optional(pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (run, change) = sealed(&row)?;
+        if !run.range.contains(&from) || change.len() != (run.range.end.0 - run.range.start.0) as u64 {
+            return Err(Error::halted(format!("the log of run {} does not fit its place", run.run))
+                .help("The database was damaged or partly restored: restore it from one backup."));
+        }
+        Ok(Some((Arc::new(run), change)))
+    }
+}
+
+fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
+    let options: serde_json::Value = row.try_get("options")?;
+    let run = SealedRun {
+        run: RunId(row.try_get("id")?),
+        audience: AudienceId(row.try_get("audience_id")?),
+        key: row.try_get("key")?,
+        computation_id: row.try_get("computation_id")?,
+        evaluated_at: row.try_get("evaluated_at")?,
+        options: serde_json::from_value(options)
+            .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?,
+        range: Position(row.try_get("from_position")?)..Position(row.try_get("to_position")?),
+        chain: Chain(row.try_get("chain")?),
+    };
+    let change = Change {
+        entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,
+        exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
+    };
+    Ok((run, change))
+}
+
+/// The ids of a bitmap from its n-th on.
+fn ids(bitmap: &RoaringBitmap, n: u64, limit: usize) -> impl Iterator<Item = ProfileId> + '_ {
+    let first = u32::try_from(n).ok().and_then(|n| bitmap.select(n));
+    first.into_iter().flat_map(|first| bitmap.range(first..)).take(limit).map(ProfileId)
+}

@@ -1,1 +1,375 @@
-//! (being written)
+//! What is told of one change? A sealed change and the person it is about become Identify events, with the peer's real
+//! envelope. Pure: the same change and person give the same bytes, also when told again.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    audience::options::Options,
+    config::{IdSync, Strategy},
+    delta::SealedRun,
+    ids::ProfileId,
+    js::{self, push_string},
+    limits,
+};
+
+/// What is known of the profile that a change is about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Person {
+    /// Type and value, oldest first.
+    pub identifiers: Vec<(String, String)>,
+    /// The enrichment traits that the audience asks for and the profile has.
+    pub traits: Vec<(String, Value)>,
+}
+
+/// Under which name one Identify goes out: by default a profile has one, ID Sync may give it several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity<'a> {
+    pub user_id: Option<&'a str>,
+    pub anonymous_id: Option<&'a str>,
+    /// Other identifiers, told as traits.
+    pub traits: Vec<(&'a str, &'a str)>,
+}
+
+/// The identities under which a change of this person is told; exits follow the same choice as entries.
+///
+/// Without ID Sync: the latest user_id, else (where the audience includes anonymous users) the latest anonymous_id.
+/// With it: one event for each chosen user_id and anonymous_id, times each chosen value of every other identifier,
+/// which goes into the traits. When neither is chosen, the default one carries the event. The product is cut at
+/// [`limits::IDENTIFIES_PER_CHANGE`].
+pub fn identities<'a>(person: &'a Person, options: &'a Options) -> Vec<Identity<'a>> {
+    let mut identities: Vec<Identity<'a>> = Vec::new();
+    for sync in &options.id_sync {
+        for value in chosen(person, &sync.id, sync.strategy) {
+            let also = sync.map_to.iter().map(|name| (name.as_str(), value)).collect();
+            match sync.id.as_str() {
+                "user_id" => identities.push(Identity { user_id: Some(value), traits: also, ..Identity::default() }),
+                "anonymous_id" => {
+                    identities.push(Identity { anonymous_id: Some(value), traits: also, ..Identity::default() })
+                }
+                _ => {}
+            }
+        }
+    }
+    if identities.is_empty() {
+        let user_id = chosen(person, "user_id", Strategy::Last).next();
+        let anonymous = user_id.is_none() && (options.include_anonymous || !options.id_sync.is_empty());
+        let anonymous_id = if anonymous { chosen(person, "anonymous_id", Strategy::Last).next() } else { None };
+        if user_id.is_some() || anonymous_id.is_some() || !options.id_sync.is_empty() {
+            identities.push(Identity { user_id, anonymous_id, traits: Vec::new() });
+        }
+    }
+    for sync in options.id_sync.iter().filter(|sync| !matches!(sync.id.as_str(), "user_id" | "anonymous_id")) {
+        identities = times(identities, person, sync);
+    }
+    identities.retain(|identity| {
+        identity.user_id.is_some() || identity.anonymous_id.is_some() || !identity.traits.is_empty()
+    });
+    identities.truncate(limits::IDENTIFIES_PER_CHANGE);
+    identities
+}
+
+/// Each identity with each chosen value of one more identifier; as it was where the person has none.
+fn times<'a>(identities: Vec<Identity<'a>>, person: &'a Person, sync: &'a IdSync) -> Vec<Identity<'a>> {
+    let values: Vec<&str> = chosen(person, &sync.id, sync.strategy).collect();
+    if values.is_empty() {
+        return identities;
+    }
+    let name = sync.map_to.as_deref().unwrap_or(&sync.id);
+    let with = |identity: &Identity<'a>, value| {
+        let mut identity = identity.clone();
+        identity.traits.push((name, value));
+        identity
+    };
+    identities
+        .iter()
+        .flat_map(|identity| values.iter().map(|value| with(identity, *value)).collect::<Vec<_>>())
+        .take(limits::IDENTIFIES_PER_CHANGE)
+        .collect()
+}
+
+fn chosen<'a>(person: &'a Person, kind: &str, strategy: Strategy) -> impl Iterator<Item = &'a str> {
+    let mut values: Vec<&str> =
+        person.identifiers.iter().filter(|(k, _)| k == kind).map(|(_, value)| value.as_str()).collect();
+    match strategy {
+        Strategy::First => values.truncate(1),
+        Strategy::Last => values = values.pop().into_iter().collect(),
+        Strategy::All => {}
+    }
+    values.into_iter()
+}
+
+/// What all Identify events of one run for one destination have in common, ready to be written.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// From `"context"` up to the message id.
+    head: String,
+    /// From behind the message id up to the membership's boolean.
+    middle: String,
+    key: String,
+    timestamp: String,
+    ksuid_seconds: u32,
+    seed: Sha256,
+}
+
+/// A written Identify: the text is in the buffer, these are its parts that a mapping most often asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identify<'a> {
+    pub user_id: Option<&'a str>,
+    pub anonymous_id: Option<&'a str>,
+    pub message_id: String,
+}
+
+/// Segment's ids count seconds from here (13 May 2014).
+const KSUID_EPOCH_SECONDS: i64 = 1_400_000_000;
+
+impl Envelope {
+    /// `destination` is the name under `integrations`; `stream` makes message ids the destination's own.
+    pub fn new(run: &SealedRun, space_id: &str, destination: &str, stream: Uuid) -> Self {
+        let mut head =
+            String::from(r#""context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#);
+        head.push_str(env!("CARGO_PKG_VERSION"));
+        head.push_str(r#""},"personas":{"computation_class":"audience","computation_id":"#);
+        push_string(&mut head, &run.computation_id);
+        head.push_str(r#","computation_key":"#);
+        push_string(&mut head, &run.key);
+        head.push_str(r#","namespace":"#);
+        push_string(&mut head, space_id);
+        head.push_str(r#","space_id":"#);
+        push_string(&mut head, space_id);
+        head.push_str(r#"}},"integrations":{"All":false,"#);
+        push_string(&mut head, destination);
+        head.push_str(r#":true},"messageId":""#);
+
+        let mut middle = String::from(r#"","originalTimestamp":""#);
+        let _ = write!(middle, "{}", run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.9fZ"));
+        middle.push_str(r#"","sentAt":null,"timestamp":""#);
+        let timestamp = run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        middle.push_str(&timestamp);
+        middle.push_str(r#"","traits":{"#);
+        push_string(&mut middle, &run.key);
+        middle.push(':');
+
+        let mut seed = Sha256::new();
+        seed.update(stream.as_bytes());
+        seed.update(run.audience.0.to_be_bytes());
+        seed.update(run.run.0.to_be_bytes());
+        let seconds = (run.evaluated_at.timestamp() - KSUID_EPOCH_SECONDS).clamp(0, u32::MAX.into());
+        Envelope { head, middle, key: run.key.clone(), timestamp, ksuid_seconds: seconds as u32, seed }
+    }
+
+    /// The `timestamp` of every Identify of the run.
+    pub fn timestamp(&self) -> &str {
+        &self.timestamp
+    }
+
+    /// Writes one Identify as compact JSON behind what `out` holds.
+    pub fn write<'a>(
+        &self,
+        out: &mut String,
+        profile: ProfileId,
+        identity: &Identity<'a>,
+        traits: &[(String, Value)],
+        entered: bool,
+    ) -> Identify<'a> {
+        let message_id = self.message_id(profile, identity);
+        out.push('{');
+        if let Some(anonymous_id) = identity.anonymous_id {
+            out.push_str(r#""anonymousId":"#);
+            push_string(out, anonymous_id);
+            out.push(',');
+        }
+        out.push_str(&self.head);
+        out.push_str(&message_id);
+        out.push_str(&self.middle);
+        out.push_str(if entered { "true" } else { "false" });
+        for (name, value) in &identity.traits {
+            // The boolean wins, also over a trait or identifier that goes by the audience's key.
+            if *name != self.key {
+                push_member(out, name, |out| push_string(out, value));
+            }
+        }
+        for (name, value) in traits {
+            if *name != self.key && !identity.traits.iter().any(|(other, _)| other == name) {
+                push_member(out, name, |out| js::push_value(out, value));
+            }
+        }
+        out.push_str(r#"},"type":"identify""#);
+        if let Some(user_id) = identity.user_id {
+            push_member(out, "userId", |out| push_string(out, user_id));
+        }
+        out.push('}');
+        Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id }
+    }
+
+    /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run, profile and identifiers.
+    fn message_id(&self, profile: ProfileId, identity: &Identity<'_>) -> String {
+        let mut hash = self.seed.clone();
+        hash.update(profile.0.to_be_bytes());
+        for (tag, part) in [(1u8, identity.user_id), (2, identity.anonymous_id)] {
+            if let Some(part) = part {
+                hash.update([tag]);
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        }
+        for (name, value) in &identity.traits {
+            hash.update([3]);
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name);
+            hash.update((value.len() as u64).to_be_bytes());
+            hash.update(value);
+        }
+        let digest = hash.finalize();
+        let mut bytes = [0u8; 20];
+        bytes[..4].copy_from_slice(&self.ksuid_seconds.to_be_bytes());
+        bytes[4..].copy_from_slice(&digest[..16]);
+        format!("personas_{}", ksuid(bytes))
+    }
+}
+
+/// `aud_` and a KSUID, as the peer names audiences; a function of space and key.
+pub fn computation_id(space_id: &str, key: &str, created: DateTime<Utc>) -> String {
+    let mut hash = Sha256::new();
+    hash.update((space_id.len() as u64).to_be_bytes());
+    hash.update(space_id);
+    hash.update(key);
+    let mut bytes = [0u8; 20];
+    let seconds = (created.timestamp() - KSUID_EPOCH_SECONDS).clamp(0, u32::MAX.into()) as u32;
+    bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+    bytes[4..].copy_from_slice(&hash.finalize()[..16]);
+    format!("aud_{}", ksuid(bytes))
+}
+
+/// 20 bytes in base 62, 27 digits.
+fn ksuid(bytes: [u8; 20]) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut words = [0u32; 5];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = chunk.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+    }
+    let mut digits = [b'0'; 27];
+    for digit in digits.iter_mut().rev() {
+        let mut remainder = 0u64;
+        for word in &mut words {
+            let value = remainder << 32 | u64::from(*word);
+            *word = (value / 62) as u32;
+            remainder = value % 62;
+        }
+        *digit = DIGITS[remainder as usize];
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
+    out.push(',');
+    push_string(out, name);
+    out.push(':');
+    value(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AudienceId, Position, RunId};
+
+    fn run() -> SealedRun {
+        SealedRun {
+            run: RunId(7),
+            audience: AudienceId(3),
+            key: "order_completed_last_30days".into(),
+            computation_id: computation_id("spa_1", "order_completed_last_30days", DateTime::UNIX_EPOCH),
+            evaluated_at: "2024-05-03T19:42:50.066179Z".parse().unwrap(),
+            options: Options::default(),
+            range: Position(0)..Position(1),
+            chain: Default::default(),
+        }
+    }
+
+    fn person(identifiers: &[(&str, &str)]) -> Person {
+        let identifiers = identifiers.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Person { identifiers, traits: vec![("email".into(), "a@b.c".into())] }
+    }
+
+    fn sync(id: &str, strategy: Strategy) -> IdSync {
+        IdSync { id: id.into(), strategy, map_to: None }
+    }
+
+    #[test]
+    fn an_entry_is_told_in_the_peers_envelope() {
+        let envelope = Envelope::new(&run(), "spa_1", "Kafka", Uuid::nil());
+        let person = person(&[("user_id", "u0"), ("user_id", "u\"1")]);
+        let options = Options::default();
+        let mut text = String::new();
+        let written = envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &person.traits, true);
+        assert_eq!(written.message_id.len(), "personas_".len() + 27);
+        let expected = concat!(
+            r#"{"context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""},"personas":{"computation_class":"audience","computation_id":"aud_0000038npSZL0yQDffimzpksyu1","#,
+            r#""computation_key":"order_completed_last_30days","namespace":"spa_1","space_id":"spa_1"}},"#,
+            r#""integrations":{"All":false,"Kafka":true},"messageId":"personas_2fyFNUuisRVxBYa9ZvZ8Bp3MVIm","#,
+            r#""originalTimestamp":"2024-05-03T19:42:50.066179000Z","sentAt":null,"#,
+            r#""timestamp":"2024-05-03T19:42:50.066Z","traits":{"order_completed_last_30days":true,"#,
+            r#""email":"a@b.c"},"type":"identify","userId":"u\"1"}"#,
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_boolean_wins_over_a_trait_of_the_same_name() {
+        let envelope = Envelope::new(&run(), "spa_1", "Kafka", Uuid::nil());
+        let mut text = String::new();
+        let traits = vec![("order_completed_last_30days".to_string(), Value::from("stale"))];
+        let person = person(&[("user_id", "u1")]);
+        let options = Options::default();
+        envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &traits, false);
+        let event: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["traits"], serde_json::json!({"order_completed_last_30days": false}));
+    }
+
+    #[test]
+    fn a_message_id_is_the_same_when_told_again_and_another_for_any_other_change() {
+        let person = person(&[("user_id", "u1"), ("email", "e1"), ("email", "e2")]);
+        let options = Options { id_sync: vec![sync("email", Strategy::All)], ..Options::default() };
+        let id = |stream, run: SealedRun, profile, nth: usize| {
+            let envelope = Envelope::new(&run, "spa_1", "Kafka", stream);
+            let identity = &identities(&person, &options)[nth];
+            envelope.write(&mut String::new(), ProfileId(profile), identity, &[], true).message_id
+        };
+        let first = id(Uuid::nil(), run(), 5, 0);
+        assert_eq!(first, id(Uuid::nil(), run(), 5, 0));
+        assert_ne!(first, id(Uuid::nil(), run(), 6, 0));
+        assert_ne!(first, id(Uuid::nil(), run(), 5, 1));
+        assert_ne!(first, id(Uuid::max(), run(), 5, 0));
+        assert_ne!(first, id(Uuid::nil(), SealedRun { run: RunId(8), ..run() }, 5, 0));
+    }
+
+    #[test]
+    fn id_sync_tells_each_user_id_with_each_email() {
+        let person = person(&[("user_id", "u1"), ("user_id", "u2"), ("email", "e1"), ("email", "e2")]);
+        let id_sync = vec![sync("user_id", Strategy::All), sync("email", Strategy::All)];
+        let options = Options { id_sync, ..Options::default() };
+        let told: Vec<_> = identities(&person, &options).iter().map(|i| (i.user_id.unwrap(), i.traits[0].1)).collect();
+        assert_eq!(told, [("u1", "e1"), ("u1", "e2"), ("u2", "e1"), ("u2", "e2")]);
+    }
+
+    #[test]
+    fn a_profile_without_a_user_id_is_told_by_its_latest_anonymous_id_where_that_was_asked_for() {
+        let person = person(&[("anonymous_id", "a1"), ("anonymous_id", "a2")]);
+        assert_eq!(identities(&person, &Options::default()), []);
+        let options = Options { include_anonymous: true, ..Options::default() };
+        let told = identities(&person, &options);
+        assert_eq!(told, [Identity { anonymous_id: Some("a2"), ..Identity::default() }]);
+    }
+
+    #[test]
+    fn a_ksuid_of_all_ones_is_the_largest() {
+        assert_eq!(ksuid([0xff; 20]), "aWgEPTl1tmebfsQzFP4bxwgy80V");
+        assert_eq!(ksuid([0; 20]), "000000000000000000000000000");
+    }
+}

@@ -19,6 +19,8 @@ pub mod key;
 pub mod check;
 pub mod interpret;
 pub mod conditions;
+pub mod catalogue;
+pub mod options;
 pub mod explain;
 
 pub use parse::{ComputedTrait, parse, parse_trait};

@@ -185,7 +185,7 @@ async fn names(conn: &mut PgConnection, conditions: &[&Condition]) -> Result<Nam
     }
     let events: Vec<String> = events.into_iter().collect();
     let rows = sqlx::query(
-        "select n.id, n.name, p.path, p.slot from event_names n left join promotions p on p.name_id = n.id \
+        "select n.id, n.name, p.path, p.slot from event_names n left join promotions p on p.name_id = n.id and p.ready \
          where n.name = any ($1)",
     )
     .bind(&events)

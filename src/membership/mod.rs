@@ -1,7 +1,7 @@
-//! Who is in, and what changed?
+//! Who is in, and what changed? Conditions become bitmaps, bitmaps a membership, its difference a sealed run.
 //!
 //! ```text
-//!  Formula ──evaluate──► one bitmap per condition ──algebra──► members
+//!  Formula ──evaluate──► one bitmap per condition ──algebra──► members ──diff──► entered, exited ──seal──► run, log
 //! ```
 
 mod bar;
@@ -13,6 +13,12 @@ mod query;
 mod scan;
 mod tally;
 mod universe;
+pub mod diff;
+pub mod history;
+pub mod person;
+pub mod preview;
+pub mod register;
+pub mod seal;
 
 pub use compile::{Names, Query};
 pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};

@@ -3,4 +3,5 @@
 
 pub mod definitions;
 pub mod histories;
+pub mod kafka;
 pub mod postgres;
