@@ -1,8 +1,9 @@
 //! What does a verb need from outside? The configuration, the database and the output, opened when first asked for.
 
-use std::{path::PathBuf, time::Duration};
-
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
