@@ -1,5 +1,6 @@
 //! `rollcall bench`: how fast is it here, beside its yardsticks?
 
+mod evaluate;
 mod import;
 
 use clap::Subcommand;
@@ -19,10 +20,13 @@ pub struct Args {
 pub enum What {
     /// An import beside psql's `\copy` of the same rows.
     Import(import::Args),
+    /// Three audiences beside the best SQL written by hand for the same ids.
+    Evaluate(evaluate::Args),
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     match args.what {
         What::Import(args) => import::run(args, context).await,
+        What::Evaluate(args) => evaluate::run(args, context).await,
     }
 }
