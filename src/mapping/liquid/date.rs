@@ -25,8 +25,8 @@ fn read(value: &Value<'_>, text: &str) -> Option<DateTime<Utc>> {
     }
     match value.as_json() {
         Some(Json::Text(_)) => {}
-        // JavaScript reads true as the millisecond 1.
-        Some(Json::Bool(true)) => return DateTime::from_timestamp_millis(1),
+        // JavaScript reads a boolean as the millisecond 0 or 1.
+        Some(Json::Bool(bool)) => return DateTime::from_timestamp_millis((*bool).into()),
         _ => return None,
     }
     let zoned = DateTime::parse_from_rfc3339(text)

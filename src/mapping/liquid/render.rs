@@ -269,8 +269,8 @@ impl<'a> Renderer<'a> {
                 Some(Json::Array(items)) => items.iter().any(|item| same(&Value::Json(Json::Ref(item)), &r)),
                 _ => false,
             },
-            // Nothing is less or greater than `empty` and `blank`.
-            _ if special(left) || special(right) => false,
+            // Nothing is less or greater than `empty`, `blank` and `nil`.
+            _ if [left, right].iter().any(|expr| special(expr) || matches!(expr, Expr::Literal(Json::Null))) => false,
             order => match compare(&l, &r) {
                 Some(ordering) => match order {
                     Operator::Greater => ordering.is_gt(),
@@ -363,10 +363,10 @@ fn plain_number(value: &Value<'_>) -> Option<f64> {
     }
 }
 
-/// JavaScript's order, but nothing is before or after null: texts by UTF-16 units, everything else as numbers.
+/// JavaScript's order: texts by UTF-16 units, everything else as numbers.
 fn compare(l: &Value<'_>, r: &Value<'_>) -> Option<std::cmp::Ordering> {
     let primitive = |value: &Value<'_>| match value.as_json() {
-        Some(Json::Undefined | Json::Null) => None,
+        Some(Json::Undefined) => None,
         Some(container @ (Json::Array(_) | Json::Object(_))) => Some(Value::text(js::string(container))),
         Some(other) => Some(Value::Json(other.clone().into_owned())),
         None => Some(Value::Number(value.to_number())),
