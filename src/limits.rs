@@ -1,4 +1,26 @@
-//! How much is too much? Every bound on input and effort, in one place.
+//! How much is too much? Every limit on input, in one place, with its reason.
 
+/// Bytes of a configuration file: thousands of audiences fit, a mistaken path to a dump does not.
+pub const CONFIG_BYTES: usize = 4 << 20;
+/// Values (scalars, lists, maps) of a configuration file after its YAML aliases are expanded: stops alias bombs.
+pub const CONFIG_NODES: usize = 200_000;
+/// Depth of nesting in a configuration file.
+pub const CONFIG_DEPTH: usize = 64;
+/// Problems told of one configuration file; the rest are counted.
+pub const CONFIG_PROBLEMS: usize = 25;
+/// Bytes of a file that `${file:…}` takes in: keys and certificates are a few thousand.
+pub const SECRET_FILE_BYTES: u64 = 64 << 10;
+/// Audiences of one configuration.
+pub const AUDIENCES: usize = 10_000;
+/// Mappings of one destination, as in Segment.
+pub const MAPPINGS: usize = 50;
+/// ID Sync entries of one audience, as in Segment.
+pub const ID_SYNCS: usize = 5;
+/// Characters of an audience's name.
+pub const AUDIENCE_NAME_CHARS: usize = 255;
+/// Bytes of an audience's key.
+pub const AUDIENCE_KEY_BYTES: usize = 255;
+/// Number properties of one event that `store.promote` gives a column.
+pub const PROMOTED_PER_EVENT: usize = 2;
 /// Identify events for one change of one profile, over all identifiers that ID Sync chooses.
 pub const IDENTIFIES_PER_CHANGE: usize = 100;
