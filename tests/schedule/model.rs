@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// A crontab line with its meaning.
@@ -39,35 +39,48 @@ impl Model {
         }
     }
 
-    fn matches(&self, local: NaiveDateTime) -> bool {
-        if !self.minutes.contains(&local.minute()) || !self.hours.contains(&local.hour()) {
+    /// `local` in minutes since 1970 by the clock on the wall.
+    fn matches(&self, local: i64) -> bool {
+        let (day, minute) = (local.div_euclid(1440), local.rem_euclid(1440) as u32);
+        if !self.minutes.contains(&(minute % 60)) || !self.hours.contains(&(minute / 60)) {
             return false;
         }
-        let day = self.days.contains(&local.day());
-        let weekday = self.weekdays.contains(&local.weekday().num_days_from_sunday());
+        let date = NaiveDate::from_epoch_days(day as i32).unwrap();
+        let day = self.days.contains(&date.day());
+        let weekday = self.weekdays.contains(&date.weekday().num_days_from_sunday());
         let days = if self.either_day { day || weekday } else { day && weekday };
-        days && self.months.contains(&local.month())
+        days && self.months.contains(&date.month())
     }
 
     /// The ticks in `(from, to]`, both whole minutes, and whether each was moved. At `before` the walk begins: early
     /// enough that the clock shows no time for a second time.
-    pub fn ticks(&self, zone: Tz, before: DateTime<Utc>, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(DateTime<Utc>, bool)> {
-        const MINUTE: TimeDelta = TimeDelta::minutes(1);
+    pub fn ticks(
+        &self,
+        zone: Tz,
+        before: DateTime<Utc>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Vec<(DateTime<Utc>, bool)> {
+        let [before, from, to] = [before, from, to].map(|instant| instant.timestamp() / 60);
+        let shown_at = |minute: i64| minute + offset_minutes(zone, minute);
         let mut ticks = Vec::new();
-        let mut latest_shown = before.with_timezone(&zone).naive_local();
-        let mut instant = before + MINUTE;
-        while instant <= to {
-            let shows = instant.with_timezone(&zone).naive_local();
+        let mut latest_shown = shown_at(before);
+        for minute in before + 1..=to {
+            let shows = shown_at(minute);
             let mut due = false;
             while latest_shown < shows {
-                latest_shown += MINUTE;
+                latest_shown += 1;
                 due |= self.matches(latest_shown);
             }
-            if due && instant > from {
-                ticks.push((instant, !self.matches(shows)));
+            if due && minute > from {
+                ticks.push((DateTime::from_timestamp(minute * 60, 0).unwrap(), !self.matches(shows)));
             }
-            instant += MINUTE;
         }
         ticks
     }
+}
+
+fn offset_minutes(zone: Tz, minute: i64) -> i64 {
+    let instant = DateTime::from_timestamp(minute * 60, 0).unwrap().naive_utc();
+    i64::from(zone.offset_from_utc_datetime(&instant).fix().local_minus_utc() / 60)
 }
