@@ -1,5 +1,8 @@
 //! How much is too much? Every limit on input, in one place, with its reason.
 
+/// Identify events for one change of one profile, over all identifiers that ID Sync chooses.
+pub const IDENTIFIES_PER_CHANGE: usize = 100;
+
 /// Bytes of a configuration file: thousands of audiences fit, a mistaken path to a dump does not.
 pub const CONFIG_BYTES: usize = 4 << 20;
 /// Values (scalars, lists, maps) of a configuration file after its YAML aliases are expanded: stops alias bombs.
@@ -34,3 +37,24 @@ pub const JITTER_SECONDS: u32 = 3_600;
 pub const TICK_GRACE_SECONDS: i64 = 60;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
+
+/// Characters in a definition (published: 10k).
+pub const DEFINITION_CHARS: usize = 10_000;
+/// Primary expressions, that is comparisons, in a definition, those within `where(…)` included (published).
+pub const DEFINITION_COMPARISONS: usize = 50;
+/// Parentheses, `NOT`s and `where(…)`s within each other; keeps every walk of the tree far from the end of the stack.
+pub const DEFINITION_DEPTH: usize = 48;
+/// Events within events: parent, child, grandchild.
+pub const EVENT_NESTING: usize = 3;
+/// The longest duration, in days (a hundred years): products in microseconds stay within 64 bits.
+pub const SPAN_DAYS: u64 = 36_525;
+/// Problems reported for one text; the rest would be noise.
+pub const PROBLEMS: usize = 20;
+/// Audiences that one comparison may refer to: each doubles the number of conditions it becomes.
+pub const REFERENCES_PER_COMPARISON: usize = 4;
+/// Length of an audience's key.
+pub const KEY_CHARS: usize = 255;
+/// Length of a text that is read as a number.
+pub const NUMBER_CHARS: usize = 64;
+/// Future instants tried by `explain` when it looks for the one at which time alone changes the answer.
+pub const EXPLAIN_INSTANTS: usize = 5_000;

@@ -4,4 +4,4 @@
 
 mod migrate;
 
-pub use migrate::migrate;
+pub use migrate::{migrate, newest_step};

@@ -1,4 +1,8 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
 #![allow(dead_code)]
 
+pub mod kafka;
 pub mod postgres;
+
+pub mod definitions;
+pub mod histories;
