@@ -1,8 +1,5 @@
 //! How much is too much? Every limit on input, in one place, with its reason.
 
-/// Identify events for one change of one profile, over all identifiers that ID Sync chooses.
-pub const IDENTIFIES_PER_CHANGE: usize = 100;
-
 /// Bytes of a configuration file: thousands of audiences fit, a mistaken path to a dump does not.
 pub const CONFIG_BYTES: usize = 4 << 20;
 /// Values (scalars, lists, maps) of a configuration file after its YAML aliases are expanded: stops alias bombs.

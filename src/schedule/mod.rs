@@ -8,8 +8,11 @@
 //! Nothing here evaluates or sends. The rules that are promised stand in `docs/scheduling.md`.
 
 mod crontab;
+mod due;
 mod every;
 mod field;
+pub mod fire;
+pub mod lease;
 mod setting;
 mod zone;
 
@@ -21,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Problems;
 use crontab::Crontab;
+pub use due::{Agenda, Candidate, Firing, Last, State, due, retry_at};
 use every::Every;
 pub use setting::{CatchUp, Map, Setting};
 

@@ -1,10 +1,11 @@
 //! How is a schedule written in the configuration? A text alone, or a map with more to say.
 
-use std::{collections::BTreeMap, fmt, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range};
 
 use chrono_tz::Tz;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, de};
+use serde_json::json;
 
 use super::{Schedule, Times, crontab::Crontab, every, every::Every, zone};
 use crate::{
@@ -13,8 +14,7 @@ use crate::{
 };
 
 /// A schedule as it is written, not yet understood: [`Setting::parse`] does that, and finds every mistake at once.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
     /// `every 15m`, `@hourly`, `0 6 * * mon-fri`, `CRON_TZ=Europe/Berlin 0 6 * * *`. Without a zone it is UTC.
     Text(String),
@@ -157,6 +157,23 @@ impl<'de> Deserialize<'de> for Setting {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A text, or else a map: the schema of [`Map`] says nothing about a text.
+impl JsonSchema for Setting {
+    fn schema_name() -> Cow<'static, str> {
+        "Schedule".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = Map::json_schema(generator);
+        schema.insert("type".into(), json!(["string", "object"]));
+        schema.insert(
+            "description".into(),
+            json!("`every 15m`, `@hourly`, `0 6 * * *`, or a map with `cron` or `every`."),
+        );
+        schema
     }
 }
 
