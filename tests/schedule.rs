@@ -1,5 +1,8 @@
 //! When an audience is computed: schedules, what is due, leases and firing.
 
+mod due;
+mod fire;
+mod lease;
 mod model;
 mod random;
 mod zones;
