@@ -29,12 +29,12 @@ begin
     year := part[1];
     month := part[2];
     day := part[3];
-    if year = 0 or day > case
+    if year = 0 or day > (case
         when month in (4, 6, 9, 11) then 30
         when month <> 2 then 31
         when year % 4 = 0 and (year % 100 <> 0 or year % 400 = 0) then 29
         else 28
-    end then
+    end) then
         return null;
     end if;
     return (

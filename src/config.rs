@@ -39,6 +39,13 @@ pub struct Config {
     pub audiences: Vec<Audience>,
 }
 
+impl Config {
+    /// The space's id; `spa_rollcall` where none is configured.
+    pub fn space_id(&self) -> &str {
+        self.space_id.as_deref().unwrap_or("spa_rollcall")
+    }
+}
+
 /// How profiles and events are stored.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +71,9 @@ pub struct Destination {
     pub cursor_topic: String,
     /// What each change becomes; at most 50.
     pub mappings: Vec<Mapping>,
+    /// How many mappings there may be; the peer's 50 when not given.
+    #[serde(default)]
+    pub max_mappings: Option<usize>,
 }
 
 /// What is promised about each change.

@@ -19,6 +19,7 @@ pub mod key;
 pub mod check;
 pub mod interpret;
 pub mod conditions;
+pub mod catalogue;
 pub mod options;
 pub mod explain;
 

@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, str::FromStr, sync::LazyLock};
 
-use bigdecimal::{BigDecimal, RoundingMode, Zero};
+use bigdecimal::{BigDecimal, One, RoundingMode, Zero};
 use chrono::{DateTime, FixedOffset, NaiveDate, TimeZone, Utc};
 use regex::Regex;
 use serde_json::Value as Json;
@@ -32,7 +32,7 @@ impl Number {
     }
     /// Plain decimal without exponent or trailing zeros; an average is rounded, half away from zero, to 12 decimals.
     pub fn text(&self) -> String {
-        if self.denominator == BigDecimal::from(1) {
+        if self.denominator.is_one() {
             return plain(&self.numerator);
         }
         // Division carries 100 significant digits or more: far past what 12 decimals of a sum of JSON numbers can show.

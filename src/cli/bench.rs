@@ -1,5 +1,7 @@
 //! `rollcall bench`: how fast is it here, beside its yardsticks?
 
+pub mod import;
+
 use super::Context;
 use crate::{Error, Result};
 

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use std::path::Path;
+
 use sqlx::{
     Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -40,6 +42,18 @@ impl Context {
     pub(super) fn new(global: Global) -> Self {
         let output = Output::new(global.json, global.color);
         Context { global, output, clock: Clock::system(), store: OnceCell::new(), embedded: Mutex::new(None) }
+    }
+
+    /// The same program as if it had been started in `folder`, with what is kept there.
+    pub fn at(&self, folder: &Path) -> Context {
+        let global =
+            Global { config: folder.join("rollcall.yaml"), state_dir: folder.join(".rollcall"), ..self.global.clone() };
+        Context { clock: self.clock.clone(), ..Context::new(global) }
+    }
+
+    /// Whether the database is an embedded one.
+    pub async fn is_embedded(&self) -> bool {
+        self.embedded.lock().await.is_some()
     }
 
     /// The options given to every verb.

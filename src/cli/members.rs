@@ -1,7 +1,15 @@
 //! `rollcall members`: who is in, now or as of any run?
 
 use super::Context;
-use crate::{Error, Result};
+use crate::{
+    Result,
+    ids::{ProfileId, RunId},
+    membership::history,
+    profile::lookup,
+};
+
+/// Members named in one query.
+const PAGE: usize = 5_000;
 
 /// List the members of an audience, as of its last run or an earlier one.
 #[derive(Debug, clap::Args)]
@@ -23,6 +31,24 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let _ = (args, context);
-    Err(Error::internal("`members` is not here yet"))
+    let pool = context.store().await?;
+    let members = history::members(&pool, &args.key, args.run.map(RunId)).await?;
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let output = context.output();
+    let mut conn = pool.acquire().await?;
+    // Page by page: a list of millions takes no more memory than one of hundreds.
+    let listed: Vec<ProfileId> = members.iter().take(limit).map(ProfileId).collect();
+    for page in listed.chunks(PAGE) {
+        for name in lookup::names(&mut conn, page).await? {
+            if output.is_json() {
+                output.record(&name)?;
+            } else {
+                output.line(&name.to_string())?;
+            }
+        }
+    }
+    if !output.is_json() && members.len() > args.limit {
+        output.note(&format!("{} of {} members; --limit shows more.", args.limit, members.len()))?;
+    }
+    Ok(())
 }

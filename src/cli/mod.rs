@@ -50,7 +50,7 @@ First steps:
   rollcall help <COMMAND>    the options of one command, with examples";
 
 /// The options of every verb.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The configuration file.

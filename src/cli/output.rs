@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use clap::ColorChoice;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -69,6 +70,11 @@ impl Output {
         write!(stdout, "{text}{end}").and_then(|()| stdout.flush()).map_err(closed)
     }
 
+    /// Says something beside the result, on standard error.
+    pub fn note(&self, text: &str) -> Result<()> {
+        writeln!(io::stderr().lock(), "{text}").map_err(closed)
+    }
+
     /// Shows how far a long work has come: a bar on a terminal, else a log line now and then.
     ///
     /// `total` in units of `what` ("lines", "members"), if it is known.
@@ -82,6 +88,11 @@ impl Output {
     fn document<T: Serialize + ?Sized>(&self, result: &T) -> Result<()> {
         self.line(&serde_json::to_string_pretty(result).map_err(unserializable)?)
     }
+}
+
+/// An instant as a list shows it, in UTC.
+pub fn minute(instant: DateTime<Utc>) -> String {
+    instant.format("%Y-%m-%d %H:%M").to_string()
 }
 
 /// Lays out rows under a header; columns of numbers stand to the right.

@@ -25,6 +25,7 @@ use crate::{
 /// A record of the cursor topic; its key is the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
+    #[serde(with = "text")]
     pub stream: Uuid,
     /// The first position that is not told.
     pub next: Position,
@@ -49,6 +50,20 @@ impl Cursor {
     }
 }
 
+/// A stream as text, as everywhere else.
+mod text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use uuid::Uuid;
+
+    pub fn serialize<S: Serializer>(stream: &Uuid, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(stream)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Uuid, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// All streams share one partition: positions are few, and a count that never matters cannot be changed by mistake.
 pub const PARTITION: i32 = 0;
 
@@ -67,7 +82,8 @@ pub fn ensure(config: &ClientConfig, topic: &str, timeout: Duration) -> Result<(
         .set("cleanup.policy", "compact")
         .set("segment.ms", "600000")
         .set("segment.bytes", "16777216");
-    let created = wait_for(admin.create_topics([&new], &options)).map_err(|error| trouble::kafka(&error, "create a topic"))?;
+    let created =
+        wait_for(admin.create_topics([&new], &options)).map_err(|error| trouble::kafka(&error, "create a topic"))?;
     match created.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) => {}
         // Who may not create may still use what is there; a missing topic shows when the cursor is read.

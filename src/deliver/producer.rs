@@ -177,16 +177,19 @@ impl Producer {
             inner.poll(Duration::ZERO);
             return Err(self.failure(&inner, &error, "start a transactional producer"));
         }
+        tracing::debug!("older instances are fenced");
         fault::point(Point::AfterFence);
         if !self.ensured {
             let mut admin = self.client_config();
             admin.remove("group.id");
             cursor::ensure(&admin, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
             self.ensured = true;
+            tracing::debug!(topic = self.cursor_topic, "the cursor topic is there");
         }
         // Only now: the other way round an older instance may commit between our reading and our fencing.
         let patience = self.timeouts.transaction + self.timeouts.socket;
         let found = cursor::read(&self.client_config(), &self.cursor_topic, self.stream, patience).map_err(doubt)?;
+        tracing::debug!(?found, "the cursor is read");
         fault::point(Point::AfterCursorRead);
         self.inner = Some(inner);
         Ok(found)
@@ -280,7 +283,12 @@ impl Producer {
         Ok(refused)
     }
 
-    fn enqueue(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>, index: usize) -> Result<Result<(), Code>, Failure> {
+    fn enqueue(
+        &self,
+        inner: &BaseProducer<Watch>,
+        page: &Arc<Page>,
+        index: usize,
+    ) -> Result<Result<(), Code>, Failure> {
         let told = &page.records[index];
         let position = told.position.to_string();
         let stream = page.stream_text.as_str();
@@ -288,7 +296,8 @@ impl Producer {
         for (key, value) in &told.record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let ours = [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
+        let ours =
+            [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
         for (key, value) in ours {
             headers = headers.insert(Header { key, value: Some(value) });
         }
@@ -310,7 +319,7 @@ impl Producer {
 
     fn cursor(&self, inner: &BaseProducer<Watch>, cursor: &Cursor) -> Result<(), Failure> {
         let (key, value) = (self.stream.to_string(), cursor.to_json());
-        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_str());
+        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_bytes());
         match self.enqueue_record(inner, record.partition(cursor::PARTITION))? {
             Ok(()) => Ok(()),
             Err(code) => Err(Failure::Doubt(trouble::code(code, "write the cursor"))),
@@ -327,7 +336,9 @@ impl Producer {
         loop {
             match inner.send(record) {
                 Ok(()) => return Ok(Ok(())),
-                Err((error, back)) if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline => {
+                Err((error, back))
+                    if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline =>
+                {
                     record = back;
                     inner.poll(Duration::from_millis(1));
                 }
@@ -345,9 +356,10 @@ impl Producer {
         while inner.in_flight_count() > 0 {
             inner.poll(Duration::from_millis(1));
             if Instant::now() > deadline {
-                return Err(Failure::Doubt(Error::wait("records were not stored in time").help(
-                    "Check the brokers' load, and that min.insync.replicas is met.",
-                )));
+                return Err(Failure::Doubt(
+                    Error::wait("records were not stored in time")
+                        .help("Check the brokers' load, and that min.insync.replicas is met."),
+                ));
             }
         }
         Ok(())
@@ -359,8 +371,8 @@ impl Producer {
         if failed.is_empty() && refused.is_empty() {
             return Ok(());
         }
-        if let Some((_, code)) = failed.iter().find(|(_, code)| trouble::fenced(*code)) {
-            return Err(Failure::Fenced(trouble::code(*code, "store records")));
+        if let Some(fenced) = fenced(inner, "store records") {
+            return Err(fenced);
         }
         let cursor = failed.iter().any(|(record, code)| *record == CURSOR && trouble::permanent(*code));
         let suspects: Vec<_> = failed.iter().filter(|(_, code)| trouble::permanent(*code)).copied().collect();
@@ -385,6 +397,9 @@ impl Producer {
     /// What a failed call means. A timeout alone says little: the last error of the client says why.
     fn failure(&self, inner: &BaseProducer<Watch>, error: &KafkaError, doing: &str) -> Failure {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        if let Some(fenced) = fenced(inner, doing) {
+            return fenced;
+        }
         if trouble::fenced(code) {
             return Failure::Fenced(trouble::kafka(error, doing));
         }
@@ -397,9 +412,20 @@ impl Producer {
     /// For consumers and admin clients: the same cluster and credentials, without what only producers know.
     fn client_config(&self) -> ClientConfig {
         const PRODUCER_ONLY: [&str; 14] = [
-            "compression.type", "compression.level", "linger.ms", "batch.num.messages", "batch.size", "enable.idempotence", "acks",
-            "partitioner", "transaction.timeout.ms", "queue.buffering.max.messages", "queue.buffering.max.kbytes",
-            "message.timeout.ms", "max.in.flight", "sticky.partitioning.linger.ms",
+            "compression.type",
+            "compression.level",
+            "linger.ms",
+            "batch.num.messages",
+            "batch.size",
+            "enable.idempotence",
+            "acks",
+            "partitioner",
+            "transaction.timeout.ms",
+            "queue.buffering.max.messages",
+            "queue.buffering.max.kbytes",
+            "message.timeout.ms",
+            "max.in.flight",
+            "sticky.partitioning.linger.ms",
         ];
         let mut config = self.config.clone();
         for name in PRODUCER_ONLY {
@@ -409,4 +435,10 @@ impl Producer {
         config.set("group.id", "rollcall").set("enable.auto.commit", "false");
         config
     }
+}
+
+/// Being fenced is fatal for a client; records and calls may fail by other codes in its wake.
+fn fenced(inner: &BaseProducer<Watch>, doing: &str) -> Option<Failure> {
+    let (code, _) = inner.client().fatal_error()?;
+    trouble::fenced(code).then(|| Failure::Fenced(trouble::code(code, doing)))
 }

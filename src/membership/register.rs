@@ -2,26 +2,16 @@
 //!
 //! Definitions are never changed: another query or option is the next version. Nothing is evaluated or told here.
 
+use std::collections::HashMap;
+
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::{conditions::Formula, options::Options},
-    ids::{AudienceId, DestinationId},
+    audience::catalogue::Audience,
     identify,
+    ids::{AudienceId, DestinationId},
 };
-
-/// An audience of the configuration, understood: parsed, checked and split into conditions.
-#[derive(Debug, Clone)]
-pub struct Audience {
-    pub key: String,
-    pub name: String,
-    pub query: String,
-    pub options: Options,
-    pub formula: Formula,
-    /// Who is told, by name.
-    pub destinations: Vec<String>,
-}
 
 /// An audience that the store knows.
 #[derive(Debug, Clone)]
@@ -29,14 +19,27 @@ pub struct Registered {
     pub id: AudienceId,
     pub version: i32,
     pub audience: Audience,
-    pub destinations: Vec<DestinationId>,
+    pub destinations: Vec<Listener>,
 }
 
-/// Makes audiences and their destinations known, in the order given.
+/// A destination that is told of an audience.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub id: DestinationId,
+    /// Fingerprint of its mappings, kept with the log.
+    pub mapping_version: String,
+}
+
+/// Makes audiences and their destinations known, in the order given. `mapping_versions` is by destination.
 ///
 /// # Errors
 /// If the database cannot be asked, or a key belongs to a deleted audience ([`crate::Kind::Settings`]).
-pub async fn register(pool: &PgPool, space_id: &str, audiences: &[Audience]) -> Result<Vec<Registered>> {
+pub async fn register(
+    pool: &PgPool,
+    space_id: &str,
+    audiences: &[Audience],
+    mapping_versions: &HashMap<String, String>,
+) -> Result<Vec<Registered>> {
     let mut tx = pool.begin().await?;
     let mut registered = Vec::with_capacity(audiences.len());
     for audience in audiences {
@@ -44,7 +47,8 @@ pub async fn register(pool: &PgPool, space_id: &str, audiences: &[Audience]) -> 
         let version = version(&mut tx, id, audience).await?;
         let mut destinations = Vec::with_capacity(audience.destinations.len());
         for name in &audience.destinations {
-            destinations.push(destination_id(&mut tx, name).await?);
+            let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
+            destinations.push(Listener { id: destination_id(&mut tx, name).await?, mapping_version });
         }
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
@@ -60,8 +64,11 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
     if let Some(known) = known {
         if known.try_get::<&str, _>("state")? == "deleted" {
             let name: String = known.try_get("name")?;
-            return Err(Error::settings(format!("the key '{}' belongs to the deleted audience '{name}'", audience.key))
-                .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
+            return Err(Error::settings(format!(
+                "the key '{}' belongs to the deleted audience '{name}'",
+                audience.key
+            ))
+            .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
         }
         let id = AudienceId(known.try_get("id")?);
         if known.try_get::<&str, _>("name")? != audience.name {
@@ -115,10 +122,8 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
 }
 
 async fn destination_id(conn: &mut PgConnection, name: &str) -> Result<DestinationId> {
-    let known = sqlx::query_scalar("select id from destinations where name = $1")
-        .bind(name)
-        .fetch_optional(&mut *conn)
-        .await?;
+    let known =
+        sqlx::query_scalar("select id from destinations where name = $1").bind(name).fetch_optional(&mut *conn).await?;
     match known {
         Some(id) => Ok(id),
         None => Ok(sqlx::query_scalar(

@@ -3,21 +3,22 @@
 //! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
 //! run's range in each destination's gapless log. Nothing outside it writes the log.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
+    Due, Settings, Universe,
     diff::{self, Change},
     evaluate,
-    register::Registered,
+    register::{Listener, Registered},
 };
 use crate::{
     Error, Result,
     delta::Chain,
-    ids::{AudienceId, DestinationId, Position, RunId},
+    ids::{AudienceId, Position, RunId},
 };
 
 /// What a tick is about.
@@ -27,8 +28,6 @@ pub struct Tick<'a> {
     pub audiences: &'a [Registered],
     /// Everything is evaluated as of this instant.
     pub t: DateTime<Utc>,
-    /// By destination: a fingerprint of its mappings, kept with the log.
-    pub mapping_versions: &'a HashMap<DestinationId, String>,
     /// Evaluate and diff, but record nothing.
     pub dry_run: bool,
 }
@@ -70,16 +69,22 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
 }
 
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    let started = Instant::now();
     let snapshot = snapshot(tx).await?;
     let previous = memberships(tx).await?;
-    let stored = previous.iter().map(|(key, (_, members))| (key.clone(), members.clone())).collect();
-    let computed = evaluate::evaluate(tx, tick.t, tick.audiences, stored).await?;
-    let evaluate_ms = started.elapsed().as_millis() as i64;
+    let universes: Vec<Universe> =
+        tick.audiences.iter().map(|due| Universe::of(due.audience.options.counting_types())).collect();
+    let due: Vec<Due<'_>> = tick
+        .audiences
+        .iter()
+        .zip(&universes)
+        .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
+        .collect();
+    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
+    let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
+    let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
     let mut runs = Vec::with_capacity(tick.audiences.len());
-    for (audience, members) in tick.audiences.iter().zip(computed) {
-        let key = audience.audience.key.clone();
+    for (audience, (key, members)) in tick.audiences.iter().zip(computed.audiences) {
         let members = match members {
             Ok(members) => members,
             Err(error) => {
@@ -88,7 +93,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             }
         };
         let empty = RoaringBitmap::new();
-        let before = previous.get(&key).map_or(&empty, |(_, members)| members);
+        let before = previous.get(&key).unwrap_or(&empty);
         let change = Change::between(before, &members);
         let mut run = Run {
             run: None,
@@ -102,8 +107,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         if !tick.dry_run {
             run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
             for destination in &audience.destinations {
-                let version = tick.mapping_versions.get(destination).map_or("", String::as_str);
-                tell(tx, *destination, audience.id, &run, &change, &members, version).await?;
+                tell(tx, destination, audience.id, &run, &change, &members).await?;
             }
         }
         runs.push((key, Ok(run)));
@@ -123,16 +127,11 @@ async fn snapshot(tx: &mut PgConnection) -> Result<String> {
 }
 
 /// Every audience's membership as last computed, by key.
-async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, (AudienceId, RoaringBitmap)>> {
-    let rows = sqlx::query("select a.key, a.id, m.members from memberships m join audiences a on a.id = m.audience_id")
+pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
+    let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
         .fetch_all(tx)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
-            Ok((row.try_get("key")?, (AudienceId(row.try_get("id")?), members)))
-        })
-        .collect()
+    rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
 }
 
 /// Stores the run and the membership that it found.
@@ -176,28 +175,26 @@ async fn record(
 /// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
 async fn tell(
     tx: &mut PgConnection,
-    destination: DestinationId,
+    destination: &Listener,
     audience: AudienceId,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
-    mapping_version: &str,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told = sqlx::query_scalar::<_, Vec<u8>>(
-        "select members from told where destination_id = $1 and audience_id = $2",
-    )
-    .bind(destination)
-    .bind(audience)
-    .fetch_optional(&mut *tx)
-    .await?;
+    let told =
+        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
+            .bind(destination.id)
+            .bind(audience)
+            .fetch_optional(&mut *tx)
+            .await?;
     let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
     let untold = Change::between(&told, members);
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
          on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
     )
-    .bind(destination)
+    .bind(destination.id)
     .bind(audience)
     .bind(run_id)
     .bind(diff::encode(members))
@@ -206,20 +203,19 @@ async fn tell(
     if untold.is_empty() {
         return Ok(());
     }
-    append(tx, destination, run_id, &untold, *change == untold, mapping_version).await
+    append(tx, destination, run_id, &untold, *change == untold).await
 }
 
 /// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
 async fn append(
     tx: &mut PgConnection,
-    destination: DestinationId,
+    destination: &Listener,
     run: RunId,
     untold: &Change,
     as_the_run: bool,
-    mapping_version: &str,
 ) -> Result<()> {
     let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
-        .bind(destination)
+        .bind(destination.id)
         .fetch_one(&mut *tx)
         .await?;
     let from = Position(row.try_get("next_position")?);
@@ -230,18 +226,18 @@ async fn append(
         "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain)
          values ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
-    .bind(destination)
+    .bind(destination.id)
     .bind(from)
     .bind(to)
     .bind(run)
-    .bind(mapping_version)
+    .bind(&destination.mapping_version)
     .bind((!as_the_run).then_some(entered))
     .bind((!as_the_run).then_some(exited))
     .bind(&chain.0)
     .execute(&mut *tx)
     .await?;
     sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")
-        .bind(destination)
+        .bind(destination.id)
         .bind(to)
         .bind(&chain.0)
         .execute(tx)

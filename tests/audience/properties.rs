@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rollcall::audience::{
     ast::Expr,
-    conditions::{Formula, formula},
+    conditions::{Formula, distinct, formula, references},
+    explain::{NextChange, explain},
     interpret::{Profile, holds},
     parse, parse_trait, print,
 };
@@ -34,7 +35,7 @@ fn says(formula: &Formula, profile: &Profile, at: chrono::DateTime<chrono::Utc>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_printed_definition_is_read_as_the_same_tree(definition in definitions::definition()) {
@@ -61,6 +62,51 @@ proptest! {
         let Ok(formula) = formula(&definition, &audiences()) else { return Ok(()) };
         for profile in profiles {
             prop_assert_eq!(holds(&definition, &profile, at), says(&formula, &profile, at), "{} as {:#?}", definition, formula);
+        }
+    }
+
+    #[test]
+    fn a_condition_is_in_its_one_form(comparison in definitions::condition()) {
+        let split = formula(&Expr::Compare(comparison), &audiences()).unwrap();
+        for condition in distinct([&split]) {
+            let again = formula(&Expr::Compare(condition.0.clone()), &audiences()).unwrap();
+            prop_assert_eq!(again, Formula::Condition(condition.clone()));
+            let read = parse("it", &condition.0.to_string());
+            if let Ok(read) = read {
+                prop_assert_eq!(read, Expr::Compare(condition.0.clone()), "a condition is printed in the language");
+            }
+        }
+    }
+
+    #[test]
+    fn a_definition_without_references_asks_for_no_membership(definition in definitions::definition_without_references()) {
+        prop_assert!(references(&definition, &audiences()).is_empty());
+        let formula = format!("{:?}", formula(&definition, &audiences()).unwrap());
+        prop_assert!(!formula.contains("Member("));
+    }
+
+    #[test]
+    fn time_alone_changes_an_answer_when_explain_says_so(
+        definition in definitions::definition(),
+        profile in histories::profile(),
+        at in histories::instant(),
+        later in prop::collection::vec(histories::instant(), 20),
+    ) {
+        let now = holds(&definition, &profile, at);
+        let change = match explain(&definition, &profile, at).next_change {
+            NextChange::At(change) => {
+                prop_assert!(change > at);
+                prop_assert_eq!(holds(&definition, &profile, change), !now, "{}", definition);
+                Some(change)
+            }
+            NextChange::Never => None,
+            NextChange::Unknown => return Ok(()),
+        };
+        let just_before = change.map(|change| change - chrono::TimeDelta::microseconds(1));
+        for later in later.into_iter().chain(just_before) {
+            if later > at && change.is_none_or(|change| later < change) {
+                prop_assert_eq!(holds(&definition, &profile, later), now, "{} changes before at {}", definition, later);
+            }
         }
     }
 
@@ -137,3 +183,33 @@ const TOKENS: &[&str] = &[
     "ü",
     "\u{1F600}",
 ];
+
+#[test]
+fn random_cases_are_worth_their_time() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let (definitions, profiles, instants) = (definitions::definition(), histories::profile(), histories::instant());
+    let (mut of, mut hold, mut decided, mut refused, mut same) = (0, 0, 0, 0, 0);
+    for _ in 0..300 {
+        let definition = definitions.new_tree(&mut runner).unwrap().current();
+        let answers: Vec<bool> = (0..8)
+            .map(|_| {
+                let profile = profiles.new_tree(&mut runner).unwrap().current();
+                let at = instants.new_tree(&mut runner).unwrap().current();
+                holds(&definition, &profile, at)
+            })
+            .collect();
+        of += 1;
+        hold += usize::from(answers[0]);
+        same += usize::from(answers.iter().all(|a| *a == answers[0]));
+        match formula(&definition, &audiences()) {
+            Ok(Formula::Everyone | Formula::Nobody) => decided += 1,
+            Ok(_) => {}
+            Err(_) => refused += 1,
+        }
+    }
+    assert!((of / 5..of * 4 / 5).contains(&hold), "{hold} of {of} hold");
+    assert!(decided < of / 5, "{decided} of {of} need no history");
+    assert!(refused < of / 5, "{refused} of {of} cannot be split");
+    assert!(same < of * 3 / 4, "{same} of {of} give eight people the same answer");
+}

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::{prelude::*, sample::select};
 use rollcall::audience::ast::*;
 
-use super::histories::{AUDIENCES, EVENTS, PATHS, SOURCES, TEXTS, TRAITS, now};
+use super::histories::{self, AUDIENCES, EVENTS, PATHS, SOURCES, TRAITS, now};
 
 /// An audience of users: no `ANY`, `ALL` or `entity`. With references to [`AUDIENCES`], within `where(…)` too.
 pub fn definition() -> impl Strategy<Value = Expr> {
@@ -39,8 +39,97 @@ fn expr(leaf: BoxedStrategy<Comparison>) -> BoxedStrategy<Expr> {
 
 /// `enclosing`: in how many events' `where(…)` this stands; `depth`: how many streams it is a part of.
 fn comparison(enclosing: usize, depth: usize, references: bool) -> BoxedStrategy<Comparison> {
-    let scalar = scalar(enclosing, depth, references);
-    (scalar.clone(), comparator(scalar)).prop_map(|(left, comparator)| Comparison { left, comparator }).boxed()
+    let any = scalar(enclosing, depth, references);
+    let odd =
+        (any.clone(), comparator(any.clone())).prop_map(|(left, comparator)| Comparison { left, comparator }).boxed();
+    // Most comparisons make sense: numbers of numbers, dates of dates, words of words.
+    let few = (1..4i64).prop_map(|n| Operand::Literal(Literal::Number(n.into())));
+    let much = prop_oneof![
+        4 => few.clone().prop_map(Comparator::AtLeast),
+        1 => few.clone().prop_map(Comparator::LessThan),
+        1 => few.clone().prop_map(Comparator::AtMost),
+        1 => few.clone().prop_map(Comparator::GreaterThan),
+        1 => few.prop_map(Comparator::Equals),
+    ]
+    .boxed();
+    let when = prop_oneof![
+        span().prop_map(Comparator::WithinLast),
+        span().prop_map(Comparator::WithinNext),
+        span().prop_map(Comparator::BeforeLast),
+        span().prop_map(Comparator::AfterNext),
+        instant().prop_map(|at| Comparator::BeforeDate(Operand::Literal(Literal::Instant(at)))),
+        instant().prop_map(|at| Comparator::AfterDate(Operand::Literal(Literal::Instant(at)))),
+    ]
+    .boxed();
+    let word = || text().prop_map(Operand::Literal);
+    let which = prop_oneof![
+        word().prop_map(Comparator::Equals),
+        word().prop_map(Comparator::Differs),
+        prop::collection::vec(word(), 1..4).prop_map(Comparator::OneOf),
+        prop::collection::vec(word(), 1..4).prop_map(Comparator::Contains),
+        prop::collection::vec(word(), 1..4).prop_map(Comparator::NoneOf),
+        any.prop_map(|scalar| Comparator::Equals(Operand::Scalar(scalar))),
+        Just(Comparator::Exists),
+    ]
+    .boxed();
+    let plain = (plain_scalar(enclosing, references), which.clone(), much.clone(), when.clone());
+    let plain = plain
+        .prop_map(|((left, kind), which, much, when)| {
+            let comparator = match kind {
+                Kind::Word => which,
+                Kind::Number => much,
+                Kind::Date => when,
+            };
+            Comparison { left, comparator }
+        })
+        .boxed();
+    if depth == 3 {
+        return prop_oneof![1 => odd, 3 => plain].boxed();
+    }
+    let reduced = (stream(enclosing, depth, references), reducer(), which, much, when);
+    let reduced = reduced.prop_map(|(stream, reducer, which, much, when)| {
+        let comparator = match &reducer {
+            Reducer::Min(_, As::String) | Reducer::Max(_, As::String) | Reducer::Mode { .. } => which,
+            Reducer::First(EventValue::Context(_)) | Reducer::Last(EventValue::Context(_)) => when,
+            _ => much,
+        };
+        Comparison { left: Scalar::Reduce(stream.into(), reducer), comparator }
+    });
+    let weight = if depth == 0 { 6 } else { 2 };
+    prop_oneof![2 => odd, 3 => plain, weight => reduced].boxed()
+}
+
+/// What the values of a scalar mostly are.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Word,
+    Number,
+    Date,
+}
+
+/// A scalar that is no reduction of events, and what it mostly holds.
+fn plain_scalar(enclosing: usize, references: bool) -> BoxedStrategy<(Scalar, Kind)> {
+    let trait_of = |path: &'static [&'static str], kind| {
+        self::path(path).prop_map(move |path| (Scalar::Trait(path), kind)).boxed()
+    };
+    let of_event = |path: &'static [&'static str], kind| {
+        self::path(path).prop_map(move |path| (Scalar::Property(path), kind)).boxed()
+    };
+    let mut kinds = vec![
+        (2, trait_of(&["plan", "a·b", "address.city", "tags", "tags.$"], Kind::Word)),
+        (1, trait_of(&["score"], Kind::Number)),
+        (1, trait_of(&["renews_at"], Kind::Date)),
+    ];
+    if references {
+        kinds.push((1, trait_of(AUDIENCES, Kind::Word)));
+    }
+    if enclosing >= 1 {
+        kinds.push((6, of_event(&["sku", "items", "items.$", "products.$.sku", "deep.er", "$"], Kind::Word)));
+        kinds.push((4, of_event(&["revenue", "items.$"], Kind::Number)));
+        kinds.push((2, of_event(&["at"], Kind::Date)));
+        kinds.push((2, path(&["timestamp"]).prop_map(|path| (Scalar::Context(path), Kind::Date)).boxed()));
+    }
+    proptest::strategy::Union::new_weighted(kinds).boxed()
 }
 
 fn path(first: &'static [&'static str]) -> impl Strategy<Value = Path> + Clone {
@@ -79,7 +168,7 @@ fn scalar(enclosing: usize, depth: usize, references: bool) -> BoxedStrategy<Sca
     proptest::strategy::Union::new_weighted(kinds).boxed()
 }
 
-fn stream(enclosing: usize, depth: usize, references: bool) -> impl Strategy<Value = Stream> {
+fn stream(enclosing: usize, depth: usize, references: bool) -> BoxedStrategy<Stream> {
     let mut filters = vec![
         (2, span().prop_map(Filter::Within).boxed()),
         (1, (span(), span()).prop_filter_map("one bound twice", between).boxed()),
@@ -99,8 +188,9 @@ fn stream(enclosing: usize, depth: usize, references: bool) -> impl Strategy<Val
         filters.push((4, span().prop_map(Filter::WithinParent).boxed()));
     }
     let filter = proptest::strategy::Union::new_weighted(filters);
-    (select(EVENTS), prop::collection::vec(filter, 0..3))
+    (prop_oneof![2 => Just(EVENTS[0]), 1 => select(EVENTS)], prop::collection::vec(filter, 0..3))
         .prop_map(|(name, filters)| Stream { source: Source::Event(name.to_owned()), filters })
+        .boxed()
 }
 
 fn between((a, b): (Span, Span)) -> Option<Filter> {
@@ -111,7 +201,7 @@ fn between((a, b): (Span, Span)) -> Option<Filter> {
     }
 }
 
-fn reducer() -> impl Strategy<Value = Reducer> {
+fn reducer() -> BoxedStrategy<Reducer> {
     let value = prop_oneof![
         6 => path(PATHS).prop_map(EventValue::Property),
         1 => path(&["timestamp", "page.url"]).prop_map(EventValue::Context),
@@ -129,6 +219,7 @@ fn reducer() -> impl Strategy<Value = Reducer> {
         1 => value.clone().prop_map(Reducer::Last),
         1 => value.prop_map(Reducer::UniqueCount),
     ]
+    .boxed()
 }
 
 fn span() -> impl Strategy<Value = Span> + Clone {
@@ -153,7 +244,7 @@ fn literal() -> impl Strategy<Value = Literal> + Clone {
 }
 
 fn text() -> impl Strategy<Value = Literal> + Clone {
-    select(TEXTS).prop_map(|text| Literal::Text(text.to_owned()))
+    histories::text().prop_map(|text| Literal::Text(text.to_owned()))
 }
 
 fn instant() -> impl Strategy<Value = DateTime<Utc>> + Clone {
@@ -161,7 +252,7 @@ fn instant() -> impl Strategy<Value = DateTime<Utc>> + Clone {
         .prop_map(|(days, micros)| now() + TimeDelta::days(days) + TimeDelta::microseconds(micros))
 }
 
-fn comparator(scalar: BoxedStrategy<Scalar>) -> impl Strategy<Value = Comparator> {
+fn comparator(scalar: BoxedStrategy<Scalar>) -> BoxedStrategy<Comparator> {
     let with = |literal: BoxedStrategy<Literal>| {
         prop_oneof![3 => literal.prop_map(Operand::Literal), 1 => scalar.clone().prop_map(Operand::Scalar)].boxed()
     };
@@ -191,4 +282,5 @@ fn comparator(scalar: BoxedStrategy<Scalar>) -> impl Strategy<Value = Comparator
         1 => span().prop_map(Comparator::BeforeLast),
         1 => span().prop_map(Comparator::AfterNext),
     ]
+    .boxed()
 }

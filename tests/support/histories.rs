@@ -48,6 +48,8 @@ pub const TEXTS: &[&str] = &[
     "$",
 ];
 
+const ORDINARY: &[&str] = &["pro", "true", "5", "2"];
+
 /// The middle of all histories.
 pub fn now() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2024, 3, 10, 12, 0, 0).single().expect("a valid instant")
@@ -60,24 +62,27 @@ pub fn instant() -> impl Strategy<Value = DateTime<Utc>> {
 
 /// One person.
 pub fn profile() -> impl Strategy<Value = Profile> {
-    let names: &'static [&'static str] = &["plan", "score", "tags", "a.b", "renews_at"];
-    let traits = (prop::collection::btree_map(select(names), value(), 0..5), prop::option::of(value())).prop_map(
-        |(traits, city)| {
-            let mut traits: serde_json::Map<_, _> = traits.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-            if let Some(city) = city {
-                traits.insert("address".into(), json!({ "city": city }));
-            }
-            Json::Object(traits)
-        },
-    );
+    let traits = (object(&["plan", "score", "tags", "a.b"]), prop::option::of(value()), prop::option::of(dated()));
+    let traits = traits.prop_map(|(mut traits, city, renews_at)| {
+        traits.extend(city.map(|city| ("address".to_owned(), json!({ "city": city }))));
+        traits.extend(renews_at.map(|at| ("renews_at".to_owned(), at)));
+        Json::Object(traits)
+    });
     let memberships = prop::collection::vec(any::<bool>(), AUDIENCES.len());
-    (traits, prop::collection::vec(event(), 0..8), memberships).prop_map(|(traits, mut events, memberships)| {
+    (traits, prop::collection::vec(event(), 0..12), memberships).prop_map(|(traits, mut events, memberships)| {
         // Message ids are unique, and not in the order of time.
         for (n, event) in events.iter_mut().enumerate() {
             event.message_id = format!("m{}-{n}", event.message_id);
         }
         let memberships = AUDIENCES.iter().map(|key| key.to_string()).zip(memberships).collect::<BTreeMap<_, _>>();
         Profile { traits, events, memberships }
+    })
+}
+
+/// An object that has each of these fields more often than not.
+fn object(names: &'static [&'static str]) -> impl Strategy<Value = serde_json::Map<String, Json>> {
+    prop::collection::vec(prop::option::weighted(0.7, value()), names.len()).prop_map(|values| {
+        names.iter().zip(values).filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
     })
 }
 
@@ -88,26 +93,20 @@ fn offset() -> impl Strategy<Value = i64> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let names: &'static [&'static str] = &["revenue", "sku", "items", "at", "$"];
-    let properties = (
-        prop::collection::btree_map(select(names), value(), 0..4),
-        prop::option::of(value()),
-        prop::option::of(prop::collection::vec(value(), 0..3)),
-    )
-        .prop_map(|(properties, deep, skus)| {
-            let mut properties: serde_json::Map<_, _> =
-                properties.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-            if let Some(deep) = deep {
-                properties.insert("deep".into(), json!({ "er": deep }));
-            }
-            if let Some(skus) = skus {
-                properties.insert("products".into(), skus.into_iter().map(|sku| json!({ "sku": sku })).collect());
-            }
-            Json::Object(properties)
-        });
+    let skus = prop::option::of(prop::collection::vec(value(), 0..3));
+    let properties =
+        (object(&["revenue", "sku", "items", "$"]), prop::option::of(value()), skus, prop::option::of(dated()));
+    let properties = properties.prop_map(|(mut properties, deep, skus, at)| {
+        properties.extend(deep.map(|deep| ("deep".to_owned(), json!({ "er": deep }))));
+        let products = skus.map(|skus| skus.into_iter().map(|sku| json!({ "sku": sku })).collect::<Json>());
+        properties.extend(products.map(|products| ("products".to_owned(), products)));
+        properties.extend(at.map(|at| ("at".to_owned(), at)));
+        Json::Object(properties)
+    });
     let context =
         prop::option::of(value()).prop_map(|url| url.map_or(json!({}), |url| json!({ "page": { "url": url } })));
-    (select(EVENTS), offset(), 0..10u32, prop::option::of(select(SOURCES)), properties, context).prop_map(
+    let name = prop_oneof![3 => Just(EVENTS[0]), 1 => select(EVENTS)];
+    (name, offset(), 0..10u32, prop::option::of(select(SOURCES)), properties, context).prop_map(
         |(name, micros, id, source, properties, context)| Event {
             name: name.to_owned(),
             occurred_at: now() + TimeDelta::microseconds(micros),
@@ -119,23 +118,34 @@ fn event() -> impl Strategy<Value = Event> {
     )
 }
 
+/// A text of [`TEXTS`], the ordinary ones more often.
+pub fn text() -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![1 => select(ORDINARY), 1 => select(TEXTS)]
+}
+
+/// Mostly a date.
+fn dated() -> impl Strategy<Value = Json> {
+    let date = offset().prop_map(|micros| {
+        Json::from((now() + TimeDelta::microseconds(micros)).format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+    });
+    prop_oneof![4 => date, 1 => value()]
+}
+
 fn scalar() -> impl Strategy<Value = Json> {
     prop_oneof![
-        3 => (-2..6i64).prop_map(Json::from),
+        4 => (-1..5i64).prop_map(Json::from),
         2 => select(&[0.5, 1.25, -0.1, 2.0, 1e-7, 123456.789, 1e17][..]).prop_map(Json::from),
-        4 => select(TEXTS).prop_map(Json::from),
+        5 => text().prop_map(Json::from),
         1 => any::<bool>().prop_map(Json::from),
         1 => Just(Json::Null),
-        2 => offset().prop_map(|micros| {
-            Json::from((now() + TimeDelta::microseconds(micros)).format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
-        }),
     ]
 }
 
 fn value() -> impl Strategy<Value = Json> {
+    let entry = prop_oneof![6 => scalar(), 1 => Just(json!(["pro"])), 1 => Just(json!({}))];
     prop_oneof![
         8 => scalar(),
-        2 => prop::collection::vec(prop_oneof![6 => scalar(), 1 => Just(json!(["pro"])), 1 => Just(json!({}))], 0..4).prop_map(Json::from),
+        2 => prop::collection::vec(entry, 0..4).prop_map(Json::from),
         1 => Just(json!({ "er": 1 })),
     ]
 }

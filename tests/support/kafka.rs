@@ -51,7 +51,7 @@ pub fn broker() -> &'static str {
 }
 
 /// Notes the running test (libtest names its thread after it) in `target/real-broker-tests.log`, one line each.
-fn count_this_test() {
+pub fn count_this_test() {
     static FRESH: Once = Once::new();
     let log = target().join("real-broker-tests.log");
     FRESH.call_once(|| drop(fs::remove_file(&log)));
@@ -266,9 +266,10 @@ pub fn admin(address: &str) -> AdminClient<DefaultClientContext> {
     config(address).create().expect("an admin client")
 }
 
-/// Runs a future of the admin client to its end.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+/// Runs a future of the admin client to its end, also where a runtime is already running.
+pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    std::thread::scope(|scope| scope.spawn(|| runtime().block_on(future)).join().expect("no panic"))
 }
 
 /// Asks until there is an answer; fails after [`PATIENCE`].

@@ -1,8 +1,7 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
 #![allow(dead_code)]
 
-pub mod kafka;
-pub mod postgres;
-
 pub mod definitions;
 pub mod histories;
+pub mod kafka;
+pub mod postgres;

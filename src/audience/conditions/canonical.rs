@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bigdecimal::{BigDecimal, RoundingMode, Signed};
+use bigdecimal::{BigDecimal, RoundingMode, Signed, Zero};
 use chrono::DateTime;
 
 use crate::{
@@ -246,7 +246,7 @@ fn normal(left: Scalar, comparator: Comparator) -> Folded {
         Comparator::Absent => compare(Comparator::Exists).not(),
         Comparator::Equals(Operand::Literal(Literal::Number(n))) if counts => match whole(&n) {
             true if n.is_negative() => Folded::Never,
-            true if n == BigDecimal::from(0) => at_least(&compare, 1.into()).not(),
+            true if n.is_zero() => at_least(&compare, 1.into()).not(),
             true => compare(Comparator::Equals(number(n))),
             false => Folded::Never,
         },
@@ -289,7 +289,7 @@ fn normal(left: Scalar, comparator: Comparator) -> Folded {
 
 /// `count() >= n`; everyone has zero.
 fn at_least(compare: &dyn Fn(Comparator) -> Folded, n: BigDecimal) -> Folded {
-    if n <= BigDecimal::from(0) { Folded::Always } else { compare(Comparator::AtLeast(number(n))) }
+    if !n.is_positive() { Folded::Always } else { compare(Comparator::AtLeast(number(n))) }
 }
 
 fn number(n: BigDecimal) -> Operand {

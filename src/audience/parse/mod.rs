@@ -202,7 +202,7 @@ impl<'t> Parser<'t> {
         None
     }
 
-    /// Skips to AND, OR, an unmatched closing bracket, or the end.
+    /// Skips to AND, OR, an unmatched closing parenthesis, or the end.
     fn skip(&mut self) {
         self.skip_to(|_| false);
     }
@@ -216,8 +216,8 @@ impl<'t> Parser<'t> {
             }
             match self.token() {
                 Token::Open | Token::OpenBracket | Token::OpenBrace => open += 1,
-                Token::Close | Token::CloseBracket | Token::CloseBrace if open == 0 => return,
-                Token::Close | Token::CloseBracket | Token::CloseBrace => open -= 1,
+                Token::Close if open == 0 => return,
+                Token::Close | Token::CloseBracket | Token::CloseBrace => open = open.saturating_sub(1),
                 _ => {}
             }
             self.advance();

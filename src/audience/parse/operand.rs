@@ -111,11 +111,12 @@ impl Parser<'_> {
                 self.advance();
                 instant.map(Literal::Instant)
             }
-            _ => {
-                self.expected(
-                    "a value",
-                    "A value is 'text', a number, a date as 2024-01-31, or another trait or property.",
-                );
+            token => {
+                let help = match token {
+                    Token::Word => format!("Quote text: '{}'.", self.source()),
+                    _ => "A value is 'text', a number, a date as 2024-01-31, or another trait or property.".to_owned(),
+                };
+                self.expected("a value", help);
                 None
             }
         }
@@ -200,7 +201,8 @@ impl Parser<'_> {
             self.expected("a duration", format!("Write a whole number and a unit ({}), as 7 days.", names::UNITS));
             return None;
         }
-        let amount = self.source().parse::<u32>().ok();
+        let whole = self.source().bytes().all(|byte| byte.is_ascii_digit());
+        let amount = if whole { Some(self.source().parse::<u64>().unwrap_or(u64::MAX)) } else { None };
         self.advance();
         let word = if self.token() == Token::Word { self.source() } else { "" };
         let Some(unit) = names::unit(word) else {
@@ -238,11 +240,13 @@ impl Parser<'_> {
             return None;
         }
         let longest = limits::SPAN_DAYS * 86_400 / Span { amount: 1, unit }.seconds();
-        if u64::from(amount) > longest {
-            self.problem(span, "a duration of more than a hundred years", "Leave the window out to mean any time.");
-            return None;
+        match u32::try_from(amount) {
+            Ok(short) if amount <= longest => Some(Span { amount: short, unit }),
+            _ => {
+                self.problem(span, "a duration of more than a hundred years", "Leave the window out to mean any time.");
+                None
+            }
         }
-        Some(Span { amount, unit })
     }
 
     /// A path in quotes: dots walk into objects, `\.` is a dot in a name, `$` each entry of an array.

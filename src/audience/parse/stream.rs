@@ -210,7 +210,7 @@ impl Parser<'_> {
                 self.enclosing += 1;
                 let condition = self.disjunction();
                 self.enclosing -= 1;
-                if braces && !self.accept(Token::CloseBrace) {
+                if braces && !self.accept(Token::CloseBrace) && condition.is_some() {
                     self.expected("`}`", "Close the brace, or leave both out.");
                 }
                 condition.map(Filter::Where)

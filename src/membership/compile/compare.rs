@@ -22,18 +22,6 @@ enum Right {
     Json(String),
 }
 
-/// Every right side of a comparator that is a value (durations are not).
-pub(super) fn operands(comparator: &Comparator) -> &[Operand] {
-    use Comparator::*;
-    match comparator {
-        Equals(operand) | Differs(operand) | GreaterThan(operand) | AtLeast(operand) | LessThan(operand)
-        | AtMost(operand) | Omits(operand) | StartsWith(operand) | EndsWith(operand) | BeforeDate(operand)
-        | AfterDate(operand) => std::slice::from_ref(operand),
-        Contains(operands) | OneOf(operands) | NoneOf(operands) => operands,
-        Exists | Absent | WithinLast(_) | WithinNext(_) | BeforeLast(_) | AfterNext(_) => &[],
-    }
-}
-
 impl Compiler<'_> {
     /// One comparison; never null.
     pub(super) fn comparison(&mut self, comparison: &Comparison, scope: &Scope) -> Result<String> {

@@ -23,8 +23,7 @@ use crate::{
     },
 };
 
-pub(super) use stream::Window;
-pub(super) use value::Sql;
+pub(super) use stream::{Window, event_name};
 
 /// A query that yields profile ids (and, in a shared scan, more columns), with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +107,7 @@ pub(super) fn holds_for_nobody(condition: &Condition, t: DateTime<Utc>) -> bool 
 
 /// Whether the right side varies from profile to profile.
 fn reads_scalars(comparator: &Comparator) -> bool {
-    compare::operands(comparator).iter().any(|operand| matches!(operand, Operand::Scalar(_)))
+    comparator.operands().iter().any(|operand| matches!(operand, Operand::Scalar(_)))
 }
 
 impl<'a> Compiler<'a> {
@@ -143,7 +142,7 @@ impl<'a> Compiler<'a> {
         Ok(format!("({})", terms.join(word)))
     }
 
-    fn alias(&mut self) -> String {
+    pub(super) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("e{}", self.aliases)
     }

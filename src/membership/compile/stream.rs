@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    audience::ast::{As, Comparator, EventValue, Filter, Path, Reducer, Source, Stream},
+    audience::ast::{As, Comparator, EventValue, Filter, Reducer, Source, Stream},
 };
 
 /// The instants that the filters of a stream admit.
@@ -107,26 +107,27 @@ impl Compiler<'_> {
         let holds = then(self, value)?;
         let (from, filters) = (rows.from.join(" cross join "), rows.filters());
         Ok(match ranked {
-            None => format!("(select {holds} from {from} where {filters})"),
+            // `having` makes it one row even if what is compared needs no aggregate.
+            None => format!("(select {holds} from {from} where {filters} having true)"),
             Some(text) => format!(
-                "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) r)"
+                "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) r having true)"
             ),
         })
     }
 
     fn rows(&mut self, stream: &Stream, scope: &Scope) -> Result<Rows> {
         let alias = self.alias();
-        let filters = self.admitted(stream, &alias, Window::of(stream, self.t), scope)?;
+        let mut filters = self.bounds(stream, &alias, Window::of(stream, self.t))?;
+        filters.extend(self.predicates(stream, &alias, scope)?);
         Ok(Rows { from: vec![format!("events {alias}")], alias, filters })
     }
 
-    /// The filters of a stream, as SQL over the event `alias`.
-    pub(in crate::membership) fn admitted(
+    /// The name and the window of a stream, as bounds of an index over the event `alias`.
+    pub(in crate::membership) fn bounds(
         &mut self,
         stream: &Stream,
         alias: &str,
         window: Window,
-        scope: &Scope,
     ) -> Result<Vec<String>> {
         let id = self.names.id(event_name(stream)?);
         let mut filters = vec![format!("{alias}.name_id = {}", self.bound(id.to_string(), "int"))];
@@ -134,7 +135,6 @@ impl Compiler<'_> {
             filters.push(format!("{alias}.occurred_at > {}", self.bound(instant_text(after), "timestamptz")));
         }
         filters.push(format!("{alias}.occurred_at <= {}", self.bound(instant_text(window.until), "timestamptz")));
-        filters.extend(self.predicates(stream, alias, scope)?);
         Ok(filters)
     }
 
@@ -167,7 +167,8 @@ impl Compiler<'_> {
                 }
                 Filter::ExcludeSources(sources) => {
                     let sources = self.constant(array(sources), "text[]");
-                    filters.push(format!("coalesce({alias}.source_id <> all ({sources}), true)"));
+                    // The cast tells Postgres that this is an array, not a subquery of texts.
+                    filters.push(format!("coalesce({alias}.source_id <> all ({sources}::text[]), true)"));
                 }
                 Filter::ExpiresAfter(_) => {
                     return Err(Error::definition("session windows are for computed traits")
@@ -180,78 +181,74 @@ impl Compiler<'_> {
 
     /// The reducer as an aggregate over `rows`; for `mode` also the text whose frequencies are to be ranked first.
     fn aggregate(&mut self, reducer: &Reducer, stream: &Stream, rows: &mut Rows) -> Result<(Sql, Option<String>)> {
-        let alias = rows.alias.clone();
-        let value = match reducer {
-            Reducer::Count => return Ok((Sql::Number(format!("count({alias}.profile_id)")), None)),
-            Reducer::Mode { value, kind: As::Array, min_frequency } => {
-                let whole = self.whole(value, &alias);
-                return Ok((self.most_frequent(*min_frequency), Some(whole)));
-            }
+        let mut text = |compiler: &mut Self, value| {
+            format!("({}) collate \"C\"", compiler.unfolded(value, rows, &mut Vec::new()).text())
+        };
+        let aggregate = match reducer {
+            Reducer::Count => Sql::Number(format!("count({}.profile_id)", rows.alias)),
             Reducer::Sum(value)
             | Reducer::Avg(value)
             | Reducer::Min(value, As::Number)
-            | Reducer::Max(value, As::Number) => match self.promoted(stream, value, &alias)? {
-                Some(column) => Sql::Number(column),
-                None => self.unfolded(value, rows, &mut Vec::new()),
-            },
-            Reducer::Min(value, _)
-            | Reducer::Max(value, _)
-            | Reducer::Mode { value, .. }
-            | Reducer::UniqueCount(value) => self.unfolded(value, rows, &mut Vec::new()),
-            Reducer::First(value) | Reducer::Last(value) => {
-                let mut order = vec![format!("{alias}.occurred_at"), format!("{alias}.message_id")];
-                let value = self.unfolded(value, rows, &mut order);
-                let direction = if matches!(reducer, Reducer::Last(_)) { " desc" } else { "" };
-                let order = order.into_iter().map(|key| key + direction).collect::<Vec<_>>().join(", ");
-                return Ok(match value {
-                    Sql::Json(json) => (
-                        Sql::Json(format!(
-                            "(array_agg({json} order by {order}) filter (where jsonb_typeof({json}) in ('string', 'number', 'boolean')))[1]"
-                        )),
-                        None,
-                    ),
-                    value => (
-                        Sql::Instant(format!(
-                            "(array_agg({} order by {order}))[1]",
-                            value.instant().unwrap_or_default()
-                        )),
-                        None,
-                    ),
-                });
+            | Reducer::Max(value, As::Number) => self.numeric(reducer, stream, value, rows)?,
+            Reducer::Min(value, _) => Sql::Text(format!("min({})", text(self, value))),
+            Reducer::Max(value, _) => Sql::Text(format!("max({})", text(self, value))),
+            Reducer::UniqueCount(value) => Sql::Number(format!("count(distinct {})", text(self, value))),
+            Reducer::First(value) => self.first(value, "", rows),
+            Reducer::Last(value) => self.first(value, " desc", rows),
+            Reducer::Mode { value, kind, min_frequency } => {
+                let ranked = if *kind == As::Array {
+                    format!("({}) collate \"C\"", self.whole(value, &rows.alias))
+                } else {
+                    text(self, value)
+                };
+                let least = self.constant(min_frequency.to_string(), "bigint");
+                let most_frequent = format!(
+                    "(array_agg(r.value order by r.times desc, r.value) filter (where r.value is not null and r.times >= {least}))[1]"
+                );
+                return Ok((Sql::Text(most_frequent), Some(ranked)));
             }
             Reducer::Unique(_) => return Err(Error::internal("a list has no place in an audience")),
         };
-        // Numbers are bounded, since a sum of two that Postgres can just hold would be an error.
-        let number = value.number().map_or("null::numeric".to_owned(), |(number, _)| number);
-        let bounded = format!("filter (where abs({number}) < {LARGE})");
-        let text = format!("({}) collate \"C\"", value.text());
-        Ok((
-            match reducer {
-                Reducer::Sum(_) => Sql::Number(format!("coalesce(sum({number}) {bounded}, 0)")),
-                Reducer::Avg(_) => Sql::Average {
-                    sum: format!("sum({number}) {bounded}"),
-                    count: format!("count({number}) {bounded}"),
-                },
-                Reducer::Min(_, As::Number) => Sql::Number(format!("min({number})")),
-                Reducer::Max(_, As::Number) => Sql::Number(format!("max({number})")),
-                Reducer::Min(..) => Sql::Text(format!("min({text})")),
-                Reducer::Max(..) => Sql::Text(format!("max({text})")),
-                Reducer::UniqueCount(_) => Sql::Number(format!("count(distinct {text})")),
-                Reducer::Mode { min_frequency, .. } => {
-                    return Ok((self.most_frequent(*min_frequency), Some(text)));
-                }
-                _ => return Err(Error::internal("a reducer was compiled twice")),
-            },
-            None,
-        ))
+        Ok((aggregate, None))
     }
 
-    /// Of the ranked texts the most frequent, of several the first by bytes.
-    fn most_frequent(&mut self, min_frequency: u32) -> Sql {
-        let least = self.constant(min_frequency.to_string(), "bigint");
-        Sql::Text(format!(
-            "(array_agg(r.value order by r.times desc, r.value) filter (where r.value is not null and r.times >= {least}))[1]"
-        ))
+    fn numeric(&mut self, reducer: &Reducer, stream: &Stream, value: &EventValue, rows: &mut Rows) -> Result<Sql> {
+        let value = match self.promoted(stream, value, &rows.alias)? {
+            Some(column) => Sql::Number(column),
+            None => self.unfolded(value, rows, &mut Vec::new()),
+        };
+        let Some((number, _)) = value.number() else {
+            // An instant is no number, so there is none to reduce.
+            let none = || "null::numeric".to_owned();
+            return Ok(match reducer {
+                Reducer::Sum(_) => Sql::Number("0::numeric".to_owned()),
+                Reducer::Avg(_) => Sql::Average { sum: none(), count: "0::numeric".to_owned() },
+                _ => Sql::Number(none()),
+            });
+        };
+        // Bounded, since a sum of two numbers that Postgres can just hold would be an error.
+        let bounded = format!("filter (where abs({number}) < {LARGE})");
+        Ok(match reducer {
+            Reducer::Sum(_) => Sql::Number(format!("coalesce(sum({number}) {bounded}, 0)")),
+            Reducer::Avg(_) => {
+                Sql::Average { sum: format!("sum({number}) {bounded}"), count: format!("count({number}) {bounded}") }
+            }
+            Reducer::Min(..) => Sql::Number(format!("min({number})")),
+            _ => Sql::Number(format!("max({number})")),
+        })
+    }
+
+    /// The first scalar by time, then message id, then place in an array; with ` desc` the last.
+    fn first(&mut self, value: &EventValue, direction: &str, rows: &mut Rows) -> Sql {
+        let mut order = vec![format!("{}.occurred_at", rows.alias), format!("{}.message_id", rows.alias)];
+        let value = self.unfolded(value, rows, &mut order);
+        let order = order.into_iter().map(|key| key + direction).collect::<Vec<_>>().join(", ");
+        match value {
+            Sql::Json(json) => Sql::Json(format!(
+                "(array_agg({json} order by {order}) filter (where jsonb_typeof({json}) in ('string', 'number', 'boolean')))[1]"
+            )),
+            value => Sql::Instant(format!("(array_agg({} order by {order}))[1]", value.instant().unwrap_or_default())),
+        }
     }
 
     fn unfolded(&mut self, value: &EventValue, rows: &mut Rows, order: &mut Vec<String>) -> Sql {
@@ -273,11 +270,23 @@ impl Compiler<'_> {
         alias: &str,
     ) -> Result<Option<String>> {
         let EventValue::Property(path) = value else { return Ok(None) };
-        Ok(self.promoted_slot(stream, path)?.map(|slot| format!("{alias}.number_{slot}")))
+        Ok(self.names.promoted(event_name(stream)?, path).map(|slot| format!("{alias}.number_{slot}")))
     }
 
-    pub(in crate::membership) fn promoted_slot(&self, stream: &Stream, path: &Path) -> Result<Option<i16>> {
-        Ok(self.names.promoted(event_name(stream)?, path))
+    /// The number that a sum adds of each event.
+    pub(in crate::membership) fn summand(
+        &mut self,
+        stream: &Stream,
+        value: &EventValue,
+        alias: &str,
+    ) -> Result<String> {
+        if let Some(column) = self.promoted(stream, value, alias)? {
+            return Ok(column);
+        }
+        match self.read_event(value, alias) {
+            Ok(value) => Ok(value.number().map_or("null::numeric".to_owned(), |(number, _)| number)),
+            Err(_) => Err(Error::internal("a path with $ has several numbers")),
+        }
     }
 
     /// All scalars that one event holds, arrays opened, as one text with commas.
