@@ -17,6 +17,7 @@ pub mod fault;
 pub mod ids;
 pub mod js;
 pub mod limits;
+pub mod schedule;
 pub mod telemetry;
 
 // The flow.
@@ -28,7 +29,6 @@ pub mod identify;
 pub mod mapping;
 pub mod deliver;
 pub mod sync;
-pub mod schedule;
 pub mod cli;
 
 pub use error::{Error, Kind, Result};

@@ -5,4 +5,5 @@ mod fire;
 mod lease;
 mod model;
 mod random;
+mod text;
 mod zones;

@@ -18,6 +18,7 @@ impl Every {
     /// Reads what stands after `every`.
     pub(super) fn parse(part: Part, reader: &mut Reader) -> Option<Every> {
         match seconds(part.text) {
+            Err(help) if part.text.is_empty() => reader.refuse(part, "the period is missing", help),
             Err(help) => reader.refuse(part, format!("`{part}` is not a period"), help),
             Ok(0) => reader.refuse(part, "a period of nothing has no ticks", "The shortest is `every 1s`."),
             Ok(seconds) if seconds > limits::PERIOD_SECONDS => {

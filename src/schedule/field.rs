@@ -102,13 +102,16 @@ impl Kind {
         if let Some(index) = named {
             return Some(self.min + index as u32);
         }
-        let nearest = || {
-            self.names
-                .iter()
-                .find(|name| strsim::damerau_levenshtein(&lower, name) <= 2 || lower.get(..2) == name.get(..2))
-        };
+        let distance = |name: &str| strsim::damerau_levenshtein(&lower, name);
+        let nearest = || self.names.iter().find(|name| distance(name) <= 2 || distance(&name[..3]) <= 1);
         let help = match part.text {
-            "" => "Something is missing here.".into(),
+            "" => {
+                return reader.refuse(
+                    part,
+                    format!("a {what} is missing"),
+                    "Write a number here, or leave the sign away.",
+                );
+            }
             text if text.contains(['L', 'W', '#']) => "L, W and # of Quartz are not known; list the days.".into(),
             text if text.starts_with(['H', 'R', '~']) => "To spread load, use `jitter`.".into(),
             "?" => "Write `*`.".into(),

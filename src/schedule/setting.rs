@@ -56,7 +56,10 @@ impl Setting {
         let mut reader = Reader { problems: Vec::new() };
         match self.read(&text, &spans, &mut reader) {
             Some(schedule) if reader.problems.is_empty() => Ok(schedule),
-            _ => Err(Problems { name: name.into(), text, problems: reader.problems }),
+            _ => {
+                reader.problems.sort_by_key(|problem| problem.span.start);
+                Err(Problems { name: name.into(), text, problems: reader.problems })
+            }
         }
     }
 
@@ -137,6 +140,21 @@ impl Setting {
             Setting::Map(map) => map.catch_up,
         };
         Some(Schedule { text, times: times?, zone: zone?, catch_up, jitter_seconds: jitter_seconds? })
+    }
+}
+
+/// On one line: a map's times and zone.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let map = match self {
+            Setting::Text(text) => return f.write_str(text),
+            Setting::Map(map) => map,
+        };
+        match (&map.cron, &map.every) {
+            (Some(cron), _) => f.write_str(cron)?,
+            (None, every) => write!(f, "every {}", every.as_deref().unwrap_or_default())?,
+        }
+        map.timezone.as_ref().map_or(Ok(()), |zone| write!(f, " ({zone})"))
     }
 }
 
