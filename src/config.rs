@@ -70,7 +70,7 @@ pub struct Destination {
     /// The compacted topic that holds the cursor of each stream.
     #[serde(default = "cursor_topic")]
     pub cursor_topic: String,
-    /// What each change becomes; at most 50.
+    /// What each change becomes; at most 50, or `max_mappings`.
     pub mappings: Vec<Mapping>,
     /// How many mappings there may be; the peer's 50 when not given.
     #[serde(default)]

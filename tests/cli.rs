@@ -245,3 +245,18 @@ async fn check_finds_a_good_database_and_changes_nothing() {
         .unwrap();
     assert_eq!(tables, 0);
 }
+
+#[test]
+fn check_is_let_in_by_a_real_broker_and_says_where_none_is() {
+    let broker = crate::support::kafka::broker();
+    for (brokers, ok) in [(broker, true), ("localhost:1", false)] {
+        let folder = configured(&format!(
+            "destinations: {{k: {{settings: {{brokers: '{brokers}', mechanism: none, ssl_enabled: false}}, mappings: []}}}}"
+        ));
+        let output = run(folder.path(), &["check", "--json"]);
+        let findings: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let cluster = findings.as_array().unwrap().iter().find(|f| f["subject"] == "destination 'k', cluster").unwrap();
+        assert_eq!(cluster["ok"], ok, "{findings}");
+        assert_eq!(output.status.code(), Some(if ok { 0 } else { 5 }), "{findings}");
+    }
+}

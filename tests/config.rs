@@ -210,3 +210,15 @@ fn delivery_knows_every_setting_of_the_schema() {
     let told = format!("{:?}", Settings::parse("kafka", &unknown).expect_err("unknown").problems);
     assert!(told.contains("zzz") && count == 20, "{count} {told}");
 }
+
+#[test]
+fn a_destination_has_50_mappings_or_what_it_says() {
+    let text = |count, more| {
+        let mappings: String = (0..count).map(|index| format!("{{name: m{index}, mapping: {{topic: t}}}}, ")).collect();
+        format!("destinations: {{k: {{settings: {{brokers: 'b:1'}}, {more} mappings: [{mappings}]}}}}")
+    };
+    assert!(parse(&text(50, "")).is_ok());
+    assert_eq!(problems(&text(51, "")), ["`k` has 51 mappings"]);
+    assert!(parse(&text(51, "max_mappings: 51,")).is_ok());
+    assert_eq!(problems(&text(1, "max_mappings: -1,")), ["destinations.k.max_mappings is too small"]);
+}

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use super::Context;
 use crate::{
     Error, Kind, Result, audience,
-    config::{Config, Destination},
-    deliver::settings::Settings,
+    config::Config,
+    deliver::{self, Target},
     profile,
 };
 
@@ -26,7 +26,7 @@ Examples:
 It changes nothing. The exit code is 0 if all is well, else that of the first thing that is not.")]
 pub struct Args {}
 
-/// A broker that takes longer is as good as away.
+/// A server that takes longer is as good as away.
 const REACH: Duration = Duration::from_secs(5);
 /// `server_version_num` of PostgreSQL 14.
 const OLDEST: i32 = 140_000;
@@ -67,8 +67,8 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
     let mut findings = configuration(&config);
     findings.extend(database(context).await);
-    for (name, destination) in config.destinations.iter().filter(|(_, destination)| destination.enabled) {
-        findings.extend(kafka(name, destination).await);
+    for (name, _) in config.destinations.iter().filter(|(_, destination)| destination.enabled) {
+        findings.extend(kafka(name, &config).await);
     }
     context.output().show(&findings, |findings| findings.iter().map(line).collect())?;
     let bad: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
@@ -178,25 +178,13 @@ async fn steps(connection: &mut PgConnection) -> Result<String> {
     }
 }
 
-async fn kafka(name: &str, destination: &Destination) -> Vec<Finding> {
+async fn kafka(name: &str, config: &Config) -> Vec<Finding> {
     let subject = format!("destination '{name}'");
-    let settings = match Settings::parse(name, &destination.settings) {
-        Ok(settings) => settings,
+    let target = match Target::of(config, name) {
+        Ok(target) => target,
         Err(error) => return vec![Finding::bad(subject, &error)],
     };
-    let mut findings = vec![Finding::good(&subject, format!("{} mappings", destination.mappings.len()))];
-    for broker in &settings.brokers {
-        findings.push(Finding::of(format!("{subject}, broker {broker}"), reach(broker).await));
-    }
-    findings
-}
-
-/// The broker's port answers. Whether it lets us in is for `deliver` to find out.
-async fn reach(broker: &str) -> Result<String> {
-    let help = "Check the address, the network, and whether the broker runs.";
-    match timeout(REACH, TcpStream::connect(broker)).await {
-        Ok(Ok(_)) => Ok("within reach".into()),
-        Ok(Err(error)) => Err(Error::wait(format!("no connection: {error}")).help(help)),
-        Err(_) => Err(Error::wait(format!("no connection within {} s", REACH.as_secs())).help(help)),
-    }
+    let reached = deliver::reach(&target, REACH).await.map(|brokers| format!("lets us in: {}", brokers.join(", ")));
+    let mappings = Finding::good(format!("{subject}, mappings"), format!("{} enabled", target.mappings.len()));
+    vec![mappings, Finding::of(format!("{subject}, cluster"), reached)]
 }

@@ -1,11 +1,12 @@
 //! What does a verb need from outside? The configuration, the database and the output, opened when first asked for.
 
-use std::{path::PathBuf, time::Duration};
-
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
@@ -80,7 +81,8 @@ impl Context {
     /// an embedded one that lives as long as this process.
     pub async fn store(&self) -> Result<PgPool> {
         let pool = self.store.get_or_try_init(|| async {
-            let options = self.database().await?;
+            // A slow statement is no news to whoever reads the log, and its text tells them nothing.
+            let options = self.database().await?.disable_statement_logging();
             // A pool would knock for half a minute on a closed door; one connection says at once what is the matter.
             let first = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
             first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?.close().await?;

@@ -11,7 +11,7 @@ mod context;
 mod demo;
 mod explain;
 mod import;
-mod map;
+pub mod map;
 mod members;
 mod output;
 mod preview;

@@ -88,8 +88,6 @@ pub fn ensure(config: &ClientConfig, topic: &str, timeout: Duration) -> Result<(
         Some(Err((_, Code::TopicAlreadyExists))) => {}
         // Who may not create may still use what is there; a missing topic shows when the cursor is read.
         Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {}
-        // Not a broker that knows this request, as the in-process cluster of the demo: it makes topics by itself.
-        Some(Err((_, Code::UnsupportedFeature | Code::UnsupportedVersion))) => return Ok(()),
         Some(Err((_, code))) => {
             return Err(trouble::code(code, &format!("create the cursor topic '{topic}'")).help(format!(
                 "Create it by hand: kafka-topics.sh --create --topic {topic} --partitions 1 --config cleanup.policy=compact"

@@ -18,6 +18,7 @@ mod page;
 mod producer;
 pub mod properties;
 pub mod quarantine;
+mod reach;
 pub mod readback;
 pub mod recover;
 mod session;
@@ -28,5 +29,6 @@ mod thread;
 mod topic;
 mod trouble;
 
+pub use reach::reach;
 pub use session::{Delivered, Session};
 pub use target::Target;

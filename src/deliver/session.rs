@@ -99,6 +99,7 @@ impl Session {
     pub async fn start(pool: PgPool, target: Target) -> Result<Session> {
         let head = delta::head(&pool, &target.name).await?;
         let producer = Producer::new(target.client.clone(), target.delivery, head.stream, target.cursor_topic.clone());
+        let producer = if target.in_process { producer.without_administration() } else { producer };
         let pages = Pages::new(pool.clone(), &head, &target);
         Ok(Session {
             pool,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 
-use super::{properties::properties, settings::Settings};
+use super::{in_process, properties::properties, settings::Settings};
 use crate::{
     Error, Result,
     config::{Config, Delivery},
@@ -25,6 +25,8 @@ pub struct Target {
     pub mappings: Arc<[Mapping]>,
     /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
     pub page_changes: usize,
+    /// Whether this is the in-process cluster, where no topic can be created by a request.
+    pub in_process: bool,
 }
 
 impl Target {
@@ -47,6 +49,7 @@ impl Target {
             client: properties(&settings)?,
             mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
             page_changes: limits::PAGE_CHANGES,
+            in_process: settings.brokers.iter().any(|broker| in_process::is_here(broker)),
         })
     }
 
