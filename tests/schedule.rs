@@ -6,4 +6,5 @@ mod lease;
 mod model;
 mod random;
 mod text;
+mod verb;
 mod zones;

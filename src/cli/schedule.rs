@@ -1,6 +1,6 @@
 //! `rollcall schedule`: when will audiences be computed?
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 
@@ -72,7 +72,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     }
     context.output().show(&coming, |coming| {
         if coming.is_empty() {
-            return "Nothing is scheduled: no enabled audience here has a `schedule`.".into();
+            return match &args.key {
+                Some(key) => format!("`{key}` has no schedule."),
+                None => "No enabled audience has a schedule.".into(),
+            };
         }
         let at = |tick: &Coming| tick.at.format("%Y-%m-%d %H:%M:%S %:z").to_string();
         let rows = coming.iter().map(|tick| [at(tick), tick.audience.clone(), tick.zone.into(), tick.note()]);
@@ -82,9 +85,9 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 
 impl Coming {
     fn note(&self) -> String {
-        let delay = self.starts_at - self.at.to_utc();
+        let starts_at = self.starts_at.with_timezone(&self.at.timezone());
         let moved = self.moved.then(|| "moved by a clock change".to_string());
-        let delayed = (delay > TimeDelta::zero()).then(|| format!("starts {} ms later", delay.num_milliseconds()));
+        let delayed = (starts_at > self.at).then(|| format!("starts at {}", starts_at.format("%H:%M:%S")));
         moved.into_iter().chain(delayed).collect::<Vec<_>>().join(", ")
     }
 }

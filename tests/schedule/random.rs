@@ -22,10 +22,10 @@ fn item(min: u32, max: u32) -> impl Strategy<Value = Field> {
         }),
         1 => (number(), number(), 1u32..=5).prop_map(|(one, other, step)| {
             let (from, to) = (one.min(other), one.max(other));
-            (format!("{from}-{to}/{step}"), (from..=to).filter(|number| (number - from) % step == 0).collect())
+            (format!("{from}-{to}/{step}"), (from..=to).filter(|number| (number - from).is_multiple_of(step)).collect())
         }),
         1 => (number(), 1u32..=5).prop_map(move |(from, step)| {
-            (format!("{from}/{step}"), (from..=max).filter(|number| (number - from) % step == 0).collect())
+            (format!("{from}/{step}"), (from..=max).filter(|number| (number - from).is_multiple_of(step)).collect())
         }),
     ]
 }
@@ -34,7 +34,7 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = Field> {
     prop_oneof![
         2 => Just(("*".to_string(), (min..=max).collect::<BTreeSet<_>>())),
         1 => (1u32..=(max / 2)).prop_map(move |step| {
-            (format!("*/{step}"), (min..=max).filter(|number| (number - min) % step == 0).collect())
+            (format!("*/{step}"), (min..=max).filter(|number| (number - min).is_multiple_of(step)).collect())
         }),
         4 => prop::collection::vec(item(min, max), 1..4).prop_map(|items| {
             let text = items.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(",");
