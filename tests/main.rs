@@ -10,4 +10,5 @@ mod mapping;
 mod membership;
 mod profile;
 mod sync;
+mod schedule;
 mod tidy;

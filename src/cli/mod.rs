@@ -17,6 +17,7 @@ mod output;
 mod preview;
 mod report;
 mod runs;
+mod schedule;
 mod schema;
 mod status;
 mod sync;
@@ -90,6 +91,7 @@ pub enum Verb {
     Members(members::Args),
     Audiences(audiences::Args),
     Runs(runs::Args),
+    Schedule(schedule::Args),
     Status(status::Args),
     Check(check::Args),
     Schema(schema::Args),
@@ -109,6 +111,7 @@ impl Verb {
             Verb::Members(args) => members::run(args, context).await,
             Verb::Audiences(args) => audiences::run(args, context).await,
             Verb::Runs(args) => runs::run(args, context).await,
+            Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
