@@ -95,7 +95,7 @@ pub enum Verb {
     Status(status::Args),
     Check(check::Args),
     Schema(schema::Args),
-    Map(map::Args),
+    Map(map::MapArgs),
     Completions(completions::Args),
     Bench(bench::Args),
 }
@@ -115,7 +115,7 @@ impl Verb {
             Verb::Status(args) => status::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
-            Verb::Map(args) => map::run(args, context).await,
+            Verb::Map(args) => map::run(args, || context.config(), &mut std::io::stdout().lock()),
             Verb::Completions(args) => completions::run(args, context).await,
             Verb::Bench(args) => bench::run(args, context).await,
         }
