@@ -123,11 +123,12 @@ pub fn read(config: &ClientConfig, topic: &str, stream: Uuid, timeout: Duration)
     config.set("isolation.level", "read_uncommitted");
     let watermarks: BaseConsumer = config.create().map_err(|error| trouble::settings(&error))?;
     let doing = format!("read the cursor topic '{topic}'");
+    let known_by = Instant::now() + Duration::from_secs(10).min(timeout);
     let (start, end) = loop {
         match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
             Ok(watermarks) => break watermarks,
             // A topic made a moment ago is not known to every broker yet.
-            Err(error) if trouble::unknown_yet(&error) && Instant::now() < deadline => {
+            Err(error) if trouble::unknown_yet(&error) && Instant::now() < known_by => {
                 std::thread::sleep(Duration::from_millis(50));
             }
             Err(error) => return Err(trouble::kafka(&error, &doing)),
