@@ -123,8 +123,17 @@ pub fn read(config: &ClientConfig, topic: &str, stream: Uuid, timeout: Duration)
     config.set("isolation.level", "read_uncommitted");
     let watermarks: BaseConsumer = config.create().map_err(|error| trouble::settings(&error))?;
     let doing = format!("read the cursor topic '{topic}'");
-    let (start, end) =
-        watermarks.fetch_watermarks(topic, PARTITION, timeout).map_err(|error| trouble::kafka(&error, &doing))?;
+    let known_by = Instant::now() + Duration::from_secs(10).min(timeout);
+    let (start, end) = loop {
+        match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
+            Ok(watermarks) => break watermarks,
+            // A topic made a moment ago is not known to every broker yet.
+            Err(error) if trouble::unknown_yet(&error) && Instant::now() < known_by => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(trouble::kafka(&error, &doing)),
+        }
+    };
     config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().map_err(|error| trouble::settings(&error))?;
     let mut from = end;
