@@ -1,1 +1,2 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
+pub mod kafka;

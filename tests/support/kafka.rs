@@ -1,0 +1,351 @@
+//! A real Apache Kafka for tests: fencing, transactions and compaction as they are, not as a mock has them.
+//!
+//! Where it comes from, in this order: `ROLLCALL_TEST_KAFKA=host:port`; else Apache Kafka's own Java packages, fetched
+//! once by Maven into `target/kafka/<version>` and started here in KRaft mode. With neither, a test fails and says how
+//! to get one: it never passes by being skipped.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, Once, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+    message::Headers as _,
+};
+
+/// How long a test waits for what Kafka does; on a loaded machine a broker takes its time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const HOW_TO_GET_ONE: &str = "this test needs a real Apache Kafka: set ROLLCALL_TEST_KAFKA=host:port to use a running one, \
+     or install Java 17 and Maven, and it is fetched and started by itself";
+
+/// Runs a broker until its standard input says `keep` or ends; at the end of the test binary its folder goes too.
+const KEEPER: &str = r#"folder=$1; shift; trap '' INT; "$@" </dev/null >&2 & echo $!
+read -r word; kill -9 $!; wait; [ "$word" = keep ] || rm -rf "$folder""#;
+
+/// The broker that all tests share, started on first use. Counts the calling test among those on a real broker.
+pub fn broker() -> &'static str {
+    static SHARED: OnceLock<(String, Option<Broker>)> = OnceLock::new();
+    let (address, _) = SHARED.get_or_init(|| match std::env::var("ROLLCALL_TEST_KAFKA") {
+        Ok(address) => (address, None),
+        Err(_) => {
+            let broker = Broker::start(&[]);
+            (broker.address.clone(), Some(broker))
+        }
+    });
+    count_this_test();
+    address
+}
+
+/// Notes the running test (libtest names its thread after it) in `target/real-broker-tests.log`, one line each.
+fn count_this_test() {
+    static FRESH: Once = Once::new();
+    let log = target().join("real-broker-tests.log");
+    FRESH.call_once(|| drop(fs::remove_file(&log)));
+    let mut file = fs::File::options().create(true).append(true).open(&log).expect("target is writable");
+    writeln!(file, "{}", std::thread::current().name().unwrap_or("?")).expect("target is writable");
+}
+
+/// One broker process (broker and controller in one), with its state in a folder of its own.
+/// It dies with the test binary, even when that is killed: its keeper, a shell, reads a pipe that only we hold.
+pub struct Broker {
+    pub address: String,
+    folder: tempfile::TempDir,
+    keeper: Mutex<Option<Keeper>>,
+}
+
+struct Keeper {
+    shell: Child,
+    java: i32,
+}
+
+impl Broker {
+    /// Starts a broker with its defaults overridden by `properties` (of `server.properties`), and waits until it answers.
+    pub fn start(properties: &[(&str, &str)]) -> Broker {
+        let folder = tempfile::Builder::new().prefix("rollcall-kafka-").tempdir().expect("a temporary folder");
+        let (port, controller) = (free_port(), free_port());
+        let broker = Broker { address: format!("127.0.0.1:{port}"), folder, keeper: Mutex::new(None) };
+        let mut lines = vec![
+            ("process.roles", "broker,controller".to_owned()),
+            ("node.id", "1".to_owned()),
+            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("log.dirs", broker.folder.path().join("data").display().to_string()),
+            ("auto.create.topics.enable", "false".to_owned()),
+            ("offsets.topic.replication.factor", "1".to_owned()),
+            ("offsets.topic.num.partitions", "1".to_owned()),
+            ("transaction.state.log.replication.factor", "1".to_owned()),
+            ("transaction.state.log.min.isr", "1".to_owned()),
+            ("transaction.state.log.num.partitions", "4".to_owned()),
+            ("share.coordinator.state.topic.replication.factor", "1".to_owned()),
+            ("share.coordinator.state.topic.min.isr", "1".to_owned()),
+            ("group.initial.rebalance.delay.ms", "0".to_owned()),
+            // Aborting what a killed instance left open, as soon as its transaction times out.
+            ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500".to_owned()),
+            ("log.segment.bytes", "67108864".to_owned()),
+        ];
+        for (name, value) in properties {
+            lines.retain(|(known, _)| known != name);
+            lines.push((name, (*value).to_owned()));
+        }
+        let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let file = broker.folder.path().join("server.properties");
+        fs::write(&file, text).expect("the folder is writable");
+        let format = java()
+            .args(["kafka.tools.StorageTool", "format", "--cluster-id", "cm9sbGNhbGwtdGVzdHMtMQ", "--config"])
+            .arg(&file)
+            .output()
+            .expect(HOW_TO_GET_ONE);
+        assert!(format.status.success(), "storage not formatted: {}", String::from_utf8_lossy(&format.stderr));
+        broker.resurrect();
+        broker
+    }
+
+    /// Starts the process again over the same state, on the same port, and waits until it answers.
+    pub fn resurrect(&self) {
+        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).expect("writable");
+        let java = java();
+        let mut shell = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(self.folder.path())
+            .arg(java.get_program())
+            .args(java.get_args())
+            .arg("kafka.Kafka")
+            .arg(self.folder.path().join("server.properties"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("sh starts");
+        let mut pid = String::new();
+        BufReader::new(shell.stdout.take().expect("piped")).read_line(&mut pid).expect("the keeper tells the pid");
+        let java = pid.trim().parse().expect("a pid");
+        *self.keeper.lock().unwrap() = Some(Keeper { shell, java });
+        let client: BaseConsumer = config(&self.address).create().expect("a client");
+        let deadline = Instant::now() + PATIENCE;
+        while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
+            if Instant::now() > deadline || !Path::new(&format!("/proc/{java}")).exists() && cfg!(target_os = "linux") {
+                panic!("the broker does not answer; its log:\n{}", self.log_tail());
+            }
+        }
+    }
+
+    /// Kills the process with SIGKILL; its state stays.
+    pub fn kill(&self) {
+        if let Some(mut keeper) = self.keeper.lock().unwrap().take() {
+            let mut pipe = keeper.shell.stdin.take().expect("piped");
+            drop(pipe.write_all(b"keep\n"));
+            drop(keeper.shell.wait());
+        }
+    }
+
+    /// Stops the process in its tracks (SIGSTOP): connections stay open, nothing is answered.
+    pub fn freeze(&self) {
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let java = self.keeper.lock().unwrap().as_ref().expect("the broker runs").java;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(java), signal).expect("the broker runs");
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `java` with Kafka's packages on its class path, fetched when this version is not there yet.
+fn java() -> Command {
+    static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
+    let packages = PACKAGES.get_or_init(|| {
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka/pom.xml");
+        let text = fs::read_to_string(&pom).expect("tests/support/kafka/pom.xml");
+        let version = text.split("<kafka.version>").nth(1).and_then(|rest| rest.split('<').next()).expect("a version");
+        let folder = target().join("kafka").join(version);
+        if !folder.exists() {
+            // Beside its place and then renamed: a fetch that breaks off leaves nothing that looks complete.
+            let partial = target().join("kafka").join(format!("{version}.{}", std::process::id()));
+            let fetched = Command::new("mvn")
+                .args(["--quiet", "--batch-mode", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+                .arg(format!("-DoutputDirectory={}", partial.display()))
+                .arg("--file")
+                .arg(&pom)
+                .output()
+                .expect(HOW_TO_GET_ONE);
+            assert!(fetched.status.success(), "{HOW_TO_GET_ONE}\n{}", String::from_utf8_lossy(&fetched.stdout));
+            if fs::rename(&partial, &folder).is_err() {
+                assert!(folder.exists(), "target is writable");
+                drop(fs::remove_dir_all(&partial));
+            }
+        }
+        folder
+    });
+    let mut java = Command::new("java");
+    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]).arg(packages.join("*"));
+    java
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp").to_owned()
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// A client configuration for a broker of tests.
+pub fn config(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address).set("reconnect.backoff.max.ms", "500").set("group.id", "rollcall-tests");
+    config.set("enable.auto.commit", "false").set("log_level", "0");
+    config
+}
+
+/// A topic name that no other test has.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let run = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_millis();
+    format!("{name}-{run}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Creates a topic, and waits until it is there.
+pub fn create_topic(address: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    for (name, value) in settings {
+        topic = topic.set(name, value);
+    }
+    let results = block_on(admin(address).create_topics([&topic], &AdminOptions::new())).expect("the broker answers");
+    results.into_iter().next().expect("one result").expect("the topic is created");
+    let client: BaseConsumer = config(address).create().expect("a client");
+    eventually("the topic is known", || {
+        let metadata = client.fetch_metadata(Some(name), Duration::from_secs(5)).ok()?;
+        let topic = metadata.topics().first()?;
+        (topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0))
+            .then_some(())
+    });
+}
+
+/// A topic of its own for one test.
+pub fn topic(address: &str, name: &str, partitions: i32) -> String {
+    let name = unique(name);
+    create_topic(address, &name, partitions, &[]);
+    name
+}
+
+/// An admin client.
+pub fn admin(address: &str) -> AdminClient<DefaultClientContext> {
+    config(address).create().expect("an admin client")
+}
+
+/// Runs a future of the admin client to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// Asks until there is an answer; fails after [`PATIENCE`].
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A record as a consumer has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, String)>,
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Received {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(self.value.as_deref().expect("a value")).expect("JSON")
+    }
+}
+
+/// All that a consumer of committed records sees, partition by partition, up to the end as it is now.
+pub fn read_committed(address: &str, topic: &str) -> Vec<Received> {
+    read(address, topic, "read_committed")
+}
+
+/// What a consumer sees that reads uncommitted records too (the default of Java's).
+pub fn read_uncommitted(address: &str, topic: &str) -> Vec<Received> {
+    read(address, topic, "read_uncommitted")
+}
+
+fn read(address: &str, topic: &str, isolation: &str) -> Vec<Received> {
+    let mut config = config(address);
+    config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+    let mut assignment = TopicPartitionList::new();
+    let partitions = metadata.topics()[0].partitions().len();
+    for partition in 0..partitions as i32 {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+    }
+    consumer.assign(&assignment).expect("assigned");
+    let mut received = Vec::new();
+    let mut at_end = vec![false; partitions];
+    let deadline = Instant::now() + PATIENCE;
+    while at_end.contains(&false) {
+        assert!(Instant::now() < deadline, "the end of {topic} is not reached");
+        match consumer.poll(Duration::from_millis(500)) {
+            Some(Ok(message)) => received.push(Received {
+                partition: message.partition(),
+                offset: message.offset(),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers: message.headers().map_or(Vec::new(), |headers| {
+                    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+                    headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+                }),
+                timestamp_ms: message.timestamp().to_millis(),
+            }),
+            Some(Err(KafkaError::PartitionEOF(partition))) => at_end[partition as usize] = true,
+            Some(Err(error)) => panic!("{topic} cannot be read: {error}"),
+            None => {}
+        }
+    }
+    received.sort_by_key(|record| (record.partition, record.offset));
+    received
+}
