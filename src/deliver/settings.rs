@@ -1,0 +1,525 @@
+//! How is a cluster reached? Segment's settings of the Kafka destination, by its names, defaults and error codes.
+//!
+//! Pure: nothing here opens a connection or a file until [`Pem::read`] is called. No secret is ever printed.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use crate::{
+    error::{Error, Problem, Problems, Result},
+    mapping::{Json, coerce},
+};
+
+/// What a destination's settings say, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub client_id: String,
+    /// `host:port` each; an IPv6 host in brackets.
+    pub brokers: Vec<String>,
+    pub mechanism: Mechanism,
+    /// `None` is a connection in the clear.
+    pub tls: Option<Tls>,
+    /// librdkafka properties passed through; none of them can weaken the delivery guarantee.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// How the client proves who it is.
+#[derive(Debug, Clone)]
+pub enum Mechanism {
+    /// No authentication. Ours; the peer always wants some.
+    None,
+    Plain(Login),
+    ScramSha256(Login),
+    ScramSha512(Login),
+    /// MSK IAM: a presigned token over SASL/OAUTHBEARER.
+    Aws {
+        access_key_id: String,
+        secret_access_key: SecretString,
+        /// The role to assume, `authorizationIdentity` in the peer.
+        role_arn: Option<String>,
+        /// `region`; otherwise it is read off the broker's name.
+        region: Option<String>,
+    },
+    /// TLS client certificate, without SASL. The certificate is in [`Tls`].
+    ClientCertificate,
+    /// Tokens from an OAuth 2 token endpoint by client credentials.
+    OAuthBearer {
+        token_endpoint: String,
+        client_id: String,
+        client_secret: SecretString,
+        scope: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Login {
+    pub username: String,
+    pub password: SecretString,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// `None` trusts the system's authorities.
+    pub ca: Option<Pem>,
+    pub certificate: Option<Pem>,
+    pub key: Option<Pem>,
+    pub key_passphrase: Option<SecretString>,
+    /// False accepts any certificate: for tests only, and warned about loudly.
+    pub reject_unauthorized: bool,
+}
+
+/// A PEM block: a file's path, or its text with or without the first and last lines.
+#[derive(Debug, Clone)]
+pub enum Pem {
+    File(PathBuf),
+    Text(SecretString),
+}
+
+/// One thing wrong with a settings block. The code is the peer's where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub code: &'static str,
+    pub setting: String,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// The settings, by Segment's names, and ours.
+const NAMES: [&str; 20] = [
+    "clientId",
+    "brokers",
+    "mechanism",
+    "username",
+    "password",
+    "accessKeyId",
+    "secretAccessKey",
+    "authorizationIdentity",
+    "ssl_enabled",
+    "ssl_ca",
+    "ssl_key",
+    "ssl_cert",
+    "ssl_reject_unauthorized_ca",
+    // Not in the peer:
+    "region",
+    "ssl_key_passphrase",
+    "oauth_token_endpoint",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_scope",
+    "properties",
+];
+
+/// Settings whose value is never shown.
+const SECRET: [&str; 7] = [
+    "password",
+    "secretAccessKey",
+    "ssl_key",
+    "ssl_key_passphrase",
+    "oauth_client_secret",
+    "accessKeyId",
+    "properties",
+];
+
+const MECHANISMS: &str = "plain, scram-sha-256, scram-sha-512, aws, client-cert-auth, oauthbearer, or none for a broker without authentication";
+
+/// librdkafka properties that are refused, whole or up to a dot, with the reason.
+const REFUSED: [(&str, &str); 24] = [
+    ("transactional.id", "it is fixed for each destination; another one would let two instances send at once"),
+    ("transaction.timeout.ms", "it is tied to how long a transaction of ours may take"),
+    ("enable.idempotence", "without it a retry repeats records"),
+    ("enable.gapless.guarantee", "it changes how a failed record is dealt with"),
+    ("acks", "anything but all loses records when a broker fails"),
+    ("request.required.acks", "anything but all loses records when a broker fails"),
+    ("max.in.flight", "more requests in flight reorder records when one is retried"),
+    ("retries", "the guarantee rests on retrying until the transaction ends"),
+    ("message.send.max.retries", "the guarantee rests on retrying until the transaction ends"),
+    ("message.timeout.ms", "a record that times out alone would leave a gap"),
+    ("delivery.timeout.ms", "a record that times out alone would leave a gap"),
+    ("partitioner", "records of one key must stay in the partition that Segment and Java choose"),
+    ("isolation.level", "the cursor must be read committed"),
+    ("group.", "no consumer group is used"),
+    ("enable.auto.", "positions live in the transaction, not in consumer offsets"),
+    ("auto.offset.reset", "the cursor is read from its beginning"),
+    ("bootstrap.servers", "write it as brokers"),
+    ("metadata.broker.list", "write it as brokers"),
+    ("client.id", "write it as clientId"),
+    ("security.protocol", "it follows from mechanism and the ssl settings"),
+    ("sasl.", "it follows from mechanism and its settings"),
+    ("ssl.", "it follows from the ssl settings"),
+    ("enable.ssl.certificate.verification", "write it as ssl_reject_unauthorized_ca"),
+    ("plugin.", "foreign code is not loaded"),
+];
+
+impl Settings {
+    /// Reads and checks the settings of the destination called `name`; every problem in one report. What is not given
+    /// gets the default that the peer's form fills in.
+    pub fn parse(name: &str, settings: &Map<String, Value>) -> Result<Settings> {
+        let settings = &with_defaults(settings);
+        let (parsed, mut faults) = Self::read(settings);
+        faults.extend(unknown_names(settings));
+        match parsed {
+            Some(parsed) => {
+                faults.extend(parsed.brokers.iter().filter_map(|broker| check_broker(broker)));
+                if faults.is_empty() { Ok(parsed) } else { Err(report(name, settings, faults)) }
+            }
+            None => Err(report(name, settings, faults)),
+        }
+    }
+
+    /// The settings as the peer's server takes them once its form has filled in the defaults: types coerced, credentials
+    /// checked; brokers not yet checked, unknown names ignored. There are settings exactly if there are no faults.
+    pub fn read(settings: &Map<String, Value>) -> (Option<Settings>, Vec<Fault>) {
+        let mut reader = Reader { settings, faults: Vec::new() };
+        let read = reader.settings();
+        let faults = reader.faults;
+        (if faults.is_empty() { read } else { None }, faults)
+    }
+}
+
+struct Reader<'a> {
+    settings: &'a Map<String, Value>,
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn settings(&mut self) -> Option<Settings> {
+        let client_id = self.required("clientId");
+        let brokers =
+            self.required("brokers").map(|list| list.trim().split(',').map(|b| b.trim().to_owned()).collect());
+        let enabled = self.boolean("ssl_enabled").unwrap_or(false);
+        let reject_unauthorized = self.boolean("ssl_reject_unauthorized_ca").unwrap_or(true);
+        let ca = self.pem("ssl_ca");
+        let mechanism = self.mechanism();
+        let certificates = matches!(mechanism, Some(Mechanism::ClientCertificate));
+        let tls = (enabled || ca.is_some() || certificates).then(|| Tls {
+            ca,
+            certificate: self.pem("ssl_cert").filter(|_| certificates),
+            key: self.pem("ssl_key").filter(|_| certificates),
+            key_passphrase: self.secret("ssl_key_passphrase").filter(|_| certificates),
+            reject_unauthorized,
+        });
+        let properties = self.properties();
+        Some(Settings { client_id: client_id?, brokers: brokers?, mechanism: mechanism?, tls, properties })
+    }
+
+    fn mechanism(&mut self) -> Option<Mechanism> {
+        let name = self.required("mechanism")?;
+        Some(match name.as_str() {
+            "none" => Mechanism::None,
+            "plain" => Mechanism::Plain(self.login()?),
+            "scram-sha-256" => Mechanism::ScramSha256(self.login()?),
+            "scram-sha-512" => Mechanism::ScramSha512(self.login()?),
+            "aws" => {
+                let [access_key_id, secret] =
+                    self.all(["accessKeyId", "secretAccessKey"], "SASL_AWS_PARAMS_MISSING", "aws")?;
+                Mechanism::Aws {
+                    access_key_id,
+                    secret_access_key: secret.into(),
+                    role_arn: self.filled("authorizationIdentity"),
+                    region: self.filled("region"),
+                }
+            }
+            "client-cert-auth" => {
+                self.all(["ssl_key", "ssl_cert"], "SSL_CLIENT_CERT_AUTH_PARAMS_MISSING", "client-cert-auth")?;
+                Mechanism::ClientCertificate
+            }
+            "oauthbearer" => {
+                let names = ["oauth_token_endpoint", "oauth_client_id", "oauth_client_secret"];
+                let [token_endpoint, client_id, secret] = self.all(names, "SASL_PARAMS_MISSING", "oauthbearer")?;
+                let scope = self.filled("oauth_scope");
+                Mechanism::OAuthBearer { token_endpoint, client_id, client_secret: secret.into(), scope }
+            }
+            other => {
+                let message = format!("mechanism is '{other}', which does not exist");
+                self.fault("MECHANISM_UNKNOWN", "mechanism", message, Some(format!("It is one of {MECHANISMS}.")));
+                return None;
+            }
+        })
+    }
+
+    fn login(&mut self) -> Option<Login> {
+        let [username, password] = self.all(["username", "password"], "SASL_PARAMS_MISSING", "plain and scram")?;
+        Some(Login { username, password: password.into() })
+    }
+
+    /// All of these, filled; otherwise one fault with the code names those that are not.
+    fn all<const N: usize>(&mut self, names: [&str; N], code: &'static str, mechanism: &str) -> Option<[String; N]> {
+        let values = names.map(|name| self.filled(name));
+        let missing: Vec<_> =
+            names.iter().zip(&values).filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
+        if let Some(first) = missing.first() {
+            let message = format!("mechanism {mechanism} needs {}", missing.join(" and "));
+            self.fault(code, first, message, Some(format!("Give {} under settings.", missing.join(" and "))));
+        }
+        missing.is_empty().then(|| values.map(Option::unwrap_or_default))
+    }
+
+    /// The text of a setting, coerced; `None` if it is not there.
+    fn text(&mut self, name: &str) -> Option<String> {
+        let value = Json::from(self.settings.get(name)?);
+        match coerce::text(&value) {
+            Some(text) => Some(text.into_owned()),
+            None => {
+                self.wrong_kind(name, "a string", value.kind());
+                Some(String::new())
+            }
+        }
+    }
+
+    fn filled(&mut self, name: &str) -> Option<String> {
+        self.text(name).filter(|text| !text.is_empty())
+    }
+
+    fn secret(&mut self, name: &str) -> Option<SecretString> {
+        self.filled(name).map(SecretString::from)
+    }
+
+    fn required(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name);
+        if text.is_none() {
+            let help = if name == "mechanism" {
+                format!("It is one of {MECHANISMS}.")
+            } else {
+                format!("Add {name} under settings.")
+            };
+            self.fault("SETTING_MISSING", name, format!("{name} is missing"), Some(help));
+        }
+        text
+    }
+
+    fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = Json::from(self.settings.get(name)?);
+        let boolean = coerce::boolean(&value);
+        if boolean.is_none() {
+            self.wrong_kind(name, "true or false", value.kind());
+        }
+        boolean
+    }
+
+    fn pem(&mut self, name: &str) -> Option<Pem> {
+        let text = self.filled(name)?;
+        let trimmed = text.trim();
+        if let Some(path) = trimmed.strip_prefix("file:") {
+            return Some(Pem::File(path.into()));
+        }
+        // The base64 of a certificate or key starts with M, so a path can be told from it.
+        if !trimmed.contains('\n') && ["/", "./", "../"].iter().any(|start| trimmed.starts_with(start)) {
+            return Some(Pem::File(trimmed.into()));
+        }
+        Some(Pem::Text(trimmed.into()))
+    }
+
+    fn properties(&mut self) -> BTreeMap<String, String> {
+        let mut kept = BTreeMap::new();
+        let given = match self.settings.get("properties") {
+            None | Some(Value::Null) => return kept,
+            Some(Value::Object(given)) => given,
+            Some(other) => {
+                self.wrong_kind("properties", "a map of librdkafka properties", Json::from(other).kind());
+                return kept;
+            }
+        };
+        for (name, value) in given {
+            let value = Json::from(value);
+            let refused = REFUSED.iter().find(|(stem, _)| {
+                name.strip_prefix(stem)
+                    .is_some_and(|rest| rest.is_empty() || stem.ends_with('.') || rest.starts_with('.'))
+            });
+            if let Some((_, reason)) = refused {
+                let message = format!("the property {name} cannot be set: {reason}");
+                self.fault("PROPERTY_REFUSED", "properties", message, Some(format!("Remove {name}.")));
+            } else if matches!(value, Json::Array(_) | Json::Object(_) | Json::Null) {
+                self.wrong_kind(&format!("properties.{name}"), "a text, a number or a boolean", value.kind());
+            } else if let Some(text) = coerce::text(&value) {
+                kept.insert(name.clone(), text.into_owned());
+            }
+        }
+        kept
+    }
+
+    fn wrong_kind(&mut self, name: &str, wanted: &str, kind: &str) {
+        self.fault("SETTING_TYPE", name, format!("{name} should be {wanted}, but it is of type {kind}"), None);
+    }
+
+    fn fault(&mut self, code: &'static str, setting: &str, message: String, help: Option<String>) {
+        self.faults.push(Fault { code, setting: setting.to_owned(), message, help });
+    }
+}
+
+impl Pem {
+    /// The whole block; a bare body gets the first and last lines of `label` (`CERTIFICATE`, `PRIVATE KEY`). Reads the file.
+    pub fn read(&self, label: &str) -> Result<SecretString> {
+        let text = match self {
+            Pem::Text(text) => text.clone(),
+            Pem::File(path) => fs::read_to_string(path).map(SecretString::from).map_err(|cause| {
+                Error::settings(format!("the file {} cannot be read", path.display()))
+                    .help("Check that the path is right and that the file may be read by this user.")
+                    .because(cause)
+            })?,
+        };
+        let body = text.expose_secret().trim();
+        if body.starts_with("-----BEGIN") {
+            return Ok(SecretString::from(body));
+        }
+        Ok(format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----").into())
+    }
+}
+
+/// What the peer's form fills in.
+fn with_defaults(settings: &Map<String, Value>) -> Map<String, Value> {
+    let mut settings = settings.clone();
+    let defaults = [
+        ("clientId", Value::from("segment-actions-kafka-producer")),
+        ("mechanism", "plain".into()),
+        ("ssl_enabled", true.into()),
+        ("ssl_reject_unauthorized_ca", true.into()),
+    ];
+    for (name, value) in defaults {
+        settings.entry(name).or_insert(value);
+    }
+    settings
+}
+
+/// `host:port`, `[ipv6]:port`; the port from 1 to 65535.
+fn check_broker(broker: &str) -> Option<Fault> {
+    let (host, port) = broker.rsplit_once(':').unwrap_or((broker, ""));
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host_ok = match bracketed {
+        Some(address) => address.split('%').next().is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.chars().all(|char| char.is_alphanumeric() || matches!(char, '.' | '-' | '_')),
+    };
+    let port_ok = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    (!host_ok || !port_ok).then(|| Fault {
+        code: "BROKER_FORMAT_INVALID",
+        setting: "brokers".into(),
+        message: format!("the broker '{broker}' is not of the form host:port"),
+        help: Some(
+            "Write brokers as host:port, separated by commas; an IPv6 address goes in brackets: [::1]:9092.".into(),
+        ),
+    })
+}
+
+fn unknown_names(settings: &Map<String, Value>) -> Vec<Fault> {
+    let unknown = settings.keys().filter(|name| !NAMES.contains(&name.as_str()));
+    unknown
+        .map(|name| {
+            let nearest =
+                NAMES.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+            Fault {
+                code: "SETTING_UNKNOWN",
+                setting: name.clone(),
+                message: format!("there is no setting {name}"),
+                help: nearest.map(|nearest| format!("Did you mean {nearest}?")),
+            }
+        })
+        .collect()
+}
+
+/// One error that shows every faulty setting, secrets hidden.
+fn report(name: &str, settings: &Map<String, Value>, faults: Vec<Fault>) -> Error {
+    let mut text = String::new();
+    let mut problems = Vec::with_capacity(faults.len());
+    for fault in faults {
+        let shown = match settings.get(&fault.setting) {
+            _ if SECRET.contains(&fault.setting.as_str()) => "[hidden]".to_owned(),
+            Some(Value::String(shown)) if NAMES.contains(&fault.setting.as_str()) => {
+                shown.lines().next().unwrap_or("").to_owned()
+            }
+            Some(_) => "…".to_owned(),
+            None => String::new(),
+        };
+        let start = text.len();
+        text.push_str(&format!("{}: {shown}", fault.setting));
+        problems.push(Problem {
+            message: format!("{}: {}", fault.code, fault.message),
+            span: start..text.len(),
+            help: fault.help,
+        });
+        text.push('\n');
+    }
+    let count = problems.len();
+    let message = match problems.as_slice() {
+        [only] => format!("destination '{name}': {}", only.message),
+        _ => format!("destination '{name}': {count} settings are wrong"),
+    };
+    let help = problems
+        .first()
+        .and_then(|problem| problem.help.clone())
+        .unwrap_or_else(|| "Correct it under settings.".into());
+    Error::settings(message).help(help).at(Problems {
+        name: format!("settings of destination '{name}'"),
+        text,
+        problems,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(settings: Value) -> Result<Settings> {
+        Settings::parse("prod", settings.as_object().expect("an object"))
+    }
+
+    #[test]
+    fn what_the_form_fills_in_is_filled_in() {
+        let settings = parse(json!({"brokers": " a:9092, [::1]:9093 ", "username": "u", "password": "p"})).unwrap();
+        assert_eq!(settings.client_id, "segment-actions-kafka-producer");
+        assert_eq!(settings.brokers, ["a:9092", "[::1]:9093"]);
+        assert!(matches!(settings.mechanism, Mechanism::Plain(_)));
+        assert!(settings.tls.is_some_and(|tls| tls.reject_unauthorized));
+    }
+
+    #[test]
+    fn every_problem_is_in_one_report_and_no_secret_is() {
+        let error = parse(json!({
+            "brokers": "a:9092,b", "mechanism": "plain", "pasword": "hunter2", "ssl_enabled": "no",
+            "properties": {"acks": 1, "ssl.key.password": "hunter2", "linger.ms": 5},
+        }))
+        .unwrap_err();
+        let problems = error.problems.unwrap();
+        let codes: Vec<_> = problems.problems.iter().map(|p| p.message.split(':').next().unwrap()).collect();
+        assert_eq!(
+            codes,
+            ["SETTING_TYPE", "SASL_PARAMS_MISSING", "PROPERTY_REFUSED", "PROPERTY_REFUSED", "SETTING_UNKNOWN"]
+        );
+        assert!(!format!("{problems:?} {}", error.message).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_broker_needs_a_host_and_a_port() {
+        for good in ["a:1", "10.0.0.1:65535", "[fe80::1]:9092", "b-1.kafka.eu-west-1.amazonaws.com:9098"] {
+            assert_eq!(check_broker(good), None, "{good}");
+        }
+        for bad in ["", "a", "a:", ":9092", "a:0", "a:65536", "a:-1", "::1:9092", "https://a:9092", "[a]:1", "a:+1"] {
+            assert_eq!(check_broker(bad).map(|fault| fault.code), Some("BROKER_FORMAT_INVALID"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pem_gets_its_first_and_last_lines_only_if_they_are_missing() {
+        for text in ["MIIB", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"] {
+            let pem = Pem::Text(text.into()).read("CERTIFICATE").unwrap();
+            assert_eq!(pem.expose_secret(), "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----");
+        }
+    }
+
+    #[test]
+    fn a_client_certificate_means_tls_even_without_an_authority() {
+        let settings = parse(json!({
+            "brokers": "a:1", "mechanism": "client-cert-auth", "ssl_key": "MK", "ssl_cert": "/etc/c.pem", "ssl_enabled": false,
+        }))
+        .unwrap();
+        let tls = settings.tls.unwrap();
+        assert!(matches!(tls.certificate, Some(Pem::File(_))) && matches!(tls.key, Some(Pem::Text(_))));
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let settings = json!({"brokers": "a:1", "username": "u", "password": "hunter2", "ssl_key": "hunter2"});
+        assert!(!format!("{:?}", parse(settings).unwrap()).contains("hunter2"));
+    }
+}

@@ -1,0 +1,34 @@
+//! Is the database's schema the one this program was written for? It is brought up to date, or we refuse.
+
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+};
+
+use crate::{Error, Result};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Applies the migrations that are missing. Safe to call from several processes at once: sqlx holds an advisory lock.
+///
+/// A database that a newer program has changed is refused, not touched.
+pub async fn migrate(pool: &PgPool) -> Result<()> {
+    MIGRATIONS.run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => Error::settings(format!(
+            "the database was set up by a newer Rollcall (its schema has step {version}, which this one does not know)"
+        ))
+        .help("Run the newer program, or use another database; a schema never goes back."),
+        MigrateError::VersionMismatch(version) => Error::settings(format!(
+            "step {version} of the database's schema is not the one this program would have made"
+        ))
+        .help("It was made by a program between releases: import again into a new database."),
+        MigrateError::Dirty(version) => {
+            Error::settings(format!("step {version} of the database's schema was left half-made"))
+                .help("Import again into a new database, or mend it by hand and its row in _sqlx_migrations.")
+        }
+        MigrateError::Execute(error) => Error::from(error),
+        other => Error::settings("the database's schema could not be brought up to date")
+            .help("The role needs the right to create tables in the first schema of its search_path.")
+            .because(other),
+    })
+}

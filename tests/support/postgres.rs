@@ -1,0 +1,123 @@
+//! A Postgres for all tests of the run, and a migrated database for each.
+//!
+//! `ROLLCALL_TEST_DATABASE_URL` names a server to use (its role must be allowed to create databases); else one is
+//! started, in a folder that the next run deletes if this one is killed. It dies with the test binary.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use rollcall::embedded::{Embedded, EmbeddedOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::sync::OnceCell;
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+struct Server {
+    options: PgConnectOptions,
+    /// Held for the run; the server stops with the process.
+    _embedded: Option<Embedded>,
+}
+
+/// One test's own database, migrated and empty.
+pub struct Database {
+    pub pool: PgPool,
+    options: PgConnectOptions,
+}
+
+impl Database {
+    /// A copy of a template that was migrated once.
+    pub async fn fresh() -> Database {
+        let server = SERVER.get_or_init(Server::start).await;
+        let name = database_name(&COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        server.execute(format!("create database {name} template {}", database_name("template"))).await;
+        Database::of(server.options.clone().database(&name)).await
+    }
+
+    /// An empty database without any table.
+    pub async fn bare() -> Database {
+        let server = SERVER.get_or_init(Server::start).await;
+        let name = database_name(&COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        server.execute(format!("create database {name}")).await;
+        Database::of(server.options.clone().database(&name)).await
+    }
+
+    async fn of(options: PgConnectOptions) -> Database {
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options.clone())
+            .await
+            .expect("the new database takes connections");
+        Database { pool, options }
+    }
+
+    /// How to connect to it anew.
+    pub fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
+    /// For `--database` of a program under test, and for psql.
+    pub fn url(&self) -> String {
+        let host = match self.options.get_socket() {
+            Some(socket) => {
+                format!("localhost/{}?host={}", self.options.get_database().unwrap_or(""), socket.display())
+            }
+            None => return self.options.to_url_lossy().to_string(),
+        };
+        format!("postgres://{}@{host}", self.options.get_username())
+    }
+}
+
+impl Server {
+    async fn start() -> Server {
+        let (options, embedded) = match std::env::var("ROLLCALL_TEST_DATABASE_URL") {
+            Ok(url) => (url.parse().expect("ROLLCALL_TEST_DATABASE_URL is a Postgres URL"), None),
+            Err(_) => {
+                let folder = own_folder(&std::env::temp_dir().join("rollcall-tests"));
+                let embedded =
+                    Embedded::start(EmbeddedOptions { folder, durable: false }).await.expect("Postgres starts");
+                (embedded.options(), Some(embedded))
+            }
+        };
+        let server = Server { options: options.log_statements("trace".parse().expect("a level")), _embedded: embedded };
+        let template = database_name("template");
+        server.execute(format!("create database {template}")).await;
+        let pool = PgPoolOptions::new()
+            .connect_with(server.options.clone().database(&template))
+            .await
+            .expect("the template opens");
+        rollcall::profile::migrate(&pool).await.expect("the template is migrated");
+        pool.close().await;
+        server
+    }
+
+    async fn execute(&self, sql: String) {
+        let mut connection = self.options.connect().await.expect("Postgres takes connections");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statement runs");
+        connection.close().await.ok();
+    }
+}
+
+fn database_name(suffix: &str) -> String {
+    format!("rollcall_test_{}_{suffix}", std::process::id())
+}
+
+/// `above/<our process id>`, after deleting those whose process is gone.
+fn own_folder(above: &Path) -> std::path::PathBuf {
+    for folder in fs::read_dir(above).into_iter().flatten().flatten() {
+        let pid = folder.file_name().to_string_lossy().parse().ok();
+        let alive = pid.is_some_and(|pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok());
+        if !alive {
+            fs::remove_dir_all(folder.path()).ok();
+        }
+    }
+    above.join(std::process::id().to_string())
+}
