@@ -8,4 +8,5 @@ mod deliver;
 mod mapping;
 mod membership;
 mod profile;
+mod secure;
 mod tidy;

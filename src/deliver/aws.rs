@@ -11,7 +11,7 @@ use aws_sigv4::{
     sign::v4,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     deliver::token::{self, Token},
@@ -109,10 +109,8 @@ fn presign(
 }
 
 /// Keys as they are in the settings.
-pub fn keys(id: &str, secret: &SecretString, session_token: Option<&SecretString>) -> Credentials {
-    use secrecy::ExposeSecret as _;
-    let session_token = session_token.map(|token| token.expose_secret().to_owned());
-    Credentials::new(id, secret.expose_secret(), session_token, None, "settings")
+pub fn keys(id: &str, secret: &SecretString) -> Credentials {
+    Credentials::new(id, secret.expose_secret(), None, None, "settings")
 }
 
 fn domain(region: &str) -> &'static str {
@@ -139,8 +137,6 @@ pub fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
-
-    use secrecy::ExposeSecret as _;
 
     use super::*;
 

@@ -1,2 +1,9 @@
 //! (being written)
+pub mod aws;
+pub mod cluster;
+pub mod diagnosis;
+pub mod oauth;
+pub mod properties;
 pub mod settings;
+pub mod tls;
+pub mod token;

@@ -1,5 +1,7 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
-pub mod kafka;
 #![allow(dead_code)]
 
+pub mod certificates;
+pub mod kafka;
 pub mod postgres;
+pub mod secured;

@@ -22,11 +22,11 @@ import org.apache.kafka.common.security.oauthbearer.OAuthBearerToken;
 import org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallback;
 
 public class MskTokens implements AuthenticateCallbackHandler {
-    private Map<String, ?> secrets;
+    /** As tests/support/secured.rs has them: a user's key, and one that a role lends. */
+    private static final Map<String, String> SECRETS =
+        Map.of("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "ASIALENT", "lent-secret");
 
-    public void configure(Map<String, ?> configs, String mechanism, List<AppConfigurationEntry> entries) {
-        secrets = entries.get(0).getOptions();
-    }
+    public void configure(Map<String, ?> configs, String mechanism, List<AppConfigurationEntry> entries) {}
 
     public void close() {}
 
@@ -55,7 +55,7 @@ public class MskTokens implements AuthenticateCallbackHandler {
         if (!read(query, "Action").equals("kafka-cluster:Connect")) throw new IllegalArgumentException("Action");
         if (!credential[3].equals("kafka-cluster")) throw new IllegalArgumentException("service");
         if (!url.getHost().equals("kafka." + credential[2] + ".amazonaws.com")) throw new IllegalArgumentException("host");
-        Object secret = secrets.get(credential[0]);
+        String secret = SECRETS.get(credential[0]);
         if (secret == null) throw new IllegalArgumentException("unknown access key");
         if (credential[0].startsWith("ASIA") && query.get("X-Amz-Security-Token") == null) throw new IllegalArgumentException("no session token");
 
