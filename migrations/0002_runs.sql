@@ -94,16 +94,28 @@ create table deltas (
 alter table deltas alter column entered set storage external, alter column exited set storage external;
 
 -- Records that can never be delivered: skipped by every later instance, their neighbours are not.
+-- `identify` counts the Identify events of one change (ID Sync may make several).
 create table quarantine (
     destination_id int not null references destinations,
     position       bigint not null,
+    identify       smallint not null default 0,
     mapping        text not null,
     run_id         bigint not null references runs,
     profile_id     bigint not null,
     reason         text not null,
     detail         text not null,
     created_at     timestamptz not null default now(),
-    primary key (destination_id, position, mapping)
+    primary key (destination_id, position, identify, mapping)
+);
+create index quarantine_by_run on quarantine (destination_id, run_id);
+
+-- Which topics a stream was told to, by Kafka's topic id: written before the first record, so that a topic that was
+-- deleted and created again is recognised. The cursor topic is among them.
+create table delivery_topics (
+    stream   uuid not null,
+    topic    text collate "C" not null,
+    topic_id uuid not null,
+    primary key (stream, topic)
 );
 
 -- Who may work on what, for a while. Safety never depends on it: it keeps two instances from taking turns.

@@ -60,7 +60,7 @@ pub fn point(here: Point) {
     let Some(plan) = PLAN.get_or_init(|| parse(&std::env::var("ROLLCALL_FAULT").ok()?)) else { return };
     if plan.point == here && plan.hits.fetch_add(1, Ordering::Relaxed) + 1 == plan.nth {
         if plan.stop {
-            drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP));
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
         } else {
             std::process::abort();
         }

@@ -1,10 +1,205 @@
-//! Delivery against a real Apache Kafka.
+//! Delivery against a real Apache Kafka, from a log in a real Postgres.
 
-use crate::support::kafka;
+use std::{collections::BTreeSet, sync::Arc};
 
-#[test]
-fn the_real_broker_starts_and_serves_a_topic() {
-    let broker = kafka::broker();
-    let topic = kafka::topic(broker, "smoke", 3);
-    assert_eq!(kafka::read_committed(broker, &topic), []);
+use rollcall::{
+    Result,
+    config::{Delivery, OnExit},
+    delta::Chain,
+    deliver::{Delivered, Mapping, Session, Target, settings::Settings},
+    identify::Identify,
+    ids::{DestinationId, Position, RunId},
+    mapping::{Outcome, Record},
+    membership::diff,
+};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::support::{
+    kafka::{self, Received},
+    postgres::Database,
+};
+
+mod broker;
+mod crash;
+mod decide;
+mod halts;
+mod quarantine;
+mod told;
+
+/// A destination in a database of its own, with topics of its own on a broker.
+pub struct Stage {
+    pub db: Database,
+    pub broker: String,
+    pub topic: String,
+    pub cursor_topic: String,
+    pub destination: DestinationId,
+}
+
+impl Stage {
+    /// On the shared broker; profiles 1 to `profiles` have the user ids `u1`, `u2`, …
+    pub async fn new(profiles: i64, partitions: i32) -> Stage {
+        Stage::on(kafka::broker(), profiles, partitions).await
+    }
+
+    pub async fn on(broker: &str, profiles: i64, partitions: i32) -> Stage {
+        let db = Database::fresh().await;
+        for sql in [
+            "insert into profiles (id) select generate_series(1, $1)",
+            "insert into identifiers (type, value, profile_id, added_at)
+             select 'user_id', 'u' || id, id, '2024-01-01' from generate_series(1, $1) id",
+        ] {
+            sqlx::query(sql).bind(profiles).execute(&db.pool).await.unwrap();
+        }
+        sqlx::raw_sql(
+            "insert into audiences (key, name, computation_id) values ('big_spenders', 'Big spenders', 'aud_1');
+             insert into definitions (audience_id, version, query) values (1, 1, 'TRUE');
+             insert into destinations (name) values ('kafka');",
+        )
+        .execute(&db.pool)
+        .await
+        .unwrap();
+        Stage {
+            db,
+            broker: broker.to_owned(),
+            topic: kafka::topic(broker, "audiences", partitions),
+            cursor_topic: kafka::unique("cursors"),
+            destination: DestinationId(1),
+        }
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.db.pool
+    }
+
+    /// Appends one run to the destination's log.
+    pub async fn seal(&self, entered: impl IntoIterator<Item = u32>, exited: impl IntoIterator<Item = u32>) {
+        let (entered, exited) = (entered.into_iter().collect(), exited.into_iter().collect());
+        let mut tx = self.db.pool.begin().await.unwrap();
+        let count = diff::Change { entered, exited };
+        let (entered, exited) = (diff::encode(&count.entered), diff::encode(&count.exited));
+        let run: RunId = sqlx::query_scalar(
+            "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
+                               exited_count, entered, exited, evaluate_ms)
+             values (1, 1, '2024-05-03T19:42:50.066179Z', '', 0, 0, 0, $1, $2, 0) returning id",
+        )
+        .bind(&entered)
+        .bind(&exited)
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        let (from, chain): (Position, Vec<u8>) =
+            sqlx::query_as("select next_position, chain from destinations where id = $1")
+                .bind(self.destination)
+                .fetch_one(&mut *tx)
+                .await
+                .unwrap();
+        let to = Position(from.0 + count.len() as i64);
+        let chain = Chain(chain).link(run, &(from..to), &entered, &exited);
+        for sql in [
+            "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain)
+             values ($1, $2, $3, $4, '', $5)",
+            "update destinations set next_position = $3, chain = $5 where id = $1 and $2 >= 0 and $4 > 0",
+        ] {
+            let query = sqlx::query(sql).bind(self.destination).bind(from).bind(to).bind(run).bind(&chain.0);
+            query.execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    pub fn target(&self) -> Target {
+        self.target_with(vec![whole_event(&self.topic)])
+    }
+
+    pub fn target_with(&self, mappings: Vec<Mapping>) -> Target {
+        target(&self.broker, &self.cursor_topic, mappings, json!({}))
+    }
+
+    pub async fn session(&self) -> Session {
+        Session::start(self.db.pool.clone(), self.target()).await.unwrap()
+    }
+
+    pub async fn deliver(&self) -> Result<Delivered> {
+        self.session().await.deliver(&|_| true).await
+    }
+
+    /// What consumers of committed records see: position, user and whether they entered, partition by partition.
+    pub fn told(&self) -> Vec<(i64, String, bool)> {
+        kafka::read_committed(&self.broker, &self.topic).iter().map(change).collect()
+    }
+
+    /// Fails unless each position of the log was told once, and in its order within each partition.
+    pub fn assert_told_once_and_in_order(&self, positions: i64) {
+        let received = kafka::read_committed(&self.broker, &self.topic);
+        let mut last = std::collections::HashMap::new();
+        let mut all = BTreeSet::new();
+        for record in &received {
+            let (position, ..) = change(record);
+            if let Some(before) = last.insert(record.partition, position) {
+                assert!(before < position, "{position} comes after {before}");
+            }
+            assert!(all.insert(position), "{position} was told twice");
+        }
+        assert!(all.into_iter().eq(0..positions), "{} of {positions} were told", received.len());
+    }
+
+    pub async fn mirror(&self) -> i64 {
+        sqlx::query_scalar("select cursor_position from deliveries where destination_id = 1")
+            .fetch_one(self.pool())
+            .await
+            .unwrap()
+    }
+
+    pub async fn stream(&self) -> Uuid {
+        sqlx::query_scalar("select stream from destinations where id = 1").fetch_one(self.pool()).await.unwrap()
+    }
+}
+
+pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, properties: serde_json::Value) -> Target {
+    let settings = json!({"brokers": broker, "mechanism": "none", "ssl_enabled": false, "properties": properties});
+    let settings = Settings::parse("kafka", settings.as_object().unwrap()).unwrap();
+    Target {
+        name: "kafka".into(),
+        space_id: "spa_1".into(),
+        delivery: Delivery::ExactlyOnce,
+        cursor_topic: cursor_topic.to_owned(),
+        settings,
+        mappings: mappings.into(),
+    }
+}
+
+/// The whole Identify as the value, the user id as the key.
+pub fn whole_event(topic: &str) -> Mapping {
+    let topic = topic.to_owned();
+    mapping("everything", move |text, identify| Outcome::Record(record(&topic, text, identify)))
+}
+
+pub fn mapping(name: &str, convert: impl Fn(&str, &Identify<'_>) -> Outcome + Send + Sync + 'static) -> Mapping {
+    Mapping { name: name.into(), on_exit: OnExit::Record, convert: Box::new(convert) }
+}
+
+pub fn record(topic: &str, text: &str, identify: &Identify<'_>) -> Record {
+    Record {
+        topic: topic.to_owned(),
+        partition: None,
+        key: identify.user_id.map(str::to_owned),
+        headers: vec![("source".into(), "test".into())],
+        value: Some(text.as_bytes().to_vec()),
+        timestamp_ms: None,
+    }
+}
+
+fn change(record: &Received) -> (i64, String, bool) {
+    let event = record.json();
+    (
+        record.header("rollcall-position").unwrap().parse().unwrap(),
+        event["userId"].as_str().unwrap().to_owned(),
+        event["traits"]["big_spenders"].as_bool().unwrap(),
+    )
+}
+
+/// For tests that want the mapping list shared.
+pub fn mappings(list: Vec<Mapping>) -> Arc<[Mapping]> {
+    list.into()
 }

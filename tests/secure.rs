@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::{
     Error, Kind,
-    deliver::{cluster::Cluster, settings::Settings},
+    deliver::{cluster::{Cluster, Unanswered}, settings::Settings},
 };
 use serde_json::{Map, Value, json};
 
@@ -22,10 +22,13 @@ fn topics(settings: &Map<String, Value>) -> Result<usize, Error> {
     let client = rdkafka::producer::Producer::client(&producer);
     let metadata = context.until_answered(
         Duration::from_secs(20),
-        || drop(producer.poll(Duration::ZERO)),
+        || producer.poll(Duration::ZERO),
         |slice| client.fetch_metadata(None, slice),
-        |error| Error::wait("no topics").because(error.clone()),
-    )?;
+    );
+    let metadata = metadata.map_err(|unanswered| match unanswered {
+        Unanswered::Diagnosed(error) => error,
+        Unanswered::Failed(error) => Error::wait("no topics").because(error),
+    })?;
     Ok(metadata.topics().len())
 }
 

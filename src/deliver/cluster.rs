@@ -81,16 +81,20 @@ impl Cluster {
         }
     }
 
-    /// A consumer that can authenticate from the start.
-    pub fn consumer(&self, config: &ClientConfig) -> Result<BaseConsumer<Context>> {
-        let consumer: BaseConsumer<Context> = self.create(config, self.context())?;
+    /// A consumer with these properties, that can authenticate from the start.
+    pub fn consumer(&self, properties: &[(&str, &str)]) -> Result<BaseConsumer<Context>> {
+        let mut config = self.config_without_producing();
+        // Required by the consumer, and never used: partitions are assigned by hand and nothing is committed.
+        config.set("group.id", "rollcall").set("enable.auto.commit", "false");
+        config.extend(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let consumer: BaseConsumer<Context> = self.create(&config, self.context())?;
         self.authenticate(consumer.client());
         Ok(consumer)
     }
 
     /// An admin client that can authenticate from the start.
     pub fn admin(&self) -> Result<AdminClient<Context>> {
-        let admin: AdminClient<Context> = self.create(&self.config, self.context())?;
+        let admin: AdminClient<Context> = self.create(&self.config_without_producing(), self.context())?;
         self.authenticate(admin.inner());
         Ok(admin)
     }
@@ -100,6 +104,19 @@ impl Cluster {
         let producer: BaseProducer<C> = self.create(config, context)?;
         self.authenticate(producer.client());
         Ok(producer)
+    }
+
+    fn config_without_producing(&self) -> ClientConfig {
+        const PRODUCING: [&str; 10] = [
+            "compression.", "linger.ms", "batch.", "queue.buffering.", "message.", "sticky.", "transaction.", "retry.",
+            "request.timeout.ms", "delivery.",
+        ];
+        let known: Vec<String> = self.settings.properties.keys().cloned().collect();
+        let mut config = self.config.clone();
+        for name in known.iter().filter(|name| PRODUCING.iter().any(|stem| name.starts_with(stem))) {
+            config.remove(name);
+        }
+        config
     }
 
     fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(&self, config: &ClientConfig, context: C) -> Result<T> {
@@ -141,6 +158,15 @@ impl Cluster {
     }
 }
 
+/// Why a call got no answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// There is no connection, and this is why.
+    Diagnosed(Error),
+    /// There is one, and the brokers refuse this very call.
+    Failed(KafkaError),
+}
+
 /// What a client tells while it works, and where it has its token from.
 #[derive(Clone)]
 pub struct Context {
@@ -170,14 +196,13 @@ impl Context {
     /// will. `poll` serves the client's events, without which nobody hears what the brokers say.
     ///
     /// # Errors
-    /// The diagnosis, when there is one; else what `explain` makes of the call's own error.
+    /// The diagnosis, when there is one; else the call's own error.
     pub fn until_answered<T>(
         &self,
         patience: Duration,
         mut poll: impl FnMut(),
         mut call: impl FnMut(Duration) -> KafkaResult<T>,
-        explain: impl FnOnce(&KafkaError) -> Error,
-    ) -> Result<T> {
+    ) -> Result<T, Unanswered> {
         const SLICE: Duration = Duration::from_millis(250);
         let deadline = Instant::now() + patience;
         loop {
@@ -185,11 +210,11 @@ impl Context {
             poll();
             match answer {
                 Ok(answer) => return Ok(answer),
-                Err(error) if !passes(&error) => return Err(explain(&error)),
-                Err(_) => self.check()?,
+                Err(error) if !passes(&error) => return Err(Unanswered::Failed(error)),
+                Err(_) => self.check().map_err(Unanswered::Diagnosed)?,
             }
             if Instant::now() > deadline {
-                return Err(self.unanswered());
+                return Err(Unanswered::Diagnosed(self.unanswered()));
             }
         }
     }

@@ -1,9 +1,35 @@
-//! (being written)
+//! How does each sealed change reach Kafka exactly once? The only module that knows Kafka.
+//!
+//! ```text
+//!  log ──► page ──► producer ──► Kafka          recover: new producer → fenced → cursor → decide → go on, or halt
+//!          (people,   (one transaction,          tell:    begin → cursor → records → cursor → drain → commit
+//!           records)   with its cursor)
+//! ```
+//!
+//! **The argument.** The cursor is a record in the same transaction as what it speaks of, so for a consumer of committed
+//! records the two are one fact. A producer that has fenced all others reads that fact, and nobody can change it any
+//! more but itself. It goes on from there, and each transaction moves the cursor from where it stood to where its records end.
+//! Whatever is in doubt (an error, a late answer) ends the producer; the next one reads the fact again. Postgres never moves the
+//! position: what it knows can only make a delivery halt. See docs/guarantees.md.
+
 pub mod aws;
 pub mod cluster;
+pub mod cursor;
 pub mod diagnosis;
-pub mod oauth;
+mod oauth;
+mod page;
+mod producer;
 pub mod properties;
+pub mod quarantine;
+pub mod recover;
+mod session;
 pub mod settings;
+pub mod state;
+mod thread;
 pub mod tls;
-pub mod token;
+mod token;
+mod topic;
+mod trouble;
+
+pub use page::Mapping;
+pub use session::{Delivered, Session, Target};

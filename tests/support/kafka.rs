@@ -284,9 +284,10 @@ pub fn admin(address: &str) -> AdminClient<DefaultClientContext> {
     config(address).create().expect("an admin client")
 }
 
-/// Runs a future of the admin client to its end.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+/// Runs a future of the admin client to its end, also where a runtime is already running.
+pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    std::thread::scope(|scope| scope.spawn(|| runtime().block_on(future)).join().expect("no panic"))
 }
 
 /// Asks until there is an answer; fails after [`PATIENCE`].

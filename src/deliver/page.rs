@@ -1,0 +1,289 @@
+//! What exactly is sent for a stretch of the log? Ids become people, Identify events, and records of every mapping.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::TryStreamExt as _;
+use serde_json::Value;
+use sqlx::{PgPool, Row as _};
+use uuid::Uuid;
+
+use super::{
+    quarantine::{Quarantined, Skipped},
+    session::Target,
+};
+use crate::{
+    Result,
+    config::{OnExit, Strategy},
+    delta::{self, Chain, SealedRun},
+    identify::{self, Envelope, Identify, Person},
+    ids::{Position, ProfileId, RunId},
+    limits,
+    mapping::{Outcome, Record},
+};
+
+/// A stretch of the log as records, in its order.
+#[derive(Debug)]
+pub struct Page {
+    pub from: Position,
+    pub to: Position,
+    /// The run of the last change.
+    pub run: RunId,
+    /// The log's chain after that run.
+    pub chain: Chain,
+    /// The stream, as it stands in headers.
+    pub stream_text: String,
+    pub records: Vec<Told>,
+    /// What no record can be made of.
+    pub rejected: Vec<Quarantined>,
+}
+
+/// A record, and what it is about.
+#[derive(Debug)]
+pub struct Told {
+    pub position: Position,
+    /// Which Identify of the change, from 0.
+    pub identify: i16,
+    /// Index among the destination's mappings.
+    pub mapping: usize,
+    pub run: RunId,
+    pub profile: ProfileId,
+    pub message_id: String,
+    pub record: Record,
+}
+
+/// One mapping of a destination, ready to use.
+pub struct Mapping {
+    pub name: String,
+    pub on_exit: OnExit,
+    /// What an Identify, given as JSON text, becomes.
+    pub convert: Box<dyn Fn(&str, &Identify<'_>) -> Outcome + Send + Sync>,
+}
+
+/// Makes pages of one destination's log.
+pub struct Pages {
+    pool: PgPool,
+    /// The name under `integrations`.
+    name: String,
+    space_id: String,
+    stream: Uuid,
+    mappings: Arc<[Mapping]>,
+    reader: delta::Reader,
+    /// The bytes of text of the page before: a buffer that is used again.
+    text: String,
+}
+
+impl Pages {
+    /// Of the destination whose head this is.
+    pub fn new(pool: PgPool, head: &delta::Head, target: &Target) -> Pages {
+        Pages {
+            pool,
+            name: target.name.clone(),
+            space_id: target.space_id.clone(),
+            stream: head.stream,
+            mappings: target.mappings.clone(),
+            reader: delta::Reader::new(head.destination),
+            text: String::new(),
+        }
+    }
+
+    /// The changes from `from` on, at most `limit`, fewer if they are big; `None` at the end of the log.
+    ///
+    /// # Errors
+    /// If the database cannot be asked, or the log has a gap.
+    pub async fn page(&mut self, from: Position, limit: usize, skipped: &HashSet<Skipped>) -> Result<Option<Page>> {
+        let mut limit = limit.max(1);
+        loop {
+            let changes = self.changes(from, limit).await?;
+            let Some(last) = changes.last() else { return Ok(None) };
+            let (run, chain) = (last.run.run, last.run.chain.clone());
+            let people = people(&self.pool, &changes).await?;
+            let page = self.records(from, &changes, &people, skipped, (run, chain));
+            if page.to > from {
+                return Ok(Some(page));
+            }
+            // What is known of these profiles is too much for one page: fewer of them. One is always taken.
+            limit = (limit / 2).max(1);
+        }
+    }
+
+    /// Small runs share a page.
+    async fn changes(&mut self, from: Position, limit: usize) -> Result<Vec<delta::Page>> {
+        let (mut changes, mut next, mut count) = (Vec::new(), from, 0);
+        while count < limit {
+            let Some(more) = self.reader.page(&self.pool, next, limit - count).await? else { break };
+            next = more.to();
+            count += more.changes.len();
+            changes.push(more);
+        }
+        Ok(changes)
+    }
+
+    fn records(
+        &mut self,
+        from: Position,
+        changes: &[delta::Page],
+        people: &People,
+        skipped: &HashSet<Skipped>,
+        (run, chain): (RunId, Chain),
+    ) -> Page {
+        let stream_text = self.stream.to_string();
+        let mut page = Page { from, to: from, run, chain, stream_text, records: Vec::new(), rejected: Vec::new() };
+        let mut bytes = 0;
+        let nobody = Person::default();
+        for part in changes {
+            let envelope = Envelope::new(&part.run, &self.space_id, &self.name, self.stream);
+            for (index, (profile, entered)) in part.changes.iter().enumerate() {
+                let position = Position(part.from.0 + index as i64);
+                if people.cut.is_some_and(|cut| *profile >= cut) || bytes > limits::PAGE_BYTES {
+                    return page;
+                }
+                let person = people.get(*profile).unwrap_or(&nobody);
+                for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
+                    self.text.clear();
+                    let written = envelope.write(&mut self.text, *profile, identity, &person.traits, *entered);
+                    for (mapping, how) in self.mappings.iter().enumerate() {
+                        let identify = nth as i16;
+                        if skipped.contains(&Skipped { position, identify, mapping: how.name.clone() }) {
+                            continue;
+                        }
+                        match (how.convert)(&self.text, &written) {
+                            Outcome::Unsubscribed => {}
+                            Outcome::Rejected(why) => page.rejected.push(Quarantined {
+                                position,
+                                identify,
+                                mapping: how.name.clone(),
+                                run: part.run.run,
+                                profile: *profile,
+                                reason: why.code.to_owned(),
+                                detail: why.detail,
+                            }),
+                            Outcome::Record(mut record) => {
+                                if !entered && how.on_exit == OnExit::Tombstone {
+                                    record.value = None;
+                                }
+                                bytes += record.value.as_ref().map_or(0, Vec::len);
+                                page.records.push(Told {
+                                    position,
+                                    identify,
+                                    mapping,
+                                    run: part.run.run,
+                                    profile: *profile,
+                                    message_id: written.message_id.clone(),
+                                    record,
+                                });
+                            }
+                        }
+                    }
+                }
+                page.to = Position(position.0 + 1);
+                page.run = part.run.run;
+                if page.chain != part.run.chain {
+                    page.chain = part.run.chain.clone();
+                }
+            }
+        }
+        page
+    }
+}
+
+/// What is known of a page's profiles, as far as was asked for and fits.
+struct People {
+    /// Ascending by id.
+    known: Vec<(ProfileId, Person)>,
+    /// Profiles from this id on were too much to read.
+    cut: Option<ProfileId>,
+}
+
+impl People {
+    fn get(&self, profile: ProfileId) -> Option<&Person> {
+        let found = self.known.binary_search_by_key(&profile, |(id, _)| *id).ok()?;
+        Some(&self.known[found].1)
+    }
+}
+
+/// Reads identifiers and traits, and only those that the runs' options ask for: where no trait is, the identifiers'
+/// covering index alone is touched.
+async fn people(pool: &PgPool, changes: &[delta::Page]) -> Result<People> {
+    let mut ids: Vec<i64> = changes.iter().flat_map(|part| &part.changes).map(|(id, _)| i64::from(id.0)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let runs: Vec<&SealedRun> = changes.iter().map(|part| &*part.run).collect();
+    let (types, history) = identifier_types(&runs);
+    let mut people = People { known: Vec::with_capacity(ids.len()), cut: None };
+    let mut bytes = 0;
+    {
+        // Oldest first, as `Person` has them.
+        let sql = if history {
+            "select profile_id, type, value from identifiers where profile_id = any($1) and type = any($2)
+             order by profile_id, type, added_at, value"
+        } else {
+            "select distinct on (profile_id, type) profile_id, type, value from identifiers
+             where profile_id = any($1) and type = any($2) order by profile_id, type, added_at desc, value desc"
+        };
+        let mut rows = sqlx::query(sql).bind(&ids).bind(&types).fetch(pool);
+        while let Some(row) = rows.try_next().await? {
+            let id = ProfileId(row.try_get::<i64, _>(0)? as u32);
+            let (kind, value): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+            bytes += kind.len() + value.len() + size_of::<Person>();
+            match people.known.last_mut() {
+                Some((last, person)) if *last == id => person.identifiers.push((kind, value)),
+                // Of one profile all is read, so that a page always gets on.
+                Some(_) if bytes > limits::PAGE_BYTES => {
+                    people.cut = Some(id);
+                    break;
+                }
+                _ => people.known.push((id, Person { identifiers: vec![(kind, value)], traits: Vec::new() })),
+            }
+        }
+    }
+    traits(pool, &runs, &mut people).await?;
+    Ok(people)
+}
+
+/// The types that any of the runs tells, and whether more than the latest of each is told.
+fn identifier_types(runs: &[&SealedRun]) -> (Vec<String>, bool) {
+    let mut types = vec!["user_id".to_owned()];
+    let mut history = false;
+    for run in runs {
+        if run.options.include_anonymous || !run.options.id_sync.is_empty() {
+            types.push("anonymous_id".to_owned());
+        }
+        types.extend(run.options.id_sync.iter().map(|sync| sync.id.clone()));
+        history |= run.options.id_sync.iter().any(|sync| sync.strategy != Strategy::Last);
+    }
+    types.sort_unstable();
+    types.dedup();
+    (types, history)
+}
+
+async fn traits(pool: &PgPool, runs: &[&SealedRun], people: &mut People) -> Result<()> {
+    let mut names: Vec<&str> = runs.iter().flat_map(|run| &run.options.include_traits).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = people.known.iter().map(|(id, _)| i64::from(id.0)).collect();
+    let mut rows = sqlx::query(
+        "select id, (select jsonb_object_agg(name, traits -> name) from unnest($2::text[]) name where traits ? name)
+         from profiles where id = any($1) order by id",
+    )
+    .bind(&ids)
+    .bind(&names)
+    .fetch(pool);
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        let id = ProfileId(row.try_get::<i64, _>(0)? as u32);
+        let Some(found) = row.try_get::<Option<&sqlx::types::JsonRawValue>, _>(1)? else { continue };
+        if bytes > limits::PAGE_BYTES {
+            people.cut = Some(people.cut.map_or(id, |cut| cut.min(id)));
+            break;
+        }
+        bytes += found.get().len();
+        let Ok(Value::Object(found)) = serde_json::from_str(found.get()) else { continue };
+        if let Ok(at) = people.known.binary_search_by_key(&id, |(id, _)| *id) {
+            people.known[at].1.traits = found.into_iter().collect();
+        }
+    }
+    Ok(())
+}

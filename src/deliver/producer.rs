@@ -1,0 +1,416 @@
+//! How does a stretch of the log reach Kafka once? One transaction, with its cursor, by a producer above all doubt.
+//!
+//! Everything here blocks, so it runs on a plain thread ([`super::thread`]), never on a tokio worker.
+//!
+//! ```text
+//! open:  new producer → init_transactions (older instances are fenced) → read the cursor
+//! tell:  begin → cursor {next: from} → records → cursor {next: to, run, chain} → drain → commit
+//! ```
+//!
+//! **Why a new producer after any doubt.** A commit that was delayed on the way can reach the coordinator after the producer
+//! has gone on, and then ends the *next* transaction, half written (KAFKA-17754). librdkafka repeats a commit by itself after
+//! `socket.timeout.ms`, so a commit may have such a twin even when it succeeds in the end. A new producer has a new epoch,
+//! which the coordinator checks, so no twin of an older one can do harm. Hence: one transaction after the other on the same
+//! producer only while each was committed promptly and without a transport error.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    client::OAuthToken,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
+    types::RDKafkaErrorCode as Code,
+};
+use uuid::Uuid;
+
+use super::{
+    cluster::{Cluster, Context, Unanswered},
+    cursor::{self, Cursor, End},
+    page::Page,
+    recover::Found,
+    settings::Settings,
+    topic::{self, Topic},
+    trouble,
+};
+use crate::{
+    Error, Result,
+    config::Delivery,
+    fault::{self, Point},
+};
+
+/// One stream's way into Kafka.
+pub struct Producer {
+    name: String,
+    settings: Settings,
+    delivery: Delivery,
+    stream: Uuid,
+    cursor_topic: String,
+    /// The cursor topic was found or made with the right policy.
+    ensured: bool,
+    timeouts: Timeouts,
+    /// `None` before the first use and after every doubt.
+    inner: Option<BaseProducer<Watch>>,
+}
+
+/// From the properties of librdkafka, so that the two agree.
+#[derive(Debug, Clone, Copy)]
+struct Timeouts {
+    socket: Duration,
+    transaction: Duration,
+}
+
+/// Why a stretch was not told; the producer is gone in each case, and whatever it had written is never committed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Records that can never be stored, by their index in the page. `certain` if each is known to be at fault itself;
+    /// else the fault is of one among them.
+    Refused { records: Vec<(usize, Code)>, certain: bool },
+    /// Another instance has taken over.
+    Fenced(Error),
+    /// It may have been committed or not: only the cursor knows.
+    Doubt(Error),
+}
+
+/// What librdkafka reports beside the results of calls.
+struct Watch {
+    context: Context,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Records that were not stored, by index in the page.
+    failed: Vec<(usize, Code)>,
+    /// The last error that is about the client as a whole.
+    error: Option<Code>,
+}
+
+/// The delivery opaque of cursor records.
+const CURSOR: usize = usize::MAX;
+
+impl Watch {
+    fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Context::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error.clone(), reason);
+        if let Some(code) = error.rdkafka_error_code() {
+            self.with(|seen| {
+                // "All brokers down" says less than why.
+                if code != Code::AllBrokersDown || seen.error.is_none() {
+                    seen.error = Some(code);
+                }
+            });
+        }
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.context.generate_oauth_token(config)
+    }
+}
+
+impl ProducerContext for Watch {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
+        if let Err((error, _)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            self.with(|seen| seen.failed.push((record, code)));
+        }
+    }
+}
+
+impl Producer {
+    /// Nothing is connected yet.
+    pub fn new(name: &str, settings: Settings, delivery: Delivery, stream: Uuid, cursor_topic: String) -> Producer {
+        let properties = &settings.properties;
+        let ms = |name, default| properties.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let timeouts = Timeouts {
+            socket: Duration::from_millis(ms("socket.timeout.ms", 10_000)),
+            transaction: Duration::from_millis(ms("transaction.timeout.ms", 60_000)),
+        };
+        Producer { name: name.to_owned(), settings, delivery, stream, cursor_topic, ensured: false, timeouts, inner: None }
+    }
+
+    fn config(&self, cluster: &Cluster) -> ClientConfig {
+        let mut config = cluster.config();
+        let defaults = [
+            ("compression.type", "lz4"),
+            ("linger.ms", "5"),
+            ("batch.num.messages", "10000"),
+            ("socket.timeout.ms", "10000"),
+            // What waits to be sent is bounded: a slow broker slows the reading down and takes no memory.
+            ("queue.buffering.max.messages", "20000"),
+            ("queue.buffering.max.kbytes", "32768"),
+        ];
+        for (name, value) in defaults {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        // The guarantee stands on these; they are not for choosing.
+        config.set("enable.idempotence", "true").set("acks", "all");
+        // As Java's clients place keys; without a key librdkafka fills one partition's batch after another.
+        config.set("partitioner", "murmur2_random");
+        if self.delivery == Delivery::ExactlyOnce {
+            config.set("transaction.timeout.ms", self.timeouts.transaction.as_millis().to_string());
+            config.set("transactional.id", format!("rollcall-{}", self.stream));
+        }
+        config
+    }
+
+    /// A new producer. Under exactly_once older instances are fenced when it returns, and what it returns is the cursor
+    /// that no older instance can move any more.
+    pub fn open(&mut self) -> Result<Found, Failure> {
+        self.inner = None;
+        let doubt = |error| Failure::Doubt(error);
+        // Certificates and tokens are read anew for each producer: after a refusal, rotated ones are picked up.
+        let cluster = Cluster::open(&self.name, &self.settings).map_err(doubt)?;
+        let watch = Watch { context: cluster.context(), seen: Mutex::default() };
+        let inner = cluster.producer(&self.config(&cluster), watch).map_err(doubt)?;
+        if self.delivery == Delivery::AtLeastOnce {
+            self.inner = Some(inner);
+            return Ok(Found::Nothing);
+        }
+        let patience = self.timeouts.socket + Duration::from_secs(5);
+        let serve = || {
+            inner.poll(Duration::ZERO);
+        };
+        let initialize = |slice| inner.init_transactions(slice);
+        inner.context().context.until_answered(patience, serve, initialize).map_err(|failed| match failed {
+            Unanswered::Diagnosed(error) => doubt(error),
+            Unanswered::Failed(error) => self.failure(&inner, &error, "start a transactional producer"),
+        })?;
+        fault::point(Point::AfterFence);
+        if !self.ensured {
+            cursor::ensure(&cluster, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
+            self.ensured = true;
+        }
+        // Only now: the other way round an older instance may commit between our reading and our fencing.
+        let patience = self.timeouts.transaction + self.timeouts.socket;
+        let found = cursor::read(&cluster, &self.cursor_topic, self.stream, patience).map_err(doubt)?;
+        fault::point(Point::AfterCursorRead);
+        self.inner = Some(inner);
+        Ok(found)
+    }
+
+    /// Asks about topics by the open producer.
+    pub fn describe(&self, names: &[String]) -> Result<Vec<Topic>> {
+        let inner = self.inner.as_ref().ok_or_else(|| Error::internal("no producer is open"))?;
+        topic::describe(inner.client(), names, self.timeouts.socket)
+    }
+
+    /// Tells a page in one transaction with its cursor. On failure the producer is dropped, unused ever after.
+    pub fn tell(&mut self, page: &Arc<Page>) -> Result<(), Failure> {
+        let inner = self.inner.take().ok_or_else(|| Failure::Doubt(Error::internal("no producer is open")))?;
+        let sure = match self.delivery {
+            Delivery::ExactlyOnce => self.transact(&inner, page)?,
+            Delivery::AtLeastOnce => self.send(&inner, page)?,
+        };
+        if sure {
+            self.inner = Some(inner);
+        }
+        Ok(())
+    }
+
+    /// Whether the next transaction may be this producer's too.
+    pub fn is_open(&self) -> bool {
+        self.inner.is_some()
+    }
+
+    /// Whether Kafka would store this record, asked in a transaction of its own that is never committed.
+    pub fn probe(&mut self, page: &Arc<Page>, record: usize) -> Result<Option<Code>, Failure> {
+        let inner = self.inner.take().ok_or_else(|| Failure::Doubt(Error::internal("no producer is open")))?;
+        self.check(&inner, inner.begin_transaction(), "begin a transaction")?;
+        if let Err(code) = self.enqueue(&inner, page, record)? {
+            return Ok(Some(code));
+        }
+        self.drain(&inner)?;
+        let failed = inner.context().with(|seen| std::mem::take(&mut seen.failed));
+        Ok(failed.into_iter().find_map(|(_, code)| trouble::permanent(code).then_some(code)))
+    }
+
+    fn transact(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>) -> Result<bool, Failure> {
+        inner.poll(Duration::ZERO);
+        inner.context().with(|seen| *seen = Seen::default());
+        self.check(inner, inner.begin_transaction(), "begin a transaction")?;
+        fault::point(Point::AfterBegin);
+        self.cursor(inner, &Cursor { stream: self.stream, next: page.from, end: None })?;
+        fault::point(Point::AfterFirstCursor);
+        let refused = self.enqueue_all(inner, page)?;
+        fault::point(Point::AfterRecords);
+        if refused.is_empty() {
+            let end = End { run: page.run, chain: page.chain.to_hex() };
+            self.cursor(inner, &Cursor { stream: self.stream, next: page.to, end: Some(end) })?;
+            fault::point(Point::AfterLastCursor);
+        }
+        self.drain(inner)?;
+        self.stored(inner, refused)?;
+        fault::point(Point::AfterDrain);
+        let started = Instant::now();
+        // Everything is drained, so this waits for the coordinator alone. (Undrained, rust-rdkafka would flush in slices of 100 ms.)
+        self.check(inner, inner.commit_transaction(self.timeouts.transaction), "commit a transaction")?;
+        fault::point(Point::AfterCommit);
+        inner.poll(Duration::ZERO);
+        let error = inner.context().with(|seen| seen.error);
+        Ok(error.is_none() && started.elapsed() < self.timeouts.socket)
+    }
+
+    /// At least once: all stored, or told again from the cursor in Postgres.
+    fn send(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>) -> Result<bool, Failure> {
+        inner.context().with(|seen| *seen = Seen::default());
+        let refused = self.enqueue_all(inner, page)?;
+        self.drain(inner)?;
+        self.stored(inner, refused)?;
+        Ok(true)
+    }
+
+    /// Hands all records to librdkafka; the result are those that it refuses by their size or form.
+    fn enqueue_all(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>) -> Result<Vec<(usize, Code)>, Failure> {
+        let mut refused = Vec::new();
+        for index in 0..page.records.len() {
+            if index == page.records.len() / 2 {
+                fault::point(Point::AmidRecords);
+            }
+            if let Err(code) = self.enqueue(inner, page, index)? {
+                refused.push((index, code));
+            }
+            if index % 512 == 0 {
+                inner.poll(Duration::ZERO);
+            }
+        }
+        Ok(refused)
+    }
+
+    fn enqueue(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>, index: usize) -> Result<Result<(), Code>, Failure> {
+        let told = &page.records[index];
+        let position = told.position.to_string();
+        let stream = page.stream_text.as_str();
+        let mut headers = OwnedHeaders::new_with_capacity(told.record.headers.len() + 3);
+        for (key, value) in &told.record.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let ours = [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
+        for (key, value) in ours {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let mut record = BaseRecord::with_opaque_to(&told.record.topic, index).headers(headers);
+        if let Some(value) = &told.record.value {
+            record = record.payload(value.as_slice());
+        }
+        if let Some(key) = &told.record.key {
+            record = record.key(key.as_str());
+        }
+        if let Some(partition) = told.record.partition {
+            record = record.partition(partition);
+        }
+        if let Some(timestamp_ms) = told.record.timestamp_ms {
+            record = record.timestamp(timestamp_ms);
+        }
+        self.enqueue_record(inner, record)
+    }
+
+    fn cursor(&self, inner: &BaseProducer<Watch>, cursor: &Cursor) -> Result<(), Failure> {
+        let (key, value) = (self.stream.to_string(), cursor.to_json());
+        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR).key(key.as_str()).payload(value.as_bytes());
+        match self.enqueue_record(inner, record.partition(cursor::PARTITION))? {
+            Ok(()) => Ok(()),
+            Err(code) => Err(Failure::Doubt(trouble::code(code, "write the cursor"))),
+        }
+    }
+
+    /// Waits while librdkafka's queue is full; other refusals are the record's (inner result) or the producer's.
+    fn enqueue_record(
+        &self,
+        inner: &BaseProducer<Watch>,
+        mut record: BaseRecord<'_, str, [u8], usize>,
+    ) -> Result<Result<(), Code>, Failure> {
+        let deadline = Instant::now() + self.timeouts.transaction;
+        loop {
+            match inner.send(record) {
+                Ok(()) => return Ok(Ok(())),
+                Err((error, back)) if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline => {
+                    record = back;
+                    inner.poll(Duration::from_millis(1));
+                }
+                Err((error, _)) => match error.rdkafka_error_code() {
+                    Some(code) if trouble::permanent(code) => return Ok(Err(code)),
+                    _ => return Err(self.failure(inner, &error, "send a record")),
+                },
+            }
+        }
+    }
+
+    /// Waits until every record was stored or failed, in short polls.
+    fn drain(&self, inner: &BaseProducer<Watch>) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.timeouts.transaction;
+        while inner.in_flight_count() > 0 {
+            inner.poll(Duration::from_millis(1));
+            if Instant::now() > deadline {
+                return Err(Failure::Doubt(Error::wait("records were not stored in time").help(
+                    "Check the brokers' load, and that min.insync.replicas is met.",
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails unless every record handed over was stored.
+    fn stored(&self, inner: &BaseProducer<Watch>, refused: Vec<(usize, Code)>) -> Result<(), Failure> {
+        let (mut failed, error) = inner.context().with(|seen| (std::mem::take(&mut seen.failed), seen.error));
+        if failed.is_empty() && refused.is_empty() {
+            return Ok(());
+        }
+        if let Some((_, code)) = failed.iter().find(|(_, code)| trouble::fenced(*code)) {
+            return Err(Failure::Fenced(trouble::code(*code, "store records")));
+        }
+        let cursor = failed.iter().any(|(record, code)| *record == CURSOR && trouble::permanent(*code));
+        let suspects: Vec<_> = failed.iter().filter(|(_, code)| trouble::permanent(*code)).copied().collect();
+        if !refused.is_empty() {
+            return Err(Failure::Refused { records: refused, certain: true });
+        }
+        if !suspects.is_empty() && !cursor {
+            let certain = suspects.len() == 1 || suspects.iter().all(|(_, code)| trouble::attributable(*code));
+            return Err(Failure::Refused { records: suspects, certain });
+        }
+        // Purged records say only that something else went wrong before.
+        failed.sort_by_key(|(_, code)| matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::MessageTimedOut));
+        let code = failed.first().map_or(Code::Unknown, |(_, code)| *code);
+        let code = if code == Code::MessageTimedOut { error.unwrap_or(code) } else { code };
+        Err(Failure::Doubt(trouble::code(code, "store records")))
+    }
+
+    fn check(&self, inner: &BaseProducer<Watch>, result: Result<(), KafkaError>, doing: &str) -> Result<(), Failure> {
+        result.map_err(|error| self.failure(inner, &error, doing))
+    }
+
+    /// What a failed call means. A timeout alone says little: the last error of the client says why.
+    fn failure(&self, inner: &BaseProducer<Watch>, error: &KafkaError, doing: &str) -> Failure {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        if trouble::fenced(code) {
+            return Failure::Fenced(trouble::kafka(error, doing));
+        }
+        match (code, inner.context().with(|seen| seen.error)) {
+            (Code::OperationTimedOut | Code::Unknown, Some(why)) => {
+                let diagnosis = inner.context().context.check().err();
+                Failure::Doubt(diagnosis.unwrap_or_else(|| trouble::code(why, doing)))
+            }
+            _ => Failure::Doubt(trouble::kafka(error, doing)),
+        }
+    }
+}

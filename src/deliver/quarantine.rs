@@ -1,0 +1,102 @@
+//! Which records can never be delivered? Kept with the reason, skipped by every later instance, and not too many.
+//!
+//! A row is committed here *before* the transaction that passes its position: whoever goes on from a later cursor finds it,
+//! and so does whoever repeats the transaction.
+
+use std::collections::HashSet;
+
+use sqlx::{PgPool, Row as _};
+
+use super::recover::{Halt, Reason};
+use crate::{
+    Result,
+    ids::{DestinationId, Position, ProfileId, RunId},
+    limits,
+};
+
+/// A record that cannot be delivered, with the reason as a stable code and a text without personal data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    pub position: Position,
+    /// Which Identify of the change, from 0.
+    pub identify: i16,
+    pub mapping: String,
+    pub run: RunId,
+    pub profile: ProfileId,
+    pub reason: String,
+    pub detail: String,
+}
+
+/// What identifies a quarantined record within its destination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Skipped {
+    pub position: Position,
+    pub identify: i16,
+    pub mapping: String,
+}
+
+/// Stores rows that are not there yet. The inner error says that some run has too many: then none is stored.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn store(pool: &PgPool, destination: DestinationId, rows: &[Quarantined]) -> Result<Result<u64, Halt>> {
+    if rows.is_empty() {
+        return Ok(Ok(0));
+    }
+    let mut tx = pool.begin().await?;
+    let stored = sqlx::query(
+        "insert into quarantine (destination_id, position, identify, mapping, run_id, profile_id, reason, detail)
+         select $1, * from unnest($2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[])
+         on conflict do nothing",
+    )
+    .bind(destination)
+    .bind(rows.iter().map(|row| row.position.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.identify).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.mapping.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.run.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| i64::from(row.profile.0)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.detail.as_str()).collect::<Vec<_>>())
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    let runs: HashSet<i64> = rows.iter().map(|row| row.run.0).collect();
+    let worst = sqlx::query(
+        "select q.run_id, count(*) as bad,
+                (select to_position - from_position from deltas d
+                 where d.destination_id = $1 and d.run_id = q.run_id) as changes,
+                (array_agg(q.reason order by q.position desc))[1] as reason
+         from quarantine q where q.destination_id = $1 and q.run_id = any($2)
+         group by q.run_id order by bad desc limit 1",
+    )
+    .bind(destination)
+    .bind(runs.into_iter().collect::<Vec<_>>())
+    .fetch_one(&mut *tx)
+    .await?;
+    let bad: i64 = worst.try_get("bad")?;
+    let changes: Option<i64> = worst.try_get("changes")?;
+    if bad > limits::QUARANTINED_PER_RUN.max(changes.unwrap_or(0) / 100) {
+        let (run, reason): (i64, String) = (worst.try_get("run_id")?, worst.try_get("reason")?);
+        let detail = format!("{bad} records of run {run} cannot be delivered, the last of them: {reason}");
+        return Ok(Err(Halt::new(Reason::TooManyQuarantined, detail)));
+    }
+    tx.commit().await?;
+    Ok(Ok(stored))
+}
+
+/// What to skip from a position on.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn load(pool: &PgPool, destination: DestinationId, from: Position) -> Result<HashSet<Skipped>> {
+    let rows = sqlx::query("select position, identify, mapping from quarantine where destination_id = $1 and position >= $2")
+        .bind(destination)
+        .bind(from)
+        .fetch_all(pool)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Skipped { position: row.try_get(0)?, identify: row.try_get(1)?, mapping: row.try_get(2)? })
+        })
+        .collect()
+}

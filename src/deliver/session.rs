@@ -1,0 +1,383 @@
+//! One destination, told what it must be told: recover, then page by page until the log's end.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{
+    cursor::{Cursor, End},
+    page::{Mapping, Page, Pages},
+    producer::{Failure, Producer},
+    quarantine::{self, Quarantined, Skipped},
+    recover::{self, Decision, Facts, Found, Halt, Reason},
+    settings::Settings,
+    state,
+    thread::Thread,
+    topic::Topic,
+    trouble,
+};
+use crate::{
+    Error, Result,
+    config::Delivery,
+    delta::{self, Chain},
+    fault::{self, Point},
+    ids::{DestinationId, Position},
+    limits,
+};
+
+/// A destination, with all that delivery needs to know of it.
+pub struct Target {
+    /// Its name in the configuration, and under `integrations` in what it is told.
+    pub name: String,
+    pub space_id: String,
+    pub delivery: Delivery,
+    pub cursor_topic: String,
+    /// Brokers, security and properties.
+    pub settings: Settings,
+    pub mappings: Arc<[Mapping]>,
+}
+
+/// What was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Delivered {
+    /// Where it began.
+    pub from: Position,
+    /// How far the destination is told now.
+    pub to: Position,
+    /// The log's end when it was last looked at; `to` is less only if delivery was asked to stop.
+    pub end: Position,
+    pub records: u64,
+    /// Records newly put aside.
+    pub quarantined: u64,
+}
+
+/// A delivery with its producer, kept from one call to the next as long as there is no doubt about it.
+pub struct Session {
+    pool: PgPool,
+    destination: DestinationId,
+    stream: Uuid,
+    target: Target,
+    pages: Pages,
+    thread: Thread,
+    /// Where the destination is, and the log's chain there. `None`: unknown, recover first.
+    at: Option<(Position, Chain)>,
+    /// Changes in the next transaction: fewer while a record is looked for that Kafka refuses.
+    limit: usize,
+    skipped: Arc<HashSet<Skipped>>,
+    /// Topics that were looked at by this producer's predecessors or itself.
+    topics: HashSet<String>,
+}
+
+/// Why an attempt ended early.
+enum Stop {
+    /// Something was put right (a record put aside, a page made shorter): begin again from the cursor.
+    Again,
+    /// Only the cursor knows what was committed: begin again from it.
+    Doubt(Error),
+    /// Nothing that another attempt would change.
+    Error(Error),
+    /// The caller said so.
+    Asked,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Error(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Fenced(error) => Stop::Error(error),
+            // Wrong settings do not get better by trying again.
+            Failure::Doubt(error) if error.kind == crate::Kind::Settings => Stop::Error(error),
+            Failure::Doubt(error) => Stop::Doubt(error),
+            Failure::Refused { .. } => Stop::Again,
+        }
+    }
+}
+
+impl Session {
+    /// Reads the destination's row; nothing is connected to Kafka yet.
+    ///
+    /// # Errors
+    /// If the database cannot be asked, or knows no such destination.
+    pub async fn start(pool: PgPool, target: Target) -> Result<Session> {
+        let head = delta::head(&pool, &target.name).await?;
+        let producer =
+            Producer::new(&target.name, target.settings.clone(), target.delivery, head.stream, target.cursor_topic.clone());
+        let pages = Pages::new(pool.clone(), &head, &target);
+        Ok(Session {
+            pool,
+            destination: head.destination,
+            stream: head.stream,
+            thread: Thread::start(producer)?,
+            pages,
+            target,
+            at: None,
+            limit: limits::PAGE_CHANGES,
+            skipped: Arc::default(),
+            topics: HashSet::new(),
+        })
+    }
+
+    /// Tells the destination everything up to the log's end.
+    ///
+    /// `go_on` is asked after fencing and after each transaction, with what was told so far: it says false when the
+    /// lease is lost or the caller is to stop. Safety does not depend on its answer.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Halted`] with a named reason where a person must decide; [`crate::Kind::Settings`] for a missing topic, or
+    /// credentials that are refused; [`crate::Kind::Wait`] if Kafka or the database does not answer. After any of them what was told
+    /// stays told, once, and a later call goes on from there.
+    pub async fn deliver(&mut self, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Delivered> {
+        let zero = Position(0);
+        let mut told = Delivered { from: zero, to: zero, end: zero, records: 0, quarantined: 0 };
+        let mut began = None;
+        let mut doubts = 0;
+        loop {
+            let before = told.to;
+            let stop = match self.attempt(&mut told, &mut began, go_on).await {
+                Ok(()) | Err(Stop::Asked) => return Ok(told),
+                Err(stop) => stop,
+            };
+            self.at = None;
+            match stop {
+                Stop::Doubt(error) => {
+                    doubts = if told.to > before { 1 } else { doubts + 1 };
+                    tracing::warn!(destination = self.target.name, %error, doubts, "delivery in doubt; recovering");
+                    if doubts >= limits::DOUBTS_IN_A_ROW {
+                        return Err(error);
+                    }
+                }
+                Stop::Error(error) => return Err(error),
+                Stop::Again | Stop::Asked => {}
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        told: &mut Delivered,
+        began: &mut Option<Position>,
+        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
+    ) -> Result<(), Stop> {
+        let mut position = self.position(told, go_on).await?;
+        told.from = *began.get_or_insert(position);
+        told.to = position;
+        let mut ready = self.pages.page(position, self.limit, &self.skipped).await?;
+        while let Some(page) = ready {
+            let page = Arc::new(page);
+            self.put_aside(&page.rejected, told).await?;
+            self.look_at_topics(&page).await?;
+            let telling = {
+                let page = page.clone();
+                self.thread.run(move |producer| producer.tell(&page).map(|()| producer.is_open()))
+            };
+            // The next page is made while this one is on its way.
+            let (result, next) = tokio::join!(telling, self.pages.page(page.to, self.limit, &self.skipped));
+            let sure = match result? {
+                Ok(sure) => sure,
+                Err(Failure::Refused { records, certain }) => return Err(self.isolate(&page, records, certain, told).await),
+                Err(failure) => return Err(failure.into()),
+            };
+            position = page.to;
+            self.at = Some((position, page.chain.clone()));
+            state::mirror(&self.pool, self.destination, self.stream, position).await?;
+            fault::point(Point::AfterMirror);
+            told.to = position;
+            told.end = told.end.max(position);
+            told.records += page.records.len() as u64;
+            self.limit = (self.limit * 2).min(limits::PAGE_CHANGES);
+            if !go_on(told) {
+                return Err(Stop::Asked);
+            }
+            if !sure {
+                // Committed, but not uneventfully: the next transaction is a new producer's.
+                return Err(Stop::Again);
+            }
+            ready = next?;
+        }
+        Ok(())
+    }
+
+    /// Where to go on: known from the last call if nothing happened since, else recovered.
+    async fn position(&mut self, told: &mut Delivered, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Position, Stop> {
+        if let Some((position, chain)) = &self.at {
+            let head = delta::head(&self.pool, &self.target.name).await?;
+            // The database may have been restored under a session that lives on.
+            let same = delta::chain_at(&self.pool, self.destination, *position).await?.as_ref() == Some(chain);
+            if same && head.stream == self.stream && head.end >= *position {
+                told.end = head.end;
+                return Ok(*position);
+            }
+        }
+        self.recover(told, go_on).await
+    }
+
+    async fn recover(&mut self, told: &mut Delivered, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Position, Stop> {
+        let found = self.thread.run(Producer::open).await??;
+        // Only now, with older instances fenced, what Postgres says is looked at: it is as new as can be.
+        let head = delta::head(&self.pool, &self.target.name).await?;
+        told.end = head.end;
+        if head.stream != self.stream {
+            return Err(Stop::Error(Error::wait("the destination was given a new stream").help("Sync again.")));
+        }
+        if !go_on(told) {
+            return Err(Stop::Asked);
+        }
+        let (cursor, chain) = match (self.target.delivery, found) {
+            // Without transactions the cursor is what Postgres mirrors; it can only be behind what was sent.
+            (Delivery::AtLeastOnce, _) if head.mirror > Position(0) => {
+                let chain = delta::chain_at(&self.pool, self.destination, head.mirror).await?;
+                let end = End { run: crate::ids::RunId(0), chain: chain.clone().unwrap_or_default().to_hex() };
+                (Found::Cursor(Cursor { stream: self.stream, next: head.mirror, end: Some(end) }), chain)
+            }
+            (_, Found::Cursor(cursor)) => {
+                let chain = delta::chain_at(&self.pool, self.destination, cursor.next).await?;
+                (Found::Cursor(cursor), chain)
+            }
+            (_, found) => (found, None),
+        };
+        let recreated = self.recreated().await?;
+        let facts = Facts { stream: self.stream, log_end: head.end, mirror: head.mirror, cursor, chain: chain.clone(), recreated };
+        let position = match recover::decide(&facts) {
+            Decision::Halt(halt) => return Err(self.halt(&halt).await),
+            Decision::Resume(position) | Decision::Idle(position) => position,
+        };
+        tracing::info!(destination = self.target.name, %position, end = %head.end, "delivery recovered");
+        state::live(&self.pool, self.destination).await?;
+        state::mirror(&self.pool, self.destination, self.stream, position).await?;
+        self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
+        self.at = Some((position, chain.unwrap_or_default()));
+        Ok(position)
+    }
+
+    /// Topics that were told to, and are others now. Remembers the cursor topic on first sight.
+    async fn recreated(&mut self) -> Result<Vec<String>, Stop> {
+        self.topics.clear();
+        let known = state::topics(&self.pool, self.stream).await?;
+        let mut names: Vec<String> = known.iter().map(|(name, _)| name.clone()).collect();
+        if self.target.delivery == Delivery::ExactlyOnce && !names.contains(&self.target.cursor_topic) {
+            names.push(self.target.cursor_topic.clone());
+        }
+        let now = self.thread.run(move |producer| producer.describe(&names)).await??;
+        let other = |topic: &&Topic| {
+            topic.id.is_some_and(|id| known.iter().any(|(name, before)| *name == topic.name && *before != id))
+        };
+        let recreated = now.iter().filter(other).map(|topic| topic.name.clone()).collect();
+        state::remember(&self.pool, self.stream, &now).await?;
+        Ok(recreated)
+    }
+
+    /// Makes sure that the page's topics exist, and are those that were told to before.
+    async fn look_at_topics(&mut self, page: &Page) -> Result<(), Stop> {
+        let new: BTreeSet<&str> = page
+            .records
+            .iter()
+            .map(|told| told.record.topic.as_str())
+            .filter(|topic| !self.topics.contains(*topic))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = new.into_iter().map(str::to_owned).collect();
+        let found = self.thread.run(move |producer| producer.describe(&names)).await??;
+        for topic in &found {
+            match topic.error {
+                // A name that no topic can have is the record's fault, and comes back with it.
+                None | Some(Code::InvalidTopic) => {}
+                Some(code) => return Err(Stop::Error(trouble::code(code, &format!("deliver to topic '{}'", topic.name)))),
+            }
+        }
+        state::remember(&self.pool, self.stream, &found).await?;
+        let known = state::topics(&self.pool, self.stream).await?;
+        let other = found.iter().find(|topic| {
+            topic.id.is_some_and(|id| known.iter().any(|(name, before)| *name == topic.name && *before != id))
+        });
+        if let Some(topic) = other {
+            return Err(self.halt(&Halt::new(Reason::TopicRecreated, &topic.name)).await);
+        }
+        self.topics.extend(found.into_iter().map(|topic| topic.name));
+        Ok(())
+    }
+
+    /// Quarantines rows before the transaction that passes them.
+    async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
+        match quarantine::store(&self.pool, self.destination, rows).await? {
+            Ok(stored) => told.quarantined += stored,
+            Err(halt) => return Err(self.halt(&halt).await),
+        }
+        if !rows.is_empty() {
+            fault::point(Point::AfterQuarantine);
+        }
+        Ok(())
+    }
+
+    /// Kafka refused the page. Records that are known to be at fault are put aside; else the page is cut so that the next
+    /// one ends before the first suspect, or is half as long, until the suspect is alone.
+    async fn isolate(&mut self, page: &Arc<Page>, records: Vec<(usize, Code)>, certain: bool, told: &mut Delivered) -> Stop {
+        let mut guilty = records;
+        if !certain {
+            let first = guilty.iter().map(|(index, _)| page.records[*index].position).min().unwrap_or(page.from);
+            let (before, all) = ((first.0 - page.from.0) as usize, (page.to.0 - page.from.0) as usize);
+            if all > 1 {
+                self.limit = if before > 0 { before } else { all / 2 };
+                return Stop::Again;
+            }
+            // One change, several records in one batch: each is tried by itself, in a transaction that is not committed.
+            let suspects = std::mem::take(&mut guilty);
+            for (index, _) in suspects {
+                let page = page.clone();
+                let tried = self.thread.run(move |producer| {
+                    producer.open()?;
+                    producer.probe(&page, index)
+                });
+                match tried.await {
+                    Ok(Ok(Some(code))) => guilty.push((index, code)),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(failure)) => return failure.into(),
+                    Err(error) => return error.into(),
+                }
+            }
+        }
+        let rows: Vec<Quarantined> = guilty.iter().map(|(index, code)| self.quarantined(page, *index, *code)).collect();
+        if rows.is_empty() {
+            return Stop::Doubt(Error::wait("Kafka refused records together, and each alone is accepted"));
+        }
+        match self.put_aside(&rows, told).await {
+            Ok(()) => Stop::Again,
+            Err(stop) => stop,
+        }
+    }
+
+    fn quarantined(&self, page: &Page, index: usize, code: Code) -> Quarantined {
+        let told = &page.records[index];
+        let reason = match code {
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => "too_large",
+            Code::UnknownPartition => "unknown_partition",
+            Code::InvalidTopic => "invalid_topic",
+            _ => "refused_by_broker",
+        };
+        let bytes = told.record.value.as_ref().map_or(0, Vec::len);
+        Quarantined {
+            position: told.position,
+            identify: told.identify,
+            mapping: self.target.mappings[told.mapping].name.clone(),
+            run: told.run,
+            profile: told.profile,
+            reason: reason.to_owned(),
+            detail: format!("{code}; topic '{}', {bytes} bytes", told.record.topic),
+        }
+    }
+
+    async fn halt(&self, halt: &Halt) -> Stop {
+        Stop::Error(state::halted(&self.pool, self.destination, &self.target.name, halt).await)
+    }
+}

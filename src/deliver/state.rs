@@ -1,0 +1,129 @@
+//! What does Postgres know of a delivery? The cursor's mirror, the topics it went to, and whether it halted.
+//!
+//! Under exactly_once all of it is advisory or evidence: it can stop a delivery, it can never move one.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{recover::Halt, topic::Topic};
+use crate::{
+    Error, Result,
+    ids::{DestinationId, Position},
+};
+
+/// Mirrors a committed cursor. Late news of an older instance cannot move it back, nor speak of an older stream.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn mirror(pool: &PgPool, destination: DestinationId, stream: Uuid, next: Position) -> Result<()> {
+    sqlx::query(
+        "insert into deliveries (destination_id, cursor_position)
+         select id, $3 from destinations where id = $1 and stream = $2
+         on conflict (destination_id) do update
+         set cursor_position = greatest(deliveries.cursor_position, excluded.cursor_position), updated_at = now()",
+    )
+    .bind(destination)
+    .bind(stream)
+    .bind(next)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the delivery may go on.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn live(pool: &PgPool, destination: DestinationId) -> Result<()> {
+    sqlx::query(
+        "insert into deliveries (destination_id) values ($1) on conflict (destination_id) do update
+         set state = 'live', halt_reason = null, halt_detail = null, updated_at = now() where deliveries.state <> 'live'",
+    )
+    .bind(destination)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Notes why the delivery halted; the error is what a person reads. Each attempt looks at the facts anew: when what was
+/// wrong has been put right, the next one goes on by itself.
+pub async fn halted(pool: &PgPool, destination: DestinationId, name: &str, halt: &Halt) -> Error {
+    let noted = sqlx::query(
+        "insert into deliveries (destination_id, state, halt_reason, halt_detail) values ($1, 'halted', $2, $3)
+         on conflict (destination_id) do update
+         set state = 'halted', halt_reason = excluded.halt_reason, halt_detail = excluded.halt_detail, updated_at = now()",
+    )
+    .bind(destination)
+    .bind(halt.reason.name())
+    .bind(&halt.detail)
+    .execute(pool)
+    .await;
+    if let Err(error) = noted {
+        return error.into();
+    }
+    Error::halted(format!("destination '{name}' halted: {} ({})", halt.reason, halt.detail)).help(halt.reason.remedy())
+}
+
+/// The topics that a stream was told to.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn topics(pool: &PgPool, stream: Uuid) -> Result<Vec<(String, Uuid)>> {
+    Ok(sqlx::query_as("select topic, topic_id from delivery_topics where stream = $1").bind(stream).fetch_all(pool).await?)
+}
+
+/// Remembers topics, before anything is told to them.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn remember(pool: &PgPool, stream: Uuid, topics: &[Topic]) -> Result<()> {
+    let (names, ids): (Vec<&str>, Vec<Uuid>) =
+        topics.iter().filter_map(|topic| Some((topic.name.as_str(), topic.id?))).unzip();
+    sqlx::query(
+        "insert into delivery_topics (stream, topic, topic_id) select $1, * from unnest($2::text[], $3::uuid[])
+         on conflict do nothing",
+    )
+    .bind(stream)
+    .bind(names)
+    .bind(ids)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Takes a topic that was created again for what it is: empty. The way out of `topic_recreated`.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn forget_topic(pool: &PgPool, destination: DestinationId, topic: &str) -> Result<bool> {
+    let forgotten = sqlx::query(
+        "delete from delivery_topics t using destinations d where d.id = $1 and t.stream = d.stream and t.topic = $2",
+    )
+    .bind(destination)
+    .bind(topic)
+    .execute(pool)
+    .await?;
+    Ok(forgotten.rows_affected() > 0)
+}
+
+/// Starts a new stream: the whole log is told again, from its beginning and in its order, with new message ids. The way out of
+/// every halt that leaves in doubt what was told.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<Uuid> {
+    let mut tx = pool.begin().await?;
+    let stream = sqlx::query_scalar("update destinations set stream = gen_random_uuid() where id = $1 returning stream")
+        .bind(destination)
+        .fetch_one(&mut *tx)
+        .await?;
+    for sql in [
+        "delete from quarantine where destination_id = $1",
+        "insert into deliveries (destination_id) values ($1) on conflict (destination_id) do update
+         set cursor_position = 0, state = 'live', halt_reason = null, halt_detail = null, updated_at = now()",
+    ] {
+        sqlx::query(sql).bind(destination).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(stream)
+}
