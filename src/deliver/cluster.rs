@@ -23,6 +23,7 @@ use rdkafka::{
 use crate::{
     deliver::{
         diagnosis::{self, Remark},
+        handshake,
         properties::properties,
         settings::Settings,
         tls,
@@ -179,7 +180,17 @@ pub struct Context {
 impl Context {
     /// Whether the brokers said something that ends the trying.
     pub fn check(&self) -> Result<()> {
-        diagnosis::check(&self.remarks.lock().unwrap_or_else(PoisonError::into_inner), &self.settings)
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls) = &self.settings.tls {
+            // One look is enough: the brokers of a cluster have their certificates from one hand.
+            if let Some(broker) = remarks.iter().find(|remark| diagnosis::is_unexplained(remark)).map(|r| r.broker().to_owned()) {
+                let shown = handshake::look(&broker, tls).ok();
+                let reason = shown.and_then(|shown| shown.distrust).unwrap_or_else(|| "no reason found".into());
+                remarks.retain(|remark| !diagnosis::is_unexplained(remark));
+                remarks.push(Remark { code: Code::SSL, text: format!("{broker}: certificate not trusted: {reason}") });
+            }
+        }
+        diagnosis::check(&remarks, &self.settings)
     }
 
     /// The error for when nothing answered in time.

@@ -21,14 +21,16 @@ pub struct Remark {
 ///
 /// A refusal (credentials, certificates) ends it at once. What a network does ends it only when no broker is left.
 pub fn diagnose(remarks: &[Remark], settings: &Settings) -> Option<Error> {
-    let last = |wanted: fn(Code) -> bool| remarks.iter().rev().find(|remark| wanted(remark.code));
-    if let Some(remark) = last(|code| matches!(code, Code::Authentication | Code::SaslAuthenticationFailed)) {
+    let last = |wanted: fn(&Remark) -> bool| remarks.iter().rev().find(|remark| wanted(remark));
+    let refused = |remark: &Remark| matches!(remark.code, Code::Authentication | Code::SaslAuthenticationFailed);
+    if let Some(remark) = last(refused) {
         return Some(authentication(remark, settings));
     }
-    if let Some(remark) = last(|code| code == Code::SSL) {
+    // In TLS 1.3 a broker refuses the client's certificate only after the handshake, as if it were the network's fault.
+    if let Some(remark) = last(|remark| remark.code == Code::SSL || remark.text.contains("SSL alert number")) {
         return Some(tls(remark, settings));
     }
-    last(|code| code == Code::AllBrokersDown).map(|_| unreachable(remarks, settings))
+    last(|remark| remark.code == Code::AllBrokersDown).map(|_| unreachable(remarks, settings))
 }
 
 /// The error for when no call was answered in time, for whatever reason there is.
@@ -100,10 +102,16 @@ fn tls(remark: &Remark, settings: &Settings) -> Error {
     } else if told(&["hostname mismatch", "IP address mismatch"]) {
         ("shows a certificate for another host", "Write in brokers the host name that the certificate is for.")
     } else if told(&["certificate required", "bad certificate", "unknown ca", "certificate unknown", "client SSL authentication"]) {
-        let help = "Use mechanism client-cert-auth, with ssl_cert and ssl_key from an authority that the broker trusts.";
-        ("wants another client certificate", help)
-    } else if told(&["certificate expired"]) {
-        ("finds that the client's certificate has expired", "Renew ssl_cert.")
+        match settings.mechanism {
+            Mechanism::ClientCertificate => {
+                let help = "Give in ssl_cert and ssl_key a certificate from an authority that the broker trusts.";
+                ("refuses the certificate of ssl_cert", help)
+            }
+            _ => {
+                let help = "Use mechanism client-cert-auth, with ssl_cert and ssl_key, or the port of another listener.";
+                ("wants a client certificate", help)
+            }
+        }
     } else if told(&["wrong version number", "packet length too long"]) {
         ("does not speak TLS at this port", "Use the port of a TLS listener, or set ssl_enabled: false.")
     } else {
@@ -130,6 +138,18 @@ fn parts(remark: &Remark) -> (&str, &str) {
     let Some((broker, text)) = text.split_once(": ") else { return ("a broker", text) };
     let address = broker.rsplit_once("://").map_or(broker, |(_, address)| address);
     (address.split('/').next().unwrap_or(address), text)
+}
+
+impl Remark {
+    /// `host:port` of the broker that it is about.
+    pub fn broker(&self) -> &str {
+        parts(self).0
+    }
+}
+
+/// Whether a certificate was refused without a reason: then [`super::handshake`] finds it.
+pub fn is_unexplained(remark: &Remark) -> bool {
+    remark.code == Code::SSL && remark.text.contains("certificate verify failed")
 }
 
 fn failed(kind: fn(String) -> Error, what: &str, help: &str, text: &str) -> Error {

@@ -16,6 +16,7 @@ pub mod aws;
 pub mod cluster;
 pub mod cursor;
 pub mod diagnosis;
+mod handshake;
 mod oauth;
 mod page;
 mod producer;

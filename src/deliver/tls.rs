@@ -7,7 +7,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use openssl::{
     asn1::Asn1Time,
+    error::ErrorStack,
     pkey::{PKey, Private},
+    ssl::SslConnectorBuilder,
     x509::{X509, X509NameRef},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -38,6 +40,11 @@ pub fn read(tls: &Tls) -> Result<Material> {
             return Err(Error::settings("ssl_key is not the key of the first certificate in ssl_cert")
                 .help("Give the key that the certificate was made for; in ssl_cert the client's own certificate comes first."));
         }
+        if days_left(certificate, Utc::now()).is_some_and(|days| days < 0) {
+            let until = certificate.not_after();
+            return Err(Error::settings(format!("the client's certificate in ssl_cert expired on {until}"))
+                .help("Renew it: no broker accepts it any more."));
+        }
     }
     Ok(Material { authorities, certificates, key })
 }
@@ -52,6 +59,24 @@ impl Material {
     pub fn identity(&self) -> Option<(String, SecretString)> {
         let key = self.key.as_ref()?.private_key_to_pem_pkcs8().ok()?;
         Some((pem(&self.certificates), String::from_utf8(key).ok()?.into()))
+    }
+
+    /// Makes a connection of OpenSSL's trust and show what librdkafka's do.
+    pub fn trust(&self, connector: &mut SslConnectorBuilder) -> Result<(), ErrorStack> {
+        for authority in &self.authorities {
+            connector.cert_store_mut().add_cert(authority.clone())?;
+        }
+        if let (true, Some(file)) = (self.authorities.is_empty(), openssl_probe::probe().cert_file) {
+            connector.set_ca_file(file)?;
+        }
+        if let (Some((own, chain)), Some(key)) = (self.certificates.split_first(), &self.key) {
+            connector.set_certificate(own)?;
+            connector.set_private_key(key)?;
+            for certificate in chain {
+                connector.add_extra_chain_cert(certificate.clone())?;
+            }
+        }
+        Ok(())
     }
 
     /// What will stop working soon, or has, as sentences.
