@@ -36,6 +36,8 @@ create table promotions (
     name_id int not null references event_names,
     path    text[] not null,
     slot    smallint not null check (slot in (1, 2)),
+    -- Whether the column is filled for every event stored; until then only writers heed it, evaluation does not.
+    ready   boolean not null default true,
     primary key (name_id, slot),
     unique (name_id, path)
 );

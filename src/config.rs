@@ -1,26 +1,52 @@
 //! What did the user ask for? `rollcall.yaml`, as types.
 //!
-//! Reading it (variables, unknown keys, several errors at once) is in `config/load.rs`; nothing here touches a network.
+//! Reading goes in four steps, each a file below: `tree` (YAML with its places), `variables` (`${…}`), `shape` (keys and
+//! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
+//! at once, with lines. Nothing here touches a network, and nothing prints a secret.
+
+mod load;
+mod mask;
+mod secret;
+mod sense;
+mod settings;
+mod shape;
+mod tree;
+mod variables;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use load::{load, parse, schema};
+pub use secret::Secret;
+pub use settings::Settings;
+pub use variables::Surroundings;
+
 /// The whole of `rollcall.yaml`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Postgres URL. Without one an embedded Postgres is started and kept in the state folder.
-    pub database: Option<String>,
+    pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
     pub space_id: Option<String>,
+    /// How profiles and events are stored.
     pub store: Store,
-    /// By name.
+    /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
+    /// Whom you mean.
     pub audiences: Vec<Audience>,
 }
 
+impl Config {
+    /// The space's id; `spa_rollcall` where none is configured.
+    pub fn space_id(&self) -> &str {
+        self.space_id.as_deref().unwrap_or("spa_rollcall")
+    }
+}
+
+/// How profiles and events are stored.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
@@ -28,19 +54,26 @@ pub struct Store {
     pub promote: BTreeMap<String, Vec<String>>,
 }
 
+/// A Kafka cluster, and what each change becomes there.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
     /// Segment's settings of the Kafka destination, by its names.
-    pub settings: serde_json::Map<String, serde_json::Value>,
+    pub settings: Settings,
+    /// What is promised about each change.
     #[serde(default)]
     pub delivery: Delivery,
+    /// A disabled destination is told nothing, and catches up when it is enabled again.
     #[serde(default = "enabled")]
     pub enabled: bool,
     /// The compacted topic that holds the cursor of each stream.
     #[serde(default = "cursor_topic")]
     pub cursor_topic: String,
+    /// What each change becomes; at most 50.
     pub mappings: Vec<Mapping>,
+    /// How many mappings there may be; the peer's 50 when not given.
+    #[serde(default)]
+    pub max_mappings: Option<usize>,
 }
 
 /// What is promised about each change.
@@ -58,7 +91,9 @@ pub enum Delivery {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
+    /// For messages and metrics; unique within the destination.
     pub name: String,
+    /// A disabled mapping makes no records.
     #[serde(default = "enabled")]
     pub enabled: bool,
     /// Trigger in FQL; without one every track, identify, page, screen and group call.
@@ -70,23 +105,30 @@ pub struct Mapping {
     pub on_exit: OnExit,
 }
 
+/// What goes out when a profile leaves an audience.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExit {
+    /// The same record as on entry, with `false`.
     #[default]
     Record,
+    /// A null value for the record's key, which a compacted topic then forgets.
     Tombstone,
 }
 
+/// A set of people, defined by what they did and who they are.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Audience {
+    /// For people; at most 255 characters.
     pub name: String,
     /// Derived from the name (snake_case) when not given; never changes afterwards.
     pub key: Option<String>,
+    /// For people; told to nobody.
     pub description: Option<String>,
-    /// In the audience language.
+    /// The definition, in the audience language.
     pub query: String,
+    /// A disabled audience is not computed, and nothing is told of it.
     #[serde(default = "enabled")]
     pub enabled: bool,
     /// When to compute: five-field cron, `@hourly`, or `every 15m`.
@@ -107,26 +149,33 @@ pub struct Audience {
     pub on_delete: OnDelete,
 }
 
+/// One identifier that is told of each member.
 #[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdSync {
     /// An identifier type, as `user_id` or `email`.
     pub id: String,
+    /// Which one, when a profile has several.
     #[serde(default)]
     pub strategy: Strategy,
     /// The trait under which it is sent, instead of its own name.
     pub map_to: Option<String>,
 }
 
+/// Which identifiers are told, when a profile has several of a type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
+    /// The one that was added first.
     First,
+    /// The one that was added last.
     #[default]
     Last,
+    /// Each of them, in an Identify of its own.
     All,
 }
 
+/// What members are told when an audience is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDelete {
@@ -135,6 +184,13 @@ pub enum OnDelete {
     Keep,
     /// `false` to every member first.
     Exit,
+}
+
+impl Audience {
+    /// The given key, else the name in snake_case; [`load`] has checked that it is a key and nobody else's.
+    pub fn key(&self) -> String {
+        self.key.clone().unwrap_or_else(|| heck::ToSnakeCase::to_snake_case(self.name.as_str()))
+    }
 }
 
 fn enabled() -> bool {

@@ -111,6 +111,7 @@ pub struct Envelope {
     /// From behind the message id up to the membership's boolean.
     middle: String,
     key: String,
+    timestamp: String,
     ksuid_seconds: u32,
     seed: Sha256,
 }
@@ -147,7 +148,8 @@ impl Envelope {
         let mut middle = String::from(r#"","originalTimestamp":""#);
         let _ = write!(middle, "{}", run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.9fZ"));
         middle.push_str(r#"","sentAt":null,"timestamp":""#);
-        middle.push_str(&millis(run.evaluated_at));
+        let timestamp = run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        middle.push_str(&timestamp);
         middle.push_str(r#"","traits":{"#);
         push_string(&mut middle, &run.key);
         middle.push(':');
@@ -157,7 +159,12 @@ impl Envelope {
         seed.update(run.audience.0.to_be_bytes());
         seed.update(run.run.0.to_be_bytes());
         let seconds = (run.evaluated_at.timestamp() - KSUID_EPOCH_SECONDS).clamp(0, u32::MAX.into());
-        Envelope { head, middle, key: run.key.clone(), ksuid_seconds: seconds as u32, seed }
+        Envelope { head, middle, key: run.key.clone(), timestamp, ksuid_seconds: seconds as u32, seed }
+    }
+
+    /// The `timestamp` of every Identify of the run.
+    pub fn timestamp(&self) -> &str {
+        &self.timestamp
     }
 
     /// Writes one Identify as compact JSON behind what `out` holds.
@@ -256,10 +263,6 @@ fn ksuid(bytes: [u8; 20]) -> String {
         *digit = DIGITS[remainder as usize];
     }
     digits.iter().map(|digit| char::from(*digit)).collect()
-}
-
-fn millis(instant: DateTime<Utc>) -> String {
-    instant.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {

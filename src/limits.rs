@@ -1,8 +1,79 @@
-//! How much is too much? Every bound on input and effort, in one place.
+//! How much is too much? Every limit on input, in one place, with its reason.
 
 /// Identify events for one change of one profile, over all identifiers that ID Sync chooses.
 pub const IDENTIFIES_PER_CHANGE: usize = 100;
 
+/// Bytes of a configuration file: thousands of audiences fit, a mistaken path to a dump does not.
+pub const CONFIG_BYTES: usize = 4 << 20;
+/// Values (scalars, lists, maps) of a configuration file after its YAML aliases are expanded: stops alias bombs.
+pub const CONFIG_NODES: usize = 200_000;
+/// Depth of nesting in a configuration file.
+pub const CONFIG_DEPTH: usize = 64;
+/// Problems told of one configuration file; the rest are counted.
+pub const CONFIG_PROBLEMS: usize = 25;
+/// Bytes of a file that `${file:…}` takes in: keys and certificates are a few thousand.
+pub const SECRET_FILE_BYTES: u64 = 64 << 10;
+/// Audiences of one configuration.
+pub const AUDIENCES: usize = 10_000;
+/// Mappings of one destination, as in Segment.
+pub const MAPPINGS: usize = 50;
+/// ID Sync entries of one audience, as in Segment.
+pub const ID_SYNCS: usize = 5;
+/// Characters of an audience's name.
+pub const AUDIENCE_NAME_CHARS: usize = 255;
+/// Bytes of an audience's key.
+pub const AUDIENCE_KEY_BYTES: usize = 255;
+/// Number properties of one event that `store.promote` gives a column.
+pub const PROMOTED_PER_EVENT: usize = 2;
+
+/// Characters in a definition (published: 10k).
+pub const DEFINITION_CHARS: usize = 10_000;
+/// Primary expressions, that is comparisons, in a definition, those within `where(…)` included (published).
+pub const DEFINITION_COMPARISONS: usize = 50;
+/// Parentheses, `NOT`s and `where(…)`s within each other; keeps every walk of the tree far from the end of the stack.
+pub const DEFINITION_DEPTH: usize = 48;
+/// Events within events: parent, child, grandchild.
+pub const EVENT_NESTING: usize = 3;
+/// The longest duration, in days (a hundred years): products in microseconds stay within 64 bits.
+pub const SPAN_DAYS: u64 = 36_525;
+/// Problems reported for one text; the rest would be noise.
+pub const PROBLEMS: usize = 20;
+/// Audiences that one comparison may refer to: each doubles the number of conditions it becomes.
+pub const REFERENCES_PER_COMPARISON: usize = 4;
+/// Length of an audience's key.
+pub const KEY_CHARS: usize = 255;
+/// Length of a text that is read as a number.
+pub const NUMBER_CHARS: usize = 64;
+/// Future instants tried by `explain` when it looks for the one at which time alone changes the answer.
+pub const EXPLAIN_INSTANTS: usize = 5_000;
+/// How long one condition may run, in milliseconds; longer, and the audiences that use it fail, the others do not.
+pub const CONDITION_TIMEOUT_MS: u64 = 600_000;
+/// Memory of each sort and hash of a condition's query, in MiB.
+pub const CONDITION_WORK_MEM_MIB: u32 = 64;
+
+/// One message, as it stands in its line (Segment: 32 KB per event).
+pub const MESSAGE_MAX_BYTES: usize = 32 * 1024;
+/// Longer message ids are dropped by Segment without a word; we refuse the line.
+pub const MESSAGE_ID_MAX_CHARS: usize = 100;
+/// Traits of one identify or group call (Segment refuses 300 and more), and properties of one event.
+pub const FIELDS_MAX: usize = 300;
+/// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
+pub const IDENTIFIER_MAX_CHARS: usize = 500;
+pub const IDENTIFIER_TYPE_MAX_CHARS: usize = 60;
+/// An event's name; it must fit an index entry.
+pub const EVENT_NAME_MAX_CHARS: usize = 500;
+/// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
+pub const NESTING_MAX: usize = 100;
+/// Digits, point and exponent of one number in JSON; jsonb refuses what `numeric` cannot hold.
+pub const NUMBER_MAX_CHARS: usize = 400;
+pub const EXPONENT_MAX: u32 = 400;
+/// The first and last year of an event (Segment: from 1970).
+pub const EVENT_YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
+/// Monthly partitions of events; what falls outside goes to the default one. Each costs planning time and locks.
+pub const PARTITIONS_MAX: usize = 240;
+/// Messages stored in one transaction of an import, and their bytes.
+pub const BATCH_MAX_MESSAGES: usize = 50_000;
+pub const BATCH_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Changes told in one Kafka transaction: many enough that its commit hardly counts, few enough to be quick to repeat.
 pub const PAGE_CHANGES: usize = 5_000;
 
@@ -15,3 +86,42 @@ pub const QUARANTINED_PER_RUN: i64 = 1_000;
 
 /// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
 pub const DOUBTS_IN_A_ROW: u32 = 3;
+pub const MESSAGE_BYTES: usize = 32 * 1024;
+/// Longer message ids are dropped by Segment without a word; we refuse the line.
+pub const MESSAGE_ID_CHARS: usize = 100;
+/// Traits of one identify or group call, or properties of one event (Segment drops more than 300).
+pub const FIELDS: usize = 300;
+/// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
+pub const IDENTIFIER_CHARS: usize = 500;
+pub const IDENTIFIER_TYPE_BYTES: usize = 60;
+/// An event's name; it must fit an index entry.
+pub const EVENT_NAME_CHARS: usize = 500;
+/// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
+pub const JSON_DEPTH: usize = 100;
+/// Digits, point and exponent of one number in JSON; jsonb refuses what `numeric` cannot hold.
+pub const JSON_NUMBER_CHARS: usize = 400;
+pub const JSON_EXPONENT: u32 = 400;
+/// Monthly partitions of events; what falls outside goes to the default one. Each costs planning time and locks.
+pub const PARTITIONS: usize = 240;
+/// Messages stored in one transaction of an import, and their bytes.
+pub const BATCH_MESSAGES: usize = 50_000;
+pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
+
+/// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
+pub const MAPPINGS_PER_DESTINATION: usize = 50;
+/// How deep a mapping may nest; deeper ones are refused when the configuration is read.
+pub const MAPPING_DEPTH: usize = 100;
+/// Nodes of one mapping.
+pub const MAPPING_NODES: usize = 10_000;
+/// A text that one directive makes: more is a fault of the mapping, found on the event that shows it.
+pub const MAPPED_TEXT_BYTES: usize = 8 << 20;
+/// Characters of a `@liquid` template; the peer's limit.
+pub const LIQUID_TEMPLATE_CHARS: usize = 1_000;
+/// Steps that rendering one `@liquid` template may take; stands for the peer's 500 ms, but the same on every machine.
+pub const LIQUID_STEPS: usize = 100_000;
+/// Bytes that one `@liquid` template may become, and any text on the way.
+pub const LIQUID_OUTPUT_BYTES: usize = 1 << 20;
+/// Bytes of a trigger.
+pub const TRIGGER_BYTES: usize = 64 << 10;
+/// How deep a trigger may nest.
+pub const TRIGGER_DEPTH: usize = 100;

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use rollcall::{
     Result,
     config::{Delivery, OnExit},
-    delta::Chain,
     deliver::{Delivered, Mapping, Session, Target, settings::Settings},
+    delta::Chain,
     identify::Identify,
     ids::{DestinationId, Position, RunId},
     mapping::{Outcome, Record},

@@ -1,1 +1,18 @@
 //! (being written)
+#[test]
+fn probe() {
+    for file in ["mapping", "fql", "send", "partitioner", "membership"] {
+        let text = std::fs::read_to_string(format!("tests/data/vectors/{file}.json")).unwrap();
+        let cases = rollcall::cli::map::vectors::run(&text).unwrap();
+        let mut totals = std::collections::BTreeMap::new();
+        for case in cases {
+            let total: &mut (u32, u32) = totals.entry(case.tier.clone()).or_default();
+            total.1 += 1;
+            match case.difference {
+                Some(difference) => println!("{} {} {} {}", case.id, case.kind, case.tier, difference),
+                None => total.0 += 1,
+            }
+        }
+        println!("{file} {totals:?}");
+    }
+}

@@ -1,37 +1,44 @@
 //! The profile store: what is imported is there, once, whatever happens on the way.
 
-use rollcall::embedded::{Embedded, EmbeddedOptions};
-use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+mod embedded;
+mod identity;
+mod messages;
+mod watermark;
 
-use crate::support::postgres::Database;
+use std::io::Write;
 
-#[tokio::test]
-async fn a_fresh_database_is_migrated() {
-    let database = Database::fresh().await;
-    let profiles: i64 = sqlx::query_scalar("select count(*) from profiles").fetch_one(&database.pool).await.unwrap();
-    assert_eq!(profiles, 0);
+use rollcall::profile::{
+    csv::ColumnMap,
+    import::{Importer, Summary},
+    source::Source,
+};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+/// Imports lines from a file of their own; returns the summary and the refusals.
+async fn import(pool: &PgPool, lines: &str) -> (Summary, Vec<Value>) {
+    import_file(pool, "messages.jsonl", lines.as_bytes(), None).await
 }
 
-#[tokio::test]
-async fn a_second_start_on_the_same_folder_joins_and_leaves_it_running() {
-    let above = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(above.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let options = EmbeddedOptions { folder: above.path().join("a/folder with a name so long that its path does not fit a socket's address, as happens deep in home folders/postgres"), durable: false };
-    let first = Embedded::start(options.clone()).await.unwrap();
-    let second = Embedded::start(options.clone()).await.unwrap();
-    assert!(!first.is_joined() && second.is_joined());
-    assert_eq!(first.url(), second.url());
-    second.stop().await.unwrap();
-    first.url().parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
-    first.stop().await.unwrap();
+async fn import_file(pool: &PgPool, name: &str, content: &[u8], map: Option<ColumnMap>) -> (Summary, Vec<Value>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::File::create(&path).unwrap().write_all(content).unwrap();
+    let mut report = Vec::new();
+    let summary =
+        Importer::new(pool.clone()).run(Source::open(&path, map).unwrap(), &mut report, |_| ()).await.unwrap();
+    let refusals = report.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    (summary, refusals.map(|line| serde_json::from_slice(line).unwrap()).collect())
+}
 
-    // A kill leaves postmaster.pid; here it names a process that is not a Postgres.
-    std::fs::write(
-        options.folder.join("data/postmaster.pid"),
-        format!("{}\n/x\n0\n5432\n/nowhere\n\n", std::process::id()),
-    )
-    .unwrap();
-    let third = Embedded::start(options).await.unwrap();
-    assert!(!third.is_joined());
-    third.stop().await.unwrap();
+fn lines(messages: &[Value]) -> String {
+    messages.iter().map(|message| format!("{message}\n")).collect()
+}
+
+fn track(id: &str, user: &str, event: &str, at: &str, properties: Value) -> Value {
+    json!({"type": "track", "messageId": id, "userId": user, "event": event, "timestamp": at, "properties": properties})
+}
+
+async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }

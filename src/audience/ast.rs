@@ -7,7 +7,7 @@ use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
 
 /// A predicate over one profile, or, inside `where(…)`, over one event of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expr {
     /// True if any of its (two or more) terms is.
     Or(Vec<Expr>),
@@ -24,14 +24,14 @@ pub enum Expr {
 }
 
 /// `left` held against a comparator with its operands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Comparison {
     pub left: Scalar,
     pub comparator: Comparator,
 }
 
 /// An expression that has one value (or none) for a profile or an event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scalar {
     /// `trait('a.b')`: a profile's trait, or membership of the audience with that key.
     Trait(Path),
@@ -46,11 +46,11 @@ pub enum Scalar {
 }
 
 /// A path into JSON, as segments: `products.$.sku` is `[Key(products), Each, Key(sku)]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(pub Vec<Segment>);
 
 /// One step of a [`Path`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     Key(String),
     /// `$`: each entry of the array reached so far.
@@ -58,21 +58,21 @@ pub enum Segment {
 }
 
 /// The events of one profile that a reducer looks at.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stream {
     pub source: Source,
     /// All of them must hold; their order has no meaning.
     pub filters: Vec<Filter>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     Event(String),
     /// Linked audiences only; parses, and is refused by `check`.
     Entity(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Filter {
     Where(Expr),
     /// `within(d)`: `t − d < occurred_at <= t`.
@@ -91,13 +91,13 @@ pub enum Filter {
 }
 
 /// A duration as it was written; calendar units do not exist in this language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     pub amount: u32,
     pub unit: Unit,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
     Second,
     Minute,
@@ -107,13 +107,13 @@ pub enum Unit {
 }
 
 /// What a reducer reads of each event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventValue {
     Property(Path),
     Context(Path),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reducer {
     Count,
     Sum(EventValue),
@@ -134,14 +134,14 @@ pub enum Reducer {
 }
 
 /// `property('x') as string`: how a reducer reads its values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum As {
     Number,
     String,
     Array,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Comparator {
     Equals(Operand),
     Differs(Operand),
@@ -166,13 +166,13 @@ pub enum Comparator {
 }
 
 /// The right side of a comparator.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operand {
     Literal(Literal),
     Scalar(Scalar),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Literal {
     Number(BigDecimal),
     Text(String),

@@ -2,15 +2,28 @@
 //! formula that combines their answers.
 //!
 //! A condition never refers to an audience: a reference is a term of the formula, so conditions read the store alone.
-//! A reference inside `where(…)` is split off by cases: the condition with the reference taken as `'true'`, and as
-//! `'false'`, each joined with the referred membership or its complement.
+//! A comparison that refers to an audience, wherever in it, is split by cases (Shannon's expansion): the comparison with
+//! the reference taken as `'true'`, and as `'false'`, each joined with the referred membership or its complement.
+//! `trait('k') = 'true'` needs no case of its own: its two halves are everyone and nobody, and what is left is the membership.
 
-use super::ast::Comparison;
+mod canonical;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use self::canonical::{Fold, Folded};
+use super::{
+    ast::{Comparison, Expr, Scalar, Segment},
+    visit,
+};
+use crate::{
+    error::{Error, Result},
+    limits,
+};
 
 /// One comparison over one event stream, one trait, or both; its answer is a set of profiles.
 ///
 /// Equal conditions of different audiences are equal values, so that each is evaluated once in a tick.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Condition(pub Comparison);
 
 /// How the answers combine. Complements are taken within the universe (everyone in the store).
@@ -24,4 +37,162 @@ pub enum Formula {
     Not(Box<Formula>),
     And(Vec<Formula>),
     Or(Vec<Formula>),
+}
+
+/// Splits a definition. `audiences` are the keys of all audiences: a trait of such a name is a membership.
+///
+/// Fails for account-level definitions, and for references that cannot be split.
+pub fn formula(expr: &Expr, audiences: &BTreeSet<String>) -> Result<Formula> {
+    let parts = |terms: &[Expr]| terms.iter().map(|term| formula(term, audiences)).collect::<Result<Vec<_>>>();
+    match expr {
+        Expr::And(terms) => Ok(Formula::and(parts(terms)?)),
+        Expr::Or(terms) => Ok(Formula::or(parts(terms)?)),
+        Expr::Not(inner) => Ok(formula(inner, audiences)?.not()),
+        Expr::Any(_) | Expr::All(_) => Err(account_level()),
+        Expr::Compare(comparison) => {
+            let references = references_of(comparison, audiences);
+            if references.len() > limits::REFERENCES_PER_COMPARISON {
+                return Err(Error::definition(format!(
+                    "one comparison refers to {} audiences, and at most {} are possible",
+                    references.len(),
+                    limits::REFERENCES_PER_COMPARISON
+                ))
+                .help(
+                    "Join references by AND and OR outside of where(…), or define a part as an audience of its own.",
+                ));
+            }
+            by_cases(comparison, &references, &mut BTreeMap::new())
+        }
+    }
+}
+
+/// Each distinct condition of many formulas, in the order of first use.
+pub fn distinct<'f>(formulas: impl IntoIterator<Item = &'f Formula>) -> Vec<&'f Condition> {
+    fn walk<'f>(formula: &'f Formula, seen: &mut HashSet<&'f Condition>, found: &mut Vec<&'f Condition>) {
+        match formula {
+            Formula::Condition(condition) => {
+                if seen.insert(condition) {
+                    found.push(condition);
+                }
+            }
+            Formula::Not(inner) => walk(inner, seen, found),
+            Formula::And(terms) | Formula::Or(terms) => terms.iter().for_each(|term| walk(term, seen, found)),
+            Formula::Everyone | Formula::Nobody | Formula::Member(_) => {}
+        }
+    }
+    let (mut seen, mut found) = (HashSet::new(), Vec::new());
+    formulas.into_iter().for_each(|formula| walk(formula, &mut seen, &mut found));
+    found
+}
+
+/// The audiences that a definition refers to.
+pub fn references(expr: &Expr, audiences: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    visit::comparisons(expr, &mut |comparison| {
+        found.extend(comparison.scalars().filter_map(|scalar| reference(scalar, audiences)).cloned());
+    });
+    found
+}
+
+fn references_of(comparison: &Comparison, audiences: &BTreeSet<String>) -> BTreeSet<String> {
+    references(&Expr::Compare(comparison.clone()), audiences)
+}
+
+/// The key, if this is the membership of an audience.
+fn reference<'s>(scalar: &'s Scalar, audiences: &BTreeSet<String>) -> Option<&'s String> {
+    match scalar {
+        Scalar::Trait(path) => match path.0.as_slice() {
+            [Segment::Key(key)] if audiences.contains(key) => Some(key),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Shannon's expansion over the references that no case has been assumed for yet.
+fn by_cases(
+    comparison: &Comparison,
+    references: &BTreeSet<String>,
+    assumed: &mut BTreeMap<String, bool>,
+) -> Result<Formula> {
+    let Some(key) = references.iter().find(|key| !assumed.contains_key(*key)) else {
+        return Fold { memberships: assumed }.comparison(comparison).map(Formula::from);
+    };
+    assumed.insert(key.clone(), true);
+    let inside = by_cases(comparison, references, assumed)?;
+    assumed.insert(key.clone(), false);
+    let outside = by_cases(comparison, references, assumed)?;
+    assumed.remove(key);
+    if inside == outside {
+        return Ok(inside);
+    }
+    let member = Formula::Member(key.clone());
+    Ok(Formula::or(vec![Formula::and(vec![member.clone(), inside]), Formula::and(vec![member.not(), outside])]))
+}
+
+pub(super) fn account_level() -> Error {
+    Error::definition("ANY and ALL speak of the users of an account, and account-level audiences are not computed yet")
+        .help("Remove ANY or ALL to define an audience of users.")
+}
+
+impl From<Folded> for Formula {
+    fn from(folded: Folded) -> Self {
+        fn convert(expr: Expr) -> Formula {
+            match expr {
+                Expr::Or(terms) => Formula::or(terms.into_iter().map(convert).collect()),
+                Expr::And(terms) => Formula::and(terms.into_iter().map(convert).collect()),
+                Expr::Not(inner) => convert(*inner).not(),
+                // Quantifiers stand above comparisons alone, and were refused there.
+                Expr::Any(inner) | Expr::All(inner) => convert(*inner),
+                Expr::Compare(comparison) => Formula::Condition(Condition(comparison)),
+            }
+        }
+        match folded {
+            Folded::Always => Formula::Everyone,
+            Folded::Never => Formula::Nobody,
+            Folded::Expr(expr) => convert(expr),
+        }
+    }
+}
+
+impl Formula {
+    fn and(terms: Vec<Formula>) -> Formula {
+        Self::join(terms, Formula::Everyone, Formula::Nobody, Formula::And)
+    }
+    fn or(terms: Vec<Formula>) -> Formula {
+        Self::join(terms, Formula::Nobody, Formula::Everyone, Formula::Or)
+    }
+    fn join(terms: Vec<Formula>, neutral: Formula, decisive: Formula, wrap: fn(Vec<Formula>) -> Formula) -> Formula {
+        let mut kept = Vec::new();
+        let conjunction = decisive == Formula::Nobody;
+        for term in terms {
+            let parts = match term {
+                Formula::And(parts) if conjunction => parts,
+                Formula::Or(parts) if !conjunction => parts,
+                term => vec![term],
+            };
+            for part in parts {
+                if part == decisive {
+                    return decisive;
+                }
+                if part != neutral && !kept.contains(&part) {
+                    kept.push(part);
+                }
+            }
+        }
+        match kept.len() {
+            0 => neutral,
+            1 => kept.remove(0),
+            _ => wrap(kept),
+        }
+    }
+    #[expect(clippy::should_implement_trait, reason = "it simplifies, which nobody expects of an operator")]
+    pub fn not(self) -> Formula {
+        match self {
+            Formula::Everyone => Formula::Nobody,
+            Formula::Nobody => Formula::Everyone,
+            Formula::Not(inner) => *inner,
+            formula => Formula::Not(formula.into()),
+        }
+    }
 }

@@ -1,4 +1,27 @@
 //! Whom do we mean? Audience definitions: parse, check, print, key, conditions. Pure: no store, no clock, no network.
+//!
+//! ```text
+//!  text ──parse──► ast::Expr ──check──► order, warnings
+//!                     │  └────print───► text in today's names
+//!                     └─conditions────► Formula over Conditions ──► membership (SQL)
+//!                     └─interpret─────► the same answer from one history in memory (oracle, explain)
+//! ```
+//!
+//! What a definition means is written down in `docs/audience-language.md`; `interpret` and the SQL of `membership` are
+//! two readings of that page, held against each other by property tests.
+
 pub mod ast;
+pub mod visit;
+pub mod value;
+pub mod parse;
+pub mod print;
+pub mod key;
+pub mod check;
+pub mod interpret;
 pub mod conditions;
+pub mod catalogue;
 pub mod options;
+pub mod explain;
+
+pub use parse::{ComputedTrait, parse, parse_trait};
+pub use print::print;

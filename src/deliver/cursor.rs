@@ -85,7 +85,8 @@ pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
         .set("cleanup.policy", "compact")
         .set("segment.ms", "600000")
         .set("segment.bytes", "16777216");
-    let created = wait_for(admin.create_topics([&new], &options)).map_err(|error| trouble::kafka(&error, "create a topic"))?;
+    let created =
+        wait_for(admin.create_topics([&new], &options)).map_err(|error| trouble::kafka(&error, "create a topic"))?;
     match created.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) => {}
         // Who may not create may still use what is there; a missing topic shows when the cursor is read.

@@ -9,16 +9,16 @@ use uuid::Uuid;
 
 use super::{
     quarantine::{Quarantined, Skipped},
-    session::Target,
+    target::Target,
 };
 use crate::{
     Result,
-    config::{OnExit, Strategy},
+    config::Strategy,
     delta::{self, Chain, SealedRun},
-    identify::{self, Envelope, Identify, Person},
+    identify::{self, Envelope, Person},
     ids::{Position, ProfileId, RunId},
     limits,
-    mapping::{Outcome, Record},
+    mapping::{Event, Known, Mapping, Outcome, Record},
 };
 
 /// A stretch of the log as records, in its order.
@@ -49,14 +49,6 @@ pub struct Told {
     pub profile: ProfileId,
     pub message_id: String,
     pub record: Record,
-}
-
-/// One mapping of a destination, ready to use.
-pub struct Mapping {
-    pub name: String,
-    pub on_exit: OnExit,
-    /// What an Identify, given as JSON text, becomes.
-    pub convert: Box<dyn Fn(&str, &Identify<'_>) -> Outcome + Send + Sync>,
 }
 
 /// Makes pages of one destination's log.
@@ -141,26 +133,33 @@ impl Pages {
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
                     self.text.clear();
                     let written = envelope.write(&mut self.text, *profile, identity, &person.traits, *entered);
+                    let known = Known {
+                        kind: Some("identify"),
+                        user_id: written.user_id,
+                        anonymous_id: written.anonymous_id,
+                        message_id: Some(&written.message_id),
+                        timestamp: Some(envelope.timestamp()),
+                        event: None,
+                        member: Some(*entered),
+                    };
+                    let event = Event::known(&self.text, known);
                     for (mapping, how) in self.mappings.iter().enumerate() {
                         let identify = nth as i16;
-                        if skipped.contains(&Skipped { position, identify, mapping: how.name.clone() }) {
+                        if is_skipped(skipped, position, identify, how.name()) {
                             continue;
                         }
-                        match (how.convert)(&self.text, &written) {
+                        match how.apply(&event) {
                             Outcome::Unsubscribed => {}
                             Outcome::Rejected(why) => page.rejected.push(Quarantined {
                                 position,
                                 identify,
-                                mapping: how.name.clone(),
+                                mapping: how.name().to_owned(),
                                 run: part.run.run,
                                 profile: *profile,
                                 reason: why.code.to_owned(),
                                 detail: why.detail,
                             }),
-                            Outcome::Record(mut record) => {
-                                if !entered && how.on_exit == OnExit::Tombstone {
-                                    record.value = None;
-                                }
+                            Outcome::Record(record) => {
                                 bytes += record.value.as_ref().map_or(0, Vec::len);
                                 page.records.push(Told {
                                     position,
@@ -184,6 +183,11 @@ impl Pages {
         }
         page
     }
+}
+
+fn is_skipped(skipped: &HashSet<Skipped>, position: Position, identify: i16, mapping: &str) -> bool {
+    // Nearly always nothing is, and then nothing is compared.
+    !skipped.is_empty() && skipped.contains(&Skipped { position, identify, mapping: mapping.to_owned() })
 }
 
 /// What is known of a page's profiles, as far as was asked for and fits.

@@ -297,7 +297,12 @@ impl Producer {
         Ok(refused)
     }
 
-    fn enqueue(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>, index: usize) -> Result<Result<(), Code>, Failure> {
+    fn enqueue(
+        &self,
+        inner: &BaseProducer<Watch>,
+        page: &Arc<Page>,
+        index: usize,
+    ) -> Result<Result<(), Code>, Failure> {
         let told = &page.records[index];
         let position = told.position.to_string();
         let stream = page.stream_text.as_str();
@@ -305,7 +310,8 @@ impl Producer {
         for (key, value) in &told.record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let ours = [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
+        let ours =
+            [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
         for (key, value) in ours {
             headers = headers.insert(Header { key, value: Some(value) });
         }
@@ -344,7 +350,9 @@ impl Producer {
         loop {
             match inner.send(record) {
                 Ok(()) => return Ok(Ok(())),
-                Err((error, back)) if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline => {
+                Err((error, back))
+                    if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline =>
+                {
                     record = back;
                     inner.poll(Duration::from_millis(1));
                 }
@@ -362,9 +370,10 @@ impl Producer {
         while inner.in_flight_count() > 0 {
             inner.poll(Duration::from_millis(1));
             if Instant::now() > deadline {
-                return Err(Failure::Doubt(Error::wait("records were not stored in time").help(
-                    "Check the brokers' load, and that min.insync.replicas is met.",
-                )));
+                return Err(Failure::Doubt(
+                    Error::wait("records were not stored in time")
+                        .help("Check the brokers' load, and that min.insync.replicas is met."),
+                ));
             }
         }
         Ok(())

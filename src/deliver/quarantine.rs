@@ -89,14 +89,13 @@ pub async fn store(pool: &PgPool, destination: DestinationId, rows: &[Quarantine
 /// # Errors
 /// If the database cannot be asked.
 pub async fn load(pool: &PgPool, destination: DestinationId, from: Position) -> Result<HashSet<Skipped>> {
-    let rows = sqlx::query("select position, identify, mapping from quarantine where destination_id = $1 and position >= $2")
-        .bind(destination)
-        .bind(from)
-        .fetch_all(pool)
-        .await?;
+    let rows =
+        sqlx::query("select position, identify, mapping from quarantine where destination_id = $1 and position >= $2")
+            .bind(destination)
+            .bind(from)
+            .fetch_all(pool)
+            .await?;
     rows.iter()
-        .map(|row| {
-            Ok(Skipped { position: row.try_get(0)?, identify: row.try_get(1)?, mapping: row.try_get(2)? })
-        })
+        .map(|row| Ok(Skipped { position: row.try_get(0)?, identify: row.try_get(1)?, mapping: row.try_get(2)? }))
         .collect()
 }

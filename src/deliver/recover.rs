@@ -123,7 +123,9 @@ impl Reason {
                 "If the new topic is meant to be empty, forget the old one; else start a new stream, which tells the log again \
                  from its beginning."
             }
-            Reason::TooManyQuarantined => "Mend the mapping or the topic's limits, then sync again: nothing was skipped on the way.",
+            Reason::TooManyQuarantined => {
+                "Mend the mapping or the topic's limits, then sync again: nothing was skipped on the way."
+            }
         }
     }
 }
@@ -153,7 +155,10 @@ pub fn decide(facts: &Facts) -> Decision {
         Found::Nothing => Position(0),
         Found::Cursor(cursor) => {
             if cursor.stream != facts.stream {
-                return halt(Reason::OtherStream, format!("the cursor is of stream {}, not {}", cursor.stream, facts.stream));
+                return halt(
+                    Reason::OtherStream,
+                    format!("the cursor is of stream {}, not {}", cursor.stream, facts.stream),
+                );
             }
             if cursor.next > facts.log_end {
                 let detail = format!("Kafka was told up to {}, the log ends at {}", cursor.next, facts.log_end);
@@ -167,7 +172,10 @@ pub fn decide(facts: &Facts) -> Decision {
                 return halt(Reason::TornTransaction, format!("the transaction from {} on has no end", cursor.next));
             };
             if facts.chain.as_ref().map(Chain::to_hex).as_ref() != Some(&end.chain) {
-                return halt(Reason::ChainDiffers, format!("run {} at {} is not the one that was told", end.run, cursor.next));
+                return halt(
+                    Reason::ChainDiffers,
+                    format!("run {} at {} is not the one that was told", end.run, cursor.next),
+                );
             }
             cursor.next
         }

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::{
     cursor::{Cursor, End},
-    page::{Mapping, Page, Pages},
+    page::{Page, Pages},
     producer::{Failure, Producer},
     quarantine::{self, Quarantined, Skipped},
     recover::{self, Decision, Facts, Found, Halt, Reason},
-    settings::Settings,
     state,
+    target::Target,
     thread::Thread,
     topic::Topic,
     trouble,
@@ -29,18 +29,6 @@ use crate::{
     ids::{DestinationId, Position},
     limits,
 };
-
-/// A destination, with all that delivery needs to know of it.
-pub struct Target {
-    /// Its name in the configuration, and under `integrations` in what it is told.
-    pub name: String,
-    pub space_id: String,
-    pub delivery: Delivery,
-    pub cursor_topic: String,
-    /// Brokers, security and properties.
-    pub settings: Settings,
-    pub mappings: Arc<[Mapping]>,
-}
 
 /// What was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -184,7 +172,9 @@ impl Session {
             let (result, next) = tokio::join!(telling, self.pages.page(page.to, self.limit, &self.skipped));
             let sure = match result? {
                 Ok(sure) => sure,
-                Err(Failure::Refused { records, certain }) => return Err(self.isolate(&page, records, certain, told).await),
+                Err(Failure::Refused { records, certain }) => {
+                    return Err(self.isolate(&page, records, certain, told).await);
+                }
                 Err(failure) => return Err(failure.into()),
             };
             position = page.to;
@@ -208,7 +198,11 @@ impl Session {
     }
 
     /// Where to go on: known from the last call if nothing happened since, else recovered.
-    async fn position(&mut self, told: &mut Delivered, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Position, Stop> {
+    async fn position(
+        &mut self,
+        told: &mut Delivered,
+        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
+    ) -> Result<Position, Stop> {
         if let Some((position, chain)) = &self.at {
             let head = delta::head(&self.pool, &self.target.name).await?;
             // The database may have been restored under a session that lives on.
@@ -221,7 +215,11 @@ impl Session {
         self.recover(told, go_on).await
     }
 
-    async fn recover(&mut self, told: &mut Delivered, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Position, Stop> {
+    async fn recover(
+        &mut self,
+        told: &mut Delivered,
+        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
+    ) -> Result<Position, Stop> {
         let found = self.thread.run(Producer::open).await??;
         // Only now, with older instances fenced, what Postgres says is looked at: it is as new as can be.
         let head = delta::head(&self.pool, &self.target.name).await?;
@@ -246,7 +244,14 @@ impl Session {
             (_, found) => (found, None),
         };
         let recreated = self.recreated().await?;
-        let facts = Facts { stream: self.stream, log_end: head.end, mirror: head.mirror, cursor, chain: chain.clone(), recreated };
+        let facts = Facts {
+            stream: self.stream,
+            log_end: head.end,
+            mirror: head.mirror,
+            cursor,
+            chain: chain.clone(),
+            recreated,
+        };
         let position = match recover::decide(&facts) {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
@@ -293,7 +298,9 @@ impl Session {
             match topic.error {
                 // A name that no topic can have is the record's fault, and comes back with it.
                 None | Some(Code::InvalidTopic) => {}
-                Some(code) => return Err(Stop::Error(trouble::code(code, &format!("deliver to topic '{}'", topic.name)))),
+                Some(code) => {
+                    return Err(Stop::Error(trouble::code(code, &format!("deliver to topic '{}'", topic.name))));
+                }
             }
         }
         state::remember(&self.pool, self.stream, &found).await?;
@@ -322,7 +329,13 @@ impl Session {
 
     /// Kafka refused the page. Records that are known to be at fault are put aside; else the page is cut so that the next
     /// one ends before the first suspect, or is half as long, until the suspect is alone.
-    async fn isolate(&mut self, page: &Arc<Page>, records: Vec<(usize, Code)>, certain: bool, told: &mut Delivered) -> Stop {
+    async fn isolate(
+        &mut self,
+        page: &Arc<Page>,
+        records: Vec<(usize, Code)>,
+        certain: bool,
+        told: &mut Delivered,
+    ) -> Stop {
         let mut guilty = records;
         if !certain {
             let first = guilty.iter().map(|(index, _)| page.records[*index].position).min().unwrap_or(page.from);
@@ -369,7 +382,7 @@ impl Session {
         Quarantined {
             position: told.position,
             identify: told.identify,
-            mapping: self.target.mappings[told.mapping].name.clone(),
+            mapping: self.target.mappings[told.mapping].name().to_owned(),
             run: told.run,
             profile: told.profile,
             reason: reason.to_owned(),

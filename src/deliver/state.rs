@@ -2,6 +2,8 @@
 //!
 //! Under exactly_once all of it is advisory or evidence: it can stop a delivery, it can never move one.
 
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -69,7 +71,10 @@ pub async fn halted(pool: &PgPool, destination: DestinationId, name: &str, halt:
 /// # Errors
 /// If the database cannot be asked.
 pub async fn topics(pool: &PgPool, stream: Uuid) -> Result<Vec<(String, Uuid)>> {
-    Ok(sqlx::query_as("select topic, topic_id from delivery_topics where stream = $1").bind(stream).fetch_all(pool).await?)
+    Ok(sqlx::query_as("select topic, topic_id from delivery_topics where stream = $1")
+        .bind(stream)
+        .fetch_all(pool)
+        .await?)
 }
 
 /// Remembers topics, before anything is told to them.
@@ -113,10 +118,11 @@ pub async fn forget_topic(pool: &PgPool, destination: DestinationId, topic: &str
 /// If the database cannot be asked.
 pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<Uuid> {
     let mut tx = pool.begin().await?;
-    let stream = sqlx::query_scalar("update destinations set stream = gen_random_uuid() where id = $1 returning stream")
-        .bind(destination)
-        .fetch_one(&mut *tx)
-        .await?;
+    let stream =
+        sqlx::query_scalar("update destinations set stream = gen_random_uuid() where id = $1 returning stream")
+            .bind(destination)
+            .fetch_one(&mut *tx)
+            .await?;
     for sql in [
         "delete from quarantine where destination_id = $1",
         "insert into deliveries (destination_id) values ($1) on conflict (destination_id) do update
@@ -126,4 +132,36 @@ pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<Uui
     }
     tx.commit().await?;
     Ok(stream)
+}
+
+/// A destination in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct DestinationRow {
+    pub name: String,
+    /// `live` or `halted`.
+    pub state: String,
+    pub halt_reason: Option<String>,
+    pub halt_detail: Option<String>,
+    /// The mirror of the committed cursor.
+    pub cursor: Position,
+    /// The end of the log.
+    pub end: Position,
+    /// Records in quarantine.
+    pub quarantined: i64,
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// Every destination that has a log.
+///
+/// # Errors
+/// The database's own.
+pub async fn destinations(pool: &PgPool) -> Result<Vec<DestinationRow>> {
+    Ok(sqlx::query_as(
+        "select d.name, coalesce(v.state, 'live') as state, v.halt_reason, v.halt_detail,
+                coalesce(v.cursor_position, 0) as cursor, d.next_position as \"end\", v.updated_at,
+                (select count(*) from quarantine q where q.destination_id = d.id) as quarantined
+         from destinations d left join deliveries v on v.destination_id = d.id order by d.name",
+    )
+    .fetch_all(pool)
+    .await?)
 }

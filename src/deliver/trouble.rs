@@ -16,33 +16,40 @@ pub fn kafka(error: &KafkaError, doing: &str) -> Error {
 /// What a code means for what was being done.
 pub fn code(code: Code, doing: &str) -> Error {
     match code {
-        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::IllegalSASLState => {
-            Error::settings(format!("cannot {doing}: the broker refuses the credentials"))
-                .help("Check the mechanism, the user name and the password of this destination.")
-        }
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => Error::settings(format!("cannot {doing}: the broker refuses the credentials"))
+            .help("Check the mechanism, the user name and the password of this destination."),
         Code::SSL => Error::settings(format!("cannot {doing}: no secure connection"))
             .help("Check the certificate authority, and that the broker's certificate is valid for its host name."),
-        Code::TopicAuthorizationFailed => Error::settings(format!("cannot {doing}: not allowed on the topic"))
-            .help("Grant the principal DESCRIBE, READ and WRITE on the cursor topic, and DESCRIBE and WRITE on the others."),
+        Code::TopicAuthorizationFailed => Error::settings(format!("cannot {doing}: not allowed on the topic")).help(
+            "Grant the principal DESCRIBE, READ and WRITE on the cursor topic, and DESCRIBE and WRITE on the others.",
+        ),
         Code::TransactionalIdAuthorizationFailed => {
             Error::settings(format!("cannot {doing}: not allowed to use the transactional id"))
                 .help("Grant the principal WRITE and DESCRIBE on transactional ids with the prefix `rollcall-`.")
         }
         Code::ClusterAuthorizationFailed => Error::settings(format!("cannot {doing}: not allowed on the cluster"))
             .help("Grant the principal IDEMPOTENT_WRITE, or CREATE if the cursor topic is to be created."),
-        Code::UnknownTopic | Code::UnknownTopicOrPartition => Error::settings(format!("cannot {doing}: there is no such topic"))
-            .help("Create the topic, or mend its name in the mapping. Nothing is lost: delivery goes on when it exists."),
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => Error::settings(format!(
+            "cannot {doing}: there is no such topic"
+        ))
+        .help("Create the topic, or mend its name in the mapping. Nothing is lost: delivery goes on when it exists."),
         Code::InvalidReplicationFactor | Code::PolicyViolation | Code::InvalidConfig => {
             Error::settings(format!("cannot {doing}: the cluster's rules forbid it"))
         }
-        Code::InvalidTransactionTimeout => Error::settings(format!("cannot {doing}: transaction.timeout.ms is too long"))
-            .help("Set it to at most the broker's transaction.max.timeout.ms."),
+        Code::InvalidTransactionTimeout => {
+            Error::settings(format!("cannot {doing}: transaction.timeout.ms is too long"))
+                .help("Set it to at most the broker's transaction.max.timeout.ms.")
+        }
         Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => {
             Error::wait(format!("cannot {doing}: another instance has taken over"))
                 .help("Let one instance deliver to this destination at a time; this one did no harm.")
         }
         Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut => {
-            Error::wait(format!("cannot {doing}: no broker answers")).help("Check the broker addresses and the network.")
+            Error::wait(format!("cannot {doing}: no broker answers"))
+                .help("Check the broker addresses and the network.")
         }
         other => Error::wait(format!("cannot {doing}: {other}")),
     }

@@ -135,20 +135,11 @@ impl<'a> From<&'a Value> for Json<'a> {
     }
 }
 
-/// Sets a member as JavaScript does: a key that exists keeps its place.
-#[allow(dead_code, reason = "used by the merge directive, next")]
-pub fn set<'a>(members: &mut Members<'a>, key: Cow<'a, str>, value: Json<'a>) {
-    match members.iter_mut().find(|(name, _)| *name == key) {
-        Some((_, old)) => *old = value,
-        None => members.push((key, value)),
-    }
-}
-
 /// Up to this many members a repeated key is looked for by going through them; above, by sorting.
 const SMALL: usize = 24;
 
 /// Drops the earlier values of repeated keys: the last one wins, at the first one's place, as `JSON.parse` does.
-fn settle_repeats(members: Members<'_>) -> Members<'_> {
+pub fn settle_repeats(members: Members<'_>) -> Members<'_> {
     let repeats = if members.len() <= SMALL {
         (1..members.len()).any(|at| members[..at].iter().any(|(key, _)| *key == members[at].0))
     } else {

@@ -1,8 +1,160 @@
 //! What record does an event become? Trigger, directives, coercion, Send fields. Pure: no store, no clock, no network.
+//!
+//! ```text
+//!  event ──► trigger ──► plan (directives) ──► Send fields (coercion) ──► record
+//!            no: Unsubscribed                  no: Rejected, with a code
+//! ```
+//!
+//! A mapping is compiled once ([`Mapping::compile`]: every problem at once) and applied to each event. Applying never
+//! fails as a whole: an event that cannot be mapped is rejected by itself.
+
 pub mod coerce;
+mod compile;
+mod event;
 pub mod js;
 mod json;
+mod liquid;
+pub mod membership;
+pub mod partition;
+mod path;
+mod plan;
 mod record;
+mod report;
+mod send;
+mod shape;
+mod template;
+mod text;
+pub mod trigger;
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+pub use compile::{Flaw, compile};
+pub use event::{Event, Known};
 pub use json::{Json, Members};
+pub use liquid::Liquid;
+pub use partition::{murmur2, partition_for_key};
+pub use path::Path;
+pub use plan::{Plan, Scope};
 pub use record::{Outcome, Record, Rejection};
+pub use send::Batching;
+pub use trigger::Trigger;
+
+use crate::{
+    config::{self, OnExit},
+    error::{Error, Result},
+    limits,
+};
+
+/// A Send mapping, compiled.
+#[derive(Debug)]
+pub struct Mapping {
+    name: String,
+    enabled: bool,
+    trigger: Trigger,
+    send: send::Send,
+    on_exit: OnExit,
+    version: String,
+}
+
+impl Mapping {
+    /// Checks and compiles one mapping; the error shows every problem of its trigger and its fields.
+    pub fn compile(name: &str, config: &config::Mapping) -> Result<Mapping> {
+        let subscribe = config.subscribe.as_deref().unwrap_or(trigger::DEFAULT);
+        let trigger = Trigger::parse(subscribe);
+        let send = send::Send::compile(&config.mapping);
+        match (trigger, send) {
+            (Ok(trigger), Ok(send)) => {
+                if config.on_exit == OnExit::Tombstone && !send.has_key() {
+                    return Err(Error::definition(format!(
+                        "mapping '{name}' sends tombstones on exit, but maps no key"
+                    ))
+                    .help("Map key, for example to {\"@path\": \"$.userId\"}, or remove on_exit."));
+                }
+                let version = version(subscribe, config);
+                let name = name.to_owned();
+                Ok(Mapping { name, enabled: config.enabled, trigger, send, on_exit: config.on_exit, version })
+            }
+            (trigger, send) => {
+                Err(report::refusal(name, subscribe, trigger.err(), &config.mapping, send.err().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Compiles all mappings of a destination; the problems of all of them in one error.
+    pub fn compile_all(destination: &str, config: &config::Destination) -> Result<Vec<Mapping>> {
+        let most = config.max_mappings.unwrap_or(limits::MAPPINGS_PER_DESTINATION);
+        if config.mappings.len() > most {
+            let (count, limit) = (config.mappings.len(), format!("destination '{destination}' may have {most}"));
+            return Err(Error::definition(format!("{limit} mappings, and has {count}"))
+                .help("Set max_mappings of the destination to allow more, or split it."));
+        }
+        for (at, mapping) in config.mappings.iter().enumerate() {
+            if config.mappings[..at].iter().any(|earlier| earlier.name == mapping.name) {
+                let message = format!("destination '{destination}' has two mappings called '{}'", mapping.name);
+                return Err(Error::definition(message).help("Give each mapping a name of its own."));
+            }
+        }
+        let (mut compiled, mut errors) = (Vec::new(), Vec::new());
+        for mapping in &config.mappings {
+            match Self::compile(&mapping.name, mapping) {
+                Ok(mapping) => compiled.push(mapping),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(compiled) } else { Err(report::all(destination, errors)) }
+    }
+
+    /// What one event becomes. Whether the mapping is enabled is the caller's concern.
+    pub fn apply(&self, event: &Event<'_>) -> Outcome {
+        if !self.trigger.matches(event) {
+            return Outcome::Unsubscribed;
+        }
+        match self.send.record(event) {
+            Ok(record) if self.on_exit == OnExit::Tombstone && event.member() == Some(false) => send::tombstone(record),
+            Ok(record) => Outcome::Record(record),
+            Err(rejection) => Outcome::Rejected(rejection),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    pub fn trigger(&self) -> &Trigger {
+        &self.trigger
+    }
+
+    /// Changes exactly when what the mapping does may change: a hash of trigger, fields and exit.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn batching(&self) -> Batching {
+        self.send.batching()
+    }
+
+    /// The topic, if it is the same for every event.
+    pub fn literal_topic(&self) -> Option<String> {
+        self.send.literal_topic()
+    }
+
+    /// The fields that are mapped, with their plans, for people.
+    pub fn fields(&self) -> Vec<(&'static str, &Plan)> {
+        self.send.fields()
+    }
+}
+
+/// The first 16 bytes of a SHA-256, in hex. The order of keys counts, because it is the order of the record's.
+fn version(subscribe: &str, config: &config::Mapping) -> String {
+    let on_exit = match config.on_exit {
+        OnExit::Record => "record",
+        OnExit::Tombstone => "tombstone",
+    };
+    let text = serde_json::json!([subscribe, Value::Object(config.mapping.clone()), on_exit]).to_string();
+    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

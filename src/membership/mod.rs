@@ -1,2 +1,24 @@
 //! Who is in, and what changed? Conditions become bitmaps, bitmaps a membership, its difference a sealed run.
+//!
+//! ```text
+//!  Formula ──evaluate──► one bitmap per condition ──algebra──► members ──diff──► entered, exited ──seal──► run, log
+//! ```
+
+mod bar;
+pub mod compile;
+mod copy;
+mod evaluate;
+mod members;
+mod query;
+mod scan;
+mod tally;
+mod universe;
 pub mod diff;
+pub mod history;
+pub mod person;
+pub mod preview;
+pub mod register;
+pub mod seal;
+
+pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate};
+pub use universe::Universe;

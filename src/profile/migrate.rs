@@ -32,3 +32,8 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
             .because(other),
     })
 }
+
+/// The newest step of the schema that this program knows.
+pub fn newest_step() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}

@@ -1,6 +1,11 @@
 //! What reaches the topics when nothing goes wrong.
 
-use rollcall::{config::{Delivery, OnExit}, deliver::Session, ids::Position, mapping::Outcome};
+use rollcall::{
+    config::{Delivery, OnExit},
+    deliver::Session,
+    ids::Position,
+    mapping::Outcome,
+};
 use serde_json::json;
 
 use super::{Stage, mapping, record, target, whole_event};

@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 pub mod certificates;
+pub mod definitions;
+pub mod histories;
 pub mod kafka;
 pub mod postgres;
 pub mod secured;

@@ -1,0 +1,119 @@
+//! Which audiences does a configuration define, and in which order are they computed? Pure.
+//!
+//! One bad audience stops itself and those that refer to it, never the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    check::{self, Known},
+    conditions::Formula,
+    key::{self, Taken},
+    options::Options,
+    parse,
+};
+use crate::{Error, Result, config};
+
+/// An audience, understood: parsed, checked and split into conditions.
+#[derive(Debug, Clone)]
+pub struct Audience {
+    pub key: String,
+    pub name: String,
+    pub query: String,
+    pub enabled: bool,
+    pub options: Options,
+    pub formula: Formula,
+    /// The audiences it refers to.
+    pub references: BTreeSet<String>,
+    /// Who is told, by name.
+    pub destinations: Vec<String>,
+}
+
+/// All audiences of a configuration.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    /// Each after those it refers to.
+    pub audiences: Vec<Audience>,
+    /// By key (or name, where no key can be had), why an audience cannot be computed.
+    pub refused: BTreeMap<String, Error>,
+    /// By key, what looks like a mistake and need not be one.
+    pub warnings: Vec<(String, String)>,
+}
+
+impl Catalogue {
+    /// Reads every definition. `known` is what the store holds, for warnings; empty where it was not asked.
+    pub fn of(config: &config::Config, known: &Known) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        let mut taken: Vec<Taken> = Vec::new();
+        let mut configured = BTreeMap::new();
+        let mut definitions = BTreeMap::new();
+        for audience in &config.audiences {
+            match read(audience, &taken) {
+                Ok(key) => {
+                    taken.push(Taken { key: key.clone(), name: audience.name.clone(), deleted: false });
+                    let definition = match parse(&format!("audience '{key}'"), &audience.query) {
+                        Ok(definition) => Some(definition),
+                        Err(error) => {
+                            catalogue.refused.insert(key.clone(), error);
+                            None
+                        }
+                    };
+                    definitions.insert(key.clone(), definition);
+                    configured.insert(key, audience);
+                }
+                Err(error) => drop(catalogue.refused.insert(audience.name.clone(), error)),
+            }
+        }
+        let mut checked = check::check(&definitions, known);
+        catalogue.refused.append(&mut checked.refused);
+        catalogue.warnings = checked.warnings;
+        for key in checked.order {
+            let (Some(audience), Some(formula)) = (configured.get(&key), checked.formulas.remove(&key)) else {
+                continue;
+            };
+            catalogue.audiences.push(Audience {
+                name: audience.name.clone(),
+                query: audience.query.clone(),
+                enabled: audience.enabled,
+                options: Options::of(audience),
+                formula,
+                references: checked.references.remove(&key).unwrap_or_default(),
+                destinations: match &audience.destinations {
+                    Some(destinations) => destinations.clone(),
+                    None => config.destinations.keys().cloned().collect(),
+                },
+                key,
+            });
+        }
+        catalogue
+    }
+
+    /// Keeps the audiences of these keys, or all enabled ones when none is given.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Settings`] for a key that no audience has; the refused ones' own errors stay in `refused`.
+    pub fn select(mut self, keys: &[String]) -> Result<Catalogue> {
+        if keys.is_empty() {
+            self.audiences.retain(|audience| audience.enabled);
+            return Ok(self);
+        }
+        for key in keys {
+            let known = self.audiences.iter().map(|audience| audience.key.as_str());
+            let known: Vec<&str> = known.chain(self.refused.keys().map(String::as_str)).collect();
+            if !known.contains(&key.as_str()) {
+                let near = parse::nearest(key, known.iter().copied());
+                let help = near.map(|near| format!("Did you mean '{near}'? ")).unwrap_or_default();
+                return Err(Error::settings(format!("no audience has the key '{key}'"))
+                    .help(format!("{help}`rollcall audiences` lists them.")));
+            }
+        }
+        self.audiences.retain(|audience| keys.contains(&audience.key));
+        self.refused.retain(|key, _| keys.contains(key));
+        Ok(self)
+    }
+}
+
+fn read(audience: &config::Audience, taken: &[Taken]) -> Result<String> {
+    let key = key::key_of(&audience.name, audience.key.as_deref())?;
+    key::check_free(&audience.name, &key, taken, false)?;
+    Ok(key)
+}

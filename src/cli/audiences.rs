@@ -1,0 +1,89 @@
+//! `rollcall audiences`: whom do we mean, and what was found last?
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::{Context, table};
+use crate::Result;
+
+/// List the configured audiences with their state, schedule, last run and members.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rollcall audiences
+  rollcall audiences --json | jq -r '.[].key'")]
+pub struct Args {}
+
+/// One audience of the configuration, and what the database knows of it.
+#[derive(Debug, Serialize)]
+struct Listed {
+    key: String,
+    name: String,
+    state: &'static str,
+    schedule: Option<String>,
+    query: String,
+    /// None before the first run, and where no database can be reached.
+    last_run: Option<LastRun>,
+}
+
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+struct LastRun {
+    #[serde(skip)]
+    key: String,
+    evaluated_at: DateTime<Utc>,
+    members: i64,
+    entered: i64,
+    exited: i64,
+}
+
+pub async fn run(_: Args, context: &Context) -> Result<()> {
+    let config = context.config()?;
+    let mut last_runs = match last_runs(context).await {
+        Ok(last_runs) => last_runs,
+        Err(error) => {
+            tracing::warn!(%error, "the last runs are not shown");
+            HashMap::new()
+        }
+    };
+    let listed = config.audiences.iter().map(|audience| Listed {
+        key: audience.key(),
+        name: audience.name.clone(),
+        state: if audience.enabled { "enabled" } else { "disabled" },
+        schedule: audience.schedule.clone(),
+        query: audience.query.clone(),
+        last_run: last_runs.remove(&audience.key()),
+    });
+    context.output().show(&listed.collect::<Vec<_>>(), |listed| {
+        let rows = listed.iter().map(|audience| {
+            let run = audience.last_run.as_ref();
+            let count = |count: fn(&LastRun) -> i64| run.map(count).map(|count| count.to_string()).unwrap_or_default();
+            [
+                audience.key.clone(),
+                audience.state.into(),
+                audience.schedule.clone().unwrap_or_default(),
+                run.map(|run| run.evaluated_at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default(),
+                count(|run| run.members),
+                count(|run| run.entered),
+                count(|run| run.exited),
+            ]
+        });
+        table(["key", "state", "schedule", "last run", "members", "entered", "exited"], rows)
+    })
+}
+
+/// By key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
+async fn last_runs(context: &Context) -> Result<HashMap<String, LastRun>> {
+    if !context.has_store()? {
+        return Ok(HashMap::new());
+    }
+    let runs: Vec<LastRun> = sqlx::query_as(
+        "select a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited
+         from audiences a
+         cross join lateral (select * from runs where audience_id = a.id order by id desc limit 1) r",
+    )
+    .fetch_all(&context.store().await?)
+    .await?;
+    Ok(runs.into_iter().map(|run| (run.key.clone(), run)).collect())
+}

@@ -1,0 +1,202 @@
+//! `rollcall check`: is everything that the configuration names within reach?
+//!
+//! It looks and changes nothing: no schema is set up, no topic made, no record sent.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::{Connection, PgConnection};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::Context;
+use crate::{
+    Error, Kind, Result, audience,
+    config::{Config, Destination},
+    deliver::settings::Settings,
+    profile,
+};
+
+/// Check the configuration, the database and every destination, and say how to mend what is wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rollcall check
+  rollcall check --json | jq '.[] | select(.ok | not)'
+
+It changes nothing. The exit code is 0 if all is well, else that of the first thing that is not.")]
+pub struct Args {}
+
+/// A broker that takes longer is as good as away.
+const REACH: Duration = Duration::from_secs(5);
+/// `server_version_num` of PostgreSQL 14.
+const OLDEST: i32 = 140_000;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    subject: String,
+    ok: bool,
+    detail: String,
+    /// How to mend it, where it is not well.
+    remedy: Option<String>,
+    #[serde(skip)]
+    kind: Kind,
+}
+
+impl Finding {
+    fn good(subject: impl Into<String>, detail: impl Into<String>) -> Self {
+        Finding { subject: subject.into(), ok: true, detail: detail.into(), remedy: None, kind: Kind::Settings }
+    }
+    fn bad(subject: impl Into<String>, error: &Error) -> Self {
+        let problems = error.problems.iter().flat_map(|at| &at.problems);
+        let details = std::iter::once(error.message.as_str()).chain(problems.clone().map(|p| p.message.as_str()));
+        let remedy = error.help.clone().or_else(|| problems.clone().find_map(|problem| problem.help.clone()));
+        let detail = details.collect::<Vec<_>>().join("; ");
+        Finding { subject: subject.into(), ok: false, detail, remedy, kind: error.kind }
+    }
+    fn of(subject: impl Into<String>, result: Result<String>) -> Self {
+        match result {
+            Ok(detail) => Finding::good(subject, detail),
+            Err(error) => Finding::bad(subject, &error),
+        }
+    }
+}
+
+pub async fn run(_: Args, context: &Context) -> Result<()> {
+    // Its problems are told as ever, with the places: nothing else can be looked at before they are mended.
+    let config = context.config()?;
+    let mut findings = configuration(&config);
+    findings.extend(database(context).await);
+    for (name, destination) in config.destinations.iter().filter(|(_, destination)| destination.enabled) {
+        findings.extend(kafka(name, destination).await);
+    }
+    context.output().show(&findings, |findings| findings.iter().map(line).collect())?;
+    let bad: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
+    match bad.first() {
+        None => Ok(()),
+        Some(first) => {
+            Err(Error::new(first.kind, format!("{} of {} checks found something", bad.len(), findings.len())))
+        }
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let mark = if finding.ok { '✓' } else { '✗' };
+    let remedy = finding.remedy.as_ref().map(|remedy| format!("\n    {remedy}")).unwrap_or_default();
+    format!("{mark} {}: {}{remedy}\n", finding.subject, finding.detail)
+}
+
+fn configuration(config: &Config) -> Vec<Finding> {
+    let counts = format!("{} audiences, {} destinations", config.audiences.len(), config.destinations.len());
+    let mut findings = vec![Finding::good("configuration", counts)];
+    for audience in &config.audiences {
+        let name = format!("audience '{}'", audience.key());
+        if let Err(error) = audience::parse(&name, &audience.query) {
+            findings.push(Finding::bad(name, &error));
+        }
+    }
+    findings
+}
+
+async fn database(context: &Context) -> Vec<Finding> {
+    match context.has_store() {
+        Ok(true) => {}
+        Ok(false) => {
+            return vec![Finding::good("database", "embedded, to be set up by the first command that needs it")];
+        }
+        Err(error) => return vec![Finding::bad("database", &error)],
+    }
+    let connected = async {
+        let options = context.database().await?;
+        timeout(REACH, PgConnection::connect_with(&options))
+            .await
+            .map_err(|_| Error::wait("the database does not answer"))?
+            .map_err(|error| {
+                let message = format!("no connection: {error}");
+                Error::new(Error::from(error).kind, message).help("Check --database, DATABASE_URL or `database`.")
+            })
+    };
+    let mut connection = match connected.await {
+        Ok(connection) => connection,
+        Err(error) => return vec![Finding::bad("database", &error)],
+    };
+    vec![
+        Finding::of("database", version(&mut connection).await),
+        Finding::of("database role", role(&mut connection).await),
+        Finding::of("database schema", steps(&mut connection).await),
+    ]
+}
+
+async fn version(connection: &mut PgConnection) -> Result<String> {
+    let (version, number, standby): (String, i32, bool) = sqlx::query_as(
+        "select current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery()",
+    )
+    .fetch_one(connection)
+    .await?;
+    if number < OLDEST {
+        return Err(Error::settings(format!("PostgreSQL {version} is too old")).help("Use PostgreSQL 14 or newer."));
+    }
+    if standby {
+        let help = "Name the primary: runs are sealed in the transaction that evaluates them.";
+        return Err(Error::settings(format!("PostgreSQL {version} is a standby")).help(help));
+    }
+    Ok(format!("PostgreSQL {version}, primary"))
+}
+
+async fn role(connection: &mut PgConnection) -> Result<String> {
+    let (role, schema, may_create): (String, Option<String>, Option<bool>) = sqlx::query_as(
+        "select current_user::text, current_schema()::text, has_schema_privilege(current_schema(), 'create')",
+    )
+    .fetch_one(connection)
+    .await?;
+    let schema = schema.ok_or_else(|| {
+        let help =
+            format!("Create a schema that is in its search_path, or: alter role {role} set search_path = public");
+        Error::settings(format!("{role} has no schema to work in")).help(help)
+    })?;
+    match may_create {
+        Some(true) => Ok(format!("{role} may create tables in {schema}")),
+        _ => Err(Error::settings(format!("{role} may not create tables in {schema}"))
+            .help(format!("As its owner: grant create, usage on schema {schema} to {role}"))),
+    }
+}
+
+async fn steps(connection: &mut PgConnection) -> Result<String> {
+    let newest = profile::newest_step();
+    let is_set_up: bool =
+        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
+    if !is_set_up {
+        return Ok("empty, to be set up by the first command that needs it".into());
+    }
+    let step: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(connection).await?;
+    match step.unwrap_or(0) {
+        step if step == newest => Ok(format!("at step {step}, the newest")),
+        step if step < newest => Ok(format!("at step {step}, to be brought to {newest} by the next command")),
+        step => Err(Error::settings(format!("at step {step}, but this program knows no more than {newest}"))
+            .help("A newer Rollcall has used this database: run that one.")),
+    }
+}
+
+async fn kafka(name: &str, destination: &Destination) -> Vec<Finding> {
+    let subject = format!("destination '{name}'");
+    let settings = match Settings::parse(name, &destination.settings) {
+        Ok(settings) => settings,
+        Err(error) => return vec![Finding::bad(subject, &error)],
+    };
+    let mut findings = vec![Finding::good(&subject, format!("{} mappings", destination.mappings.len()))];
+    for broker in &settings.brokers {
+        findings.push(Finding::of(format!("{subject}, broker {broker}"), reach(broker).await));
+    }
+    findings
+}
+
+/// The broker's port answers. Whether it lets us in is for `deliver` to find out.
+async fn reach(broker: &str) -> Result<String> {
+    let help = "Check the address, the network, and whether the broker runs.";
+    match timeout(REACH, TcpStream::connect(broker)).await {
+        Ok(Ok(_)) => Ok("within reach".into()),
+        Ok(Err(error)) => Err(Error::wait(format!("no connection: {error}")).help(help)),
+        Err(_) => Err(Error::wait(format!("no connection within {} s", REACH.as_secs())).help(help)),
+    }
+}

@@ -1,0 +1,108 @@
+//! `rollcall sync`: compute audiences now and tell the difference.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::{Context, instant, output::minute, report, table};
+use crate::{
+    Error, Result,
+    deliver::Delivered,
+    sync::{self, Report, Request},
+};
+
+/// Compute audiences and tell Kafka who entered and who left.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rollcall sync                             every enabled audience
+  rollcall sync big_spenders lapsed         these two; what they refer to counts as last computed
+  rollcall sync --at 1997-06-01             as of that midnight in UTC
+  rollcall sync --dry-run                   counts alone: nothing is stored, nothing is sent")]
+pub struct Args {
+    /// Keys of audiences; every enabled one when none is given.
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// The instant to compute for: RFC 3339, or a date (midnight in UTC). Now, if not given.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub at: Option<DateTime<Utc>>,
+    /// Compute and count, but store and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<()> {
+    let config = context.config()?;
+    let pool = context.store().await?;
+    let t = args.at.unwrap_or_else(|| context.clock().now());
+    let request = Request { keys: args.keys, dry_run: args.dry_run };
+    // One bar for all destinations, which are told at once.
+    let bar = Mutex::new((context.output().progress("changes told", None), HashMap::<String, i64>::new()));
+    let progress = |name: &str, told: &Delivered| {
+        if let Ok(mut bar) = bar.lock() {
+            let before = bar.1.insert(name.to_owned(), told.to.0).unwrap_or(told.from.0);
+            bar.0.add(u64::try_from(told.to.0 - before).unwrap_or(0));
+        }
+    };
+    let report = sync::sync(&pool, &config, &request, t, &progress).await?;
+    drop(bar);
+    show(&report, context)?;
+    end(report, context)
+}
+
+fn show(report: &Report, context: &Context) -> Result<()> {
+    let runs: Vec<_> = report.runs.iter().filter_map(|(_, run)| run.as_ref().ok()).collect();
+    let deliveries: Vec<_> =
+        report.deliveries.iter().filter_map(|(name, told)| Some((name, told.as_ref().ok()?))).collect();
+    let failed: Vec<_> = failures(report).map(|(name, error)| json!({"name": name, "error": error.message})).collect();
+    let told: Vec<_> = deliveries.iter().map(|(name, told)| json!({"destination": name, "told": told})).collect();
+    context.output().show(&json!({"runs": runs, "deliveries": told, "failed": failed}), |_| {
+        let header = ["run", "audience", "as of", "members", "entered", "exited", "seconds"];
+        let rows = runs.iter().map(|run| {
+            [
+                run.run.map_or_else(|| "dry".to_owned(), |run| run.to_string()),
+                run.key.clone(),
+                minute(run.evaluated_at),
+                run.members.to_string(),
+                run.entered.to_string(),
+                run.exited.to_string(),
+                format!("{:.3}", run.evaluate_ms as f64 / 1000.0),
+            ]
+        });
+        let mut text = table(header, rows);
+        for (name, told) in &deliveries {
+            text += &format!("\n{name}: {} changes told, {} records", told.to.0 - told.from.0, told.records);
+            if told.quarantined > 0 {
+                text += &format!(", {} in quarantine: `rollcall status` says more", told.quarantined);
+            }
+        }
+        text
+    })
+}
+
+fn failures(report: &Report) -> impl Iterator<Item = (&String, &Error)> {
+    let runs = report.runs.iter().filter_map(|(name, run)| Some((name, run.as_ref().err()?)));
+    let deliveries = report.deliveries.iter().filter_map(|(name, told)| Some((name, told.as_ref().err()?)));
+    runs.chain(deliveries)
+}
+
+/// What failed is told in full, each by itself; the exit code is that of the one that most needs a person.
+fn end(report: Report, context: &Context) -> Result<()> {
+    let Report { runs, deliveries } = report;
+    let runs = runs.into_iter().filter_map(|(name, run)| Some((format!("audience '{name}'"), run.err()?)));
+    let told = deliveries.into_iter().filter_map(|(name, told)| Some((format!("destination '{name}'"), told.err()?)));
+    let mut failed: Vec<Error> = runs
+        .chain(told)
+        .map(|(name, mut error)| {
+            if !error.message.contains(&name) {
+                error.message = format!("{name}: {}", error.message);
+            }
+            error
+        })
+        .collect();
+    failed.sort_by_key(|error| error.kind.exit_code());
+    let worst = failed.pop();
+    failed.iter().for_each(|error| report::tell(error, context.output()));
+    worst.map_or(Ok(()), Err)
+}

@@ -1,0 +1,182 @@
+//! Does it make sense? What a schema cannot say: names that exist, keys that nobody else has, limits, schedules.
+//!
+//! An audience's definition is not parsed here: a broken one stops that audience alone, not the program.
+
+use std::{collections::HashMap, ops::Range};
+
+use heck::ToSnakeCase;
+
+use super::{shape::nearest, tree::Node};
+use crate::{error::Problem, limits};
+
+/// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
+pub fn check(root: &Node, problems: &mut Vec<Problem>) {
+    let mut sense = Sense { problems };
+    for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
+        if paths.items().len() > limits::PROMOTED_PER_EVENT {
+            let message = format!("`{}` has {} promoted properties", event.name, paths.items().len());
+            let help = format!("At most {} of an event get a column of their own.", limits::PROMOTED_PER_EVENT);
+            sense.tell(&event.span, message, help);
+        }
+    }
+    let destinations = root.get("destinations").map_or(&[][..], Node::entries);
+    for (key, destination) in destinations {
+        if !is_topic_name(&key.name) {
+            let help = "Use letters, digits, `.`, `_` and `-`; it becomes part of Kafka's transactional.id.";
+            sense.tell(&key.span, format!("`{}` cannot name a destination", key.name), help);
+        }
+        sense.destination(&key.name, destination);
+    }
+    let names: Vec<_> = destinations.iter().map(|(key, _)| key.name.as_str()).collect();
+    let audiences = root.get("audiences").map_or(&[][..], Node::items);
+    if let Some(extra) = audiences.get(limits::AUDIENCES) {
+        let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
+        sense.tell(&extra.span, format!("{} audiences", audiences.len()), help);
+    }
+    let mut keys = HashMap::new();
+    for audience in audiences {
+        sense.key(audience, &mut keys);
+        sense.audience(audience, &names);
+    }
+}
+
+struct Sense<'a> {
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Sense<'_> {
+    fn tell(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem { message: message.into(), span: span.clone(), help: Some(help.into()) });
+    }
+
+    fn destination(&mut self, name: &str, destination: &Node) {
+        if let Some((node, topic)) = destination.text("cursor_topic")
+            && !is_topic_name(topic)
+        {
+            let help = "Kafka allows letters, digits, `.`, `_` and `-`, at most 249 of them.";
+            self.tell(&node.span, "this cannot name a topic", help);
+        }
+        let mappings = destination.get("mappings").map_or(&[][..], Node::items);
+        if let Some(extra) = mappings.get(limits::MAPPINGS) {
+            let help = format!("A destination has at most {}, as in Segment; make a second one.", limits::MAPPINGS);
+            self.tell(&extra.start(), format!("`{name}` has {} mappings", mappings.len()), help);
+        }
+        let mut seen = Vec::new();
+        for (node, name) in mappings.iter().filter_map(|mapping| mapping.text("name")) {
+            if seen.contains(&name) {
+                let message = format!("a mapping called `{name}` is there already");
+                self.tell(&node.span, message, "Names of mappings are unique within a destination.");
+            }
+            seen.push(name);
+        }
+    }
+
+    /// The key, given or derived, must be one, and nobody else's.
+    fn key<'t>(&mut self, audience: &'t Node, keys: &mut HashMap<String, &'t str>) {
+        let name = audience.text("name");
+        let Some((node, text)) = audience.text("key").or(name) else { return };
+        let given = audience.get("key").is_some();
+        let key = if given { text.to_owned() } else { text.to_snake_case() };
+        if !is_key(&key) {
+            let message = match given {
+                true => format!("`{key}` is no key"),
+                false => format!("no key can be derived from the name `{text}`"),
+            };
+            let help = "Give a `key`: a lower-case letter, then lower-case letters, digits and `_`";
+            self.tell(&node.span, message, format!("{help}, at most {}.", limits::AUDIENCE_KEY_BYTES));
+        } else if let Some(other) = keys.get(&key) {
+            let message = format!("the key `{key}` is that of the audience `{other}` as well");
+            self.tell(&node.span, message, "Give one of them a `key` of its own.");
+        } else {
+            keys.insert(key, name.map_or(text, |(_, name)| name));
+        }
+    }
+
+    fn audience(&mut self, audience: &Node, destinations: &[&str]) {
+        if let Some((node, name)) = audience.text("name")
+            && name.chars().count() > limits::AUDIENCE_NAME_CHARS
+        {
+            self.tell(
+                &node.span,
+                "the name is too long",
+                format!("At most {} characters.", limits::AUDIENCE_NAME_CHARS),
+            );
+        }
+        if let Some((node, query)) = audience.text("query")
+            && query.trim().is_empty()
+        {
+            let help = "For example: event('Order Completed').within(30 days).count() >= 1";
+            self.tell(&node.span, "the definition is empty", help);
+        }
+        if let Some((node, schedule)) = audience.text("schedule")
+            && let Some(help) = schedule_problem(schedule)
+        {
+            self.tell(&node.span, "this is no schedule", help);
+        }
+        let id_sync = audience.get("id_sync").map_or(&[][..], Node::items);
+        if let Some(extra) = id_sync.get(limits::ID_SYNCS) {
+            let help = format!("At most {}, as in Segment.", limits::ID_SYNCS);
+            self.tell(&extra.start(), format!("{} identifiers are asked for", id_sync.len()), help);
+        }
+        for node in audience.get("destinations").map_or(&[][..], Node::items) {
+            if let Some(wanted) = node.as_text().filter(|wanted| !destinations.contains(wanted)) {
+                let help = nearest(wanted, destinations.iter().copied());
+                self.tell(&node.span, format!("no destination is called `{wanted}`"), help);
+            }
+        }
+    }
+}
+
+/// `[a-z][a-z0-9_]*`, at most 255 bytes.
+fn is_key(key: &str) -> bool {
+    key.len() <= limits::AUDIENCE_KEY_BYTES
+        && key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// Kafka's rule for topics: `org.apache.kafka.common.internals.Topic`.
+fn is_topic_name(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+}
+
+/// How to mend a schedule that cannot be one. Whether its numbers make sense is for `schedule` to say.
+fn schedule_problem(text: &str) -> Option<String> {
+    const NAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+    let text = text.trim();
+    if text.starts_with('@') {
+        return (!NAMES.contains(&text)).then(|| nearest(text, NAMES.into_iter()));
+    }
+    if let Some(interval) = text.strip_prefix("every") {
+        let interval = interval.trim();
+        let digits = interval.len() - interval.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let unit = interval[digits..].trim();
+        let good = interval[..digits].parse::<u32>().is_ok_and(|amount| amount > 0)
+            && ["s", "m", "h", "d", "second", "minute", "hour", "day", "seconds", "minutes", "hours", "days"]
+                .contains(&unit);
+        return (!good).then(|| "An interval is a number and a unit (s, m, h, d): every 15m.".into());
+    }
+    let fields: Vec<_> = text.split_whitespace().collect();
+    let cron = |field: &&str| field.chars().all(|c| c.is_ascii_alphanumeric() || "*,-/?#".contains(c));
+    (fields.len() != 5 || !fields.iter().all(cron)).then(|| {
+        "Write five cron fields (minute hour day month weekday), a name such as @hourly, or an interval: every 15m."
+            .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_are_cron_with_five_fields_or_names_or_intervals() {
+        for good in ["*/15 * * * *", "0 6 * * MON-FRI", "@hourly", "every 15m", "every 2 hours"] {
+            assert_eq!(schedule_problem(good), None, "{good}");
+        }
+        for bad in ["", "* * * *", "0 */5 * * * *", "@hourlly", "every", "every 0m", "every 15 moons", "6 o'clock"] {
+            assert!(schedule_problem(bad).is_some(), "{bad}");
+        }
+    }
+}

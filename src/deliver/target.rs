@@ -1,0 +1,51 @@
+//! Whom do we tell, and how? A destination of the configuration, checked and ready to connect.
+
+use std::sync::Arc;
+
+use super::settings::Settings;
+use crate::{
+    Error, Result,
+    config::{Config, Delivery},
+    mapping::Mapping,
+};
+
+/// A destination, with all that delivery needs to know of it.
+pub struct Target {
+    /// Its name in the configuration, and under `integrations` in what it is told.
+    pub name: String,
+    pub space_id: String,
+    pub delivery: Delivery,
+    pub cursor_topic: String,
+    /// Brokers, security and properties.
+    pub settings: Settings,
+    /// The enabled ones.
+    pub mappings: Arc<[Mapping]>,
+}
+
+impl Target {
+    /// Checks the settings and compiles the mappings of the destination called `name`.
+    ///
+    /// # Errors
+    /// Every problem of the settings, or of the mappings; [`crate::Kind::Settings`] if there is no such destination.
+    pub fn of(config: &Config, name: &str) -> Result<Target> {
+        let destination = config
+            .destinations
+            .get(name)
+            .ok_or_else(|| Error::settings(format!("the configuration has no destination '{name}'")))?;
+        let settings = Settings::parse(name, &destination.settings)?;
+        let mappings = Mapping::compile_all(name, destination)?;
+        Ok(Target {
+            name: name.to_owned(),
+            space_id: config.space_id().to_owned(),
+            delivery: destination.delivery,
+            cursor_topic: destination.cursor_topic.clone(),
+            settings,
+            mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
+        })
+    }
+
+    /// A fingerprint of what the mappings do, kept with the log.
+    pub fn mapping_version(&self) -> String {
+        self.mappings.iter().map(|mapping| mapping.version()).collect::<Vec<_>>().join(",")
+    }
+}

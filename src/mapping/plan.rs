@@ -1,0 +1,208 @@
+//! What does a mapping do, once it is understood? The compiled form of directives, and how it is applied to an event.
+//!
+//! A plan that exists is valid: [`super::compile`] builds no other. What can still fail depends on the event.
+
+use std::borrow::Cow;
+
+use super::{
+    event::Event,
+    js,
+    json::{Json, Members},
+    liquid::Liquid,
+    path::Path,
+    shape,
+    template::Template,
+    text::{Case, Replace},
+};
+
+/// One node of a mapping.
+#[derive(Debug)]
+pub enum Plan {
+    /// Holds no directive: referred to, never copied.
+    Literal(Json<'static>),
+    Object(Vec<(String, Plan)>),
+    Array(Vec<Plan>),
+    Path(Path),
+    /// `@path` whose text comes from another directive.
+    PathFrom(Box<Plan>),
+    Template(Template),
+    TemplateFrom(Box<Plan>),
+    Liquid(Liquid),
+    If(Box<Condition>),
+    Case(Case, Box<Plan>),
+    Replace(Replace, Box<Plan>),
+    /// `@arrayPath`: the items, and the shape of each.
+    ArrayPath(Box<Plan>, Option<Box<Plan>>),
+    Flatten(Box<Flatten>),
+    Encode(Box<Plan>),
+    Decode(Box<Plan>),
+    Merge(Direction, Vec<Plan>),
+    /// `@transform`: the second mapping reads what the first made.
+    Transform(Box<Plan>, Box<Plan>),
+    ExcludeWhenNull(Box<Plan>),
+    /// Resolves to nothing.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub struct Condition {
+    pub test: Test,
+    pub then: Plan,
+    pub otherwise: Plan,
+}
+
+#[derive(Debug)]
+pub enum Test {
+    /// Neither null nor nothing.
+    Exists(Plan),
+    /// The peer's `blank`, which holds when the value is *not* blank: neither absent nor `== ""` in JavaScript.
+    Filled(Plan),
+}
+
+#[derive(Debug)]
+pub struct Flatten {
+    pub separator: Plan,
+    pub value: Plan,
+    pub omit_arrays: bool,
+}
+
+/// Which object wins in a merge.
+#[derive(Debug)]
+pub enum Direction {
+    /// The last one.
+    Right,
+    /// The first one.
+    Left,
+    From(Box<Plan>),
+}
+
+/// What directives read: the event, or a value that `@arrayPath` or `@transform` put in its place.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a, 'e> {
+    Event(&'a Event<'e>),
+    Value(&'a Json<'a>),
+}
+
+impl<'a, 'e: 'a> Scope<'a, 'e> {
+    pub fn get(self, path: &Path) -> Json<'a> {
+        match self {
+            Scope::Event(event) => event.get(path),
+            Scope::Value(value) => path.of(value),
+        }
+    }
+
+    /// The whole.
+    pub fn whole(self) -> &'a Json<'a> {
+        match self {
+            Scope::Event(event) => event.tree(),
+            Scope::Value(value) => value,
+        }
+    }
+}
+
+/// Why an event cannot be mapped. The text names kinds of values, never values.
+pub type Fault = String;
+
+impl Plan {
+    /// The whole output for an event, without the members that have no value.
+    pub fn output<'a, 'e: 'a>(&'a self, event: &'a Event<'e>) -> Result<Json<'a>, Fault> {
+        if !event.is_object() {
+            return Err(format!("data must be an object, got {}", event.tree().kind()));
+        }
+        self.resolve(Scope::Event(event)).map(shape::without_undefined)
+    }
+
+    /// The value that this node becomes.
+    pub fn resolve<'a, 'e: 'a>(&'a self, scope: Scope<'a, 'e>) -> Result<Json<'a>, Fault> {
+        Ok(match self {
+            Plan::Literal(value) => Json::Ref(value),
+            Plan::Nothing => Json::Undefined,
+            Plan::Path(path) => scope.get(path),
+            Plan::Template(template) => Json::Text(Cow::Owned(template.render(|path| scope.get(path)))),
+            Plan::Object(members) => {
+                let mut object: Members<'a> = Vec::with_capacity(members.len());
+                for (key, plan) in members {
+                    match plan.resolve(scope)? {
+                        Json::Undefined => {}
+                        value => object.push((Cow::Borrowed(key), value)),
+                    }
+                }
+                Json::Object(object)
+            }
+            Plan::Array(items) => Json::Array(items.iter().map(|item| item.resolve(scope)).collect::<Result<_, _>>()?),
+            Plan::PathFrom(text) => {
+                let text = wanted_text("@path", text.resolve(scope)?)?;
+                scope.get(&Path::parse(&text).map_err(|wrong| format!("@path: the path {wrong}"))?)
+            }
+            Plan::TemplateFrom(text) => {
+                let text = wanted_text("@template", text.resolve(scope)?)?;
+                let template = Template::parse(&text).map_err(|wrong| format!("@template: a placeholder {wrong}"))?;
+                Json::Text(Cow::Owned(template.render(|path| scope.get(path))))
+            }
+            Plan::Liquid(liquid) => Json::Text(Cow::Owned(liquid.render(scope.whole())?)),
+            Plan::If(condition) => {
+                let holds = match &condition.test {
+                    Test::Exists(value) => !value.resolve(scope)?.is_absent(),
+                    Test::Filled(value) => !is_blank(&value.resolve(scope)?),
+                };
+                (if holds { &condition.then } else { &condition.otherwise }).resolve(scope)?
+            }
+            Plan::Case(case, value) => case.of(value.resolve(scope)?),
+            Plan::Replace(replace, value) => Json::Text(Cow::Owned(replace.of(&value.resolve(scope)?))),
+            Plan::ArrayPath(items, shape) => shape::array_path(items.resolve(scope)?, shape.as_deref())?,
+            Plan::Flatten(flatten) => {
+                let separator = flatten.separator.resolve(scope)?;
+                let separator = separator.as_str().ok_or("@flatten requires a string separator")?;
+                shape::flatten(flatten.value.resolve(scope)?, separator, flatten.omit_arrays)
+            }
+            Plan::Encode(value) => match value.resolve(scope)? {
+                Json::Undefined => Json::Undefined,
+                value => Json::Text(Cow::Owned(js::json_text(&value))),
+            },
+            Plan::Decode(value) => shape::decode(value.resolve(scope)?),
+            Plan::Merge(direction, objects) => {
+                let left = match direction {
+                    Direction::Left => true,
+                    Direction::Right => false,
+                    Direction::From(plan) => match plan.resolve(scope)? {
+                        direction if direction.is_falsy() => return Err("@merge requires a direction".into()),
+                        direction => direction.as_str().is_some_and(|direction| direction.eq_ignore_ascii_case("left")),
+                    },
+                };
+                let mut objects = objects.iter().map(|object| object.resolve(scope)).collect::<Result<Vec<_>, _>>()?;
+                if left {
+                    objects.reverse();
+                }
+                shape::merge(objects)
+            }
+            Plan::Transform(apply, mapping) => {
+                if !matches!(scope.whole(), Json::Object(_)) {
+                    return Err(format!("@transform: data must be an object, got {}", scope.whole().kind()));
+                }
+                let made = shape::without_undefined(apply.resolve(scope)?);
+                // What the mapping finds lives in `made`, which ends here.
+                mapping.resolve(Scope::Value(&made))?.into_owned()
+            }
+            Plan::ExcludeWhenNull(value) => shape::without_nulls(value.resolve(scope)?),
+        })
+    }
+}
+
+fn wanted_text<'a>(directive: &str, value: Json<'a>) -> Result<Cow<'a, str>, Fault> {
+    match value {
+        Json::Text(text) => Ok(text),
+        Json::Ref(value) => match value.view() {
+            Json::Text(text) => Ok(text.clone()),
+            other => Err(format!("{directive}: expected string, got {}", other.kind())),
+        },
+        other => Err(format!("{directive}: expected string, got {}", other.kind())),
+    }
+}
+
+/// Absent, or equal to the empty text by JavaScript's `==`: false, zero, and arrays that join to nothing.
+fn is_blank(value: &Json<'_>) -> bool {
+    match value.view() {
+        Json::Array(_) => js::string(value).is_empty(),
+        _ => value.is_falsy(),
+    }
+}

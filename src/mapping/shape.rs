@@ -1,0 +1,148 @@
+//! How are objects and arrays reshaped? `@arrayPath`, `@flatten`, `@merge`, `@json` decoding, `@excludeWhenNull`.
+
+use std::borrow::Cow;
+
+use super::{
+    json::{Json, Members, settle_repeats},
+    plan::{Fault, Plan, Scope},
+};
+
+/// Each item in the given shape. A single object counts as an array of one; anything else passes through.
+pub fn array_path<'a>(items: Json<'a>, shape: Option<&'a Plan>) -> Result<Json<'a>, Fault> {
+    let Some(shape) = shape else { return Ok(items) };
+    if !matches!(items.view(), Json::Array(_) | Json::Object(_)) {
+        return Ok(items);
+    }
+    if let Json::Ref(items) = items {
+        // The items live in the event: what the shape finds in them is referred to.
+        let shaped = each(items.view()).map(|item| shape.resolve(Scope::Value(item)));
+        return Ok(Json::Array(shaped.collect::<Result<_, _>>()?));
+    }
+    let shaped = each(&items).map(|item| Ok(shape.resolve(Scope::Value(item))?.into_owned()));
+    Ok(Json::Array(shaped.collect::<Result<_, Fault>>()?))
+}
+
+fn each<'v, 'a>(items: &'v Json<'a>) -> impl Iterator<Item = &'v Json<'a>> {
+    match items {
+        Json::Array(items) => items.iter(),
+        single => std::slice::from_ref(single).iter(),
+    }
+}
+
+/// One level, keys joined by the separator. Empty objects and arrays vanish; a value that is neither gets the empty key.
+pub fn flatten<'a>(value: Json<'a>, separator: &str, omit_arrays: bool) -> Json<'a> {
+    fn into<'a>(value: Json<'a>, prefix: &str, separator: &str, omit_arrays: bool, flat: &mut Members<'a>) {
+        let joined = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}{separator}{key}") };
+        match value.view() {
+            Json::Undefined => {}
+            Json::Object(_) => {
+                for (key, member) in members_of(value) {
+                    into(member, &joined(&key), separator, omit_arrays, flat);
+                }
+            }
+            Json::Array(_) if !omit_arrays => {
+                for (at, item) in items_of(value).into_iter().enumerate() {
+                    into(item, &joined(&at.to_string()), separator, omit_arrays, flat);
+                }
+            }
+            _ => flat.push((Cow::Owned(prefix.to_owned()), value)),
+        }
+    }
+    let mut flat = Vec::new();
+    into(value, "", separator, omit_arrays, &mut flat);
+    Json::Object(settle_repeats(flat))
+}
+
+/// `Object.assign({}, …objects)`: later members win, at the place of the first. Texts and arrays give their entries by
+/// number; null, nothing, numbers and booleans give nothing.
+pub fn merge(objects: Vec<Json<'_>>) -> Json<'_> {
+    let mut merged = Vec::new();
+    for object in objects {
+        match object.view() {
+            Json::Object(_) => merged.extend(members_of(object)),
+            Json::Array(_) => {
+                let items = items_of(object).into_iter().enumerate();
+                merged.extend(items.map(|(at, item)| (Cow::Owned(at.to_string()), item)));
+            }
+            Json::Text(text) => {
+                let chars = text.chars().enumerate();
+                merged.extend(
+                    chars.map(|(at, char)| (Cow::Owned(at.to_string()), Json::Text(Cow::Owned(char.to_string())))),
+                );
+            }
+            _ => {}
+        }
+    }
+    Json::Object(settle_repeats(merged))
+}
+
+/// A text that is JSON becomes its value; any other text, and any other value, stays.
+pub fn decode(value: Json<'_>) -> Json<'_> {
+    match value.as_str().and_then(|text| serde_json::from_str::<Json<'_>>(text).ok()) {
+        Some(decoded) => decoded.into_owned(),
+        None => value,
+    }
+}
+
+/// Null becomes nothing, also in the members of objects, but not inside arrays.
+pub fn without_nulls(value: Json<'_>) -> Json<'_> {
+    match value.view() {
+        Json::Null => Json::Undefined,
+        Json::Object(members) if members.iter().any(|(_, member)| holds_null(member)) => Json::Object(
+            members_of(value)
+                .into_iter()
+                .map(|(key, member)| (key, without_nulls(member)))
+                .filter(|(_, member)| !matches!(member, Json::Undefined))
+                .collect(),
+        ),
+        _ => value,
+    }
+}
+
+fn holds_null(value: &Json<'_>) -> bool {
+    match value.view() {
+        Json::Null => true,
+        Json::Object(members) => members.iter().any(|(_, member)| holds_null(member)),
+        _ => false,
+    }
+}
+
+/// Members without a value are dropped at every level.
+pub fn without_undefined(value: Json<'_>) -> Json<'_> {
+    match value {
+        Json::Object(members) => Json::Object(
+            members
+                .into_iter()
+                .map(|(key, member)| (key, without_undefined(member)))
+                .filter(|(_, member)| !matches!(member.view(), Json::Undefined))
+                .collect(),
+        ),
+        Json::Array(items) => Json::Array(items.into_iter().map(without_undefined).collect()),
+        // What is referred to came from JSON, where nothing is undefined.
+        other => other,
+    }
+}
+
+fn members_of(value: Json<'_>) -> Members<'_> {
+    match value {
+        Json::Object(members) => members,
+        Json::Ref(object) => match object.view() {
+            Json::Object(members) => {
+                members.iter().map(|(key, member)| (Cow::Borrowed(&**key), Json::Ref(member))).collect()
+            }
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn items_of(value: Json<'_>) -> Vec<Json<'_>> {
+    match value {
+        Json::Array(items) => items,
+        Json::Ref(array) => match array.view() {
+            Json::Array(items) => items.iter().map(Json::Ref).collect(),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}

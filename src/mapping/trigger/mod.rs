@@ -1,0 +1,138 @@
+//! Does an event go to a mapping? Triggers: FQL, the peer's filter language, with a real grammar.
+//!
+//! Agrees with the peer where it does what its text says. Where it drops a condition, reads `or` as `and`, or cannot nest
+//! parentheses, this does what the text says; `docs/segment-compatibility.md` lists the differences.
+
+mod evaluate;
+mod functions;
+mod lex;
+mod parse;
+mod print;
+
+use super::{Json, event::Event, path::Path};
+use crate::error::{Error, Problem, Problems};
+
+/// The trigger of a mapping that has none: every call that carries data.
+pub const DEFAULT: &str =
+    r#"type = "track" or type = "identify" or type = "page" or type = "screen" or type = "group""#;
+
+/// A trigger, parsed. Prints as canonical FQL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trigger {
+    expr: Expr,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Expr {
+    /// Two or more.
+    Or(Vec<Expr>),
+    /// Two or more.
+    And(Vec<Expr>),
+    Not(Box<Expr>),
+    Compare(Operand, Op, Operand),
+    In(Operand, Vec<Operand>),
+    /// A function that answers yes or no.
+    Holds(Call),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Operand {
+    Field(Field),
+    Call(Box<Call>),
+    Text(String),
+    Number(f64),
+    Bool(bool),
+    Null,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Call {
+    function: functions::Function,
+    arguments: Vec<Operand>,
+}
+
+/// What stands at the top of an event that a trigger can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    Type,
+    Event,
+    Name,
+    UserId,
+    /// `traits` and `properties` mean the same: the traits of an identify or group call, the properties of any other.
+    Traits,
+    Properties,
+    Context,
+    /// `$.…`: any field, by its full path. Ours.
+    Any,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Field {
+    root: Root,
+    /// The keys below the root.
+    keys: Vec<String>,
+    /// In the event; for traits and properties, of an identify or group call.
+    path: Path,
+    /// For traits and properties, of any other call.
+    other: Path,
+    /// A step is a number. FQL does not index arrays: such a condition is never met, as in the peer.
+    indexed: bool,
+}
+
+impl Trigger {
+    /// Parses FQL; on failure every problem, with its place.
+    pub fn parse(text: &str) -> Result<Trigger, Vec<Problem>> {
+        parse::parse(text).map(|expr| Trigger { expr })
+    }
+
+    /// Parses FQL; the error shows the problems in the text. `name` says whose trigger it is.
+    pub fn read(name: &str, text: &str) -> crate::Result<Trigger> {
+        Self::parse(text).map_err(|problems| refusal(name, text, problems))
+    }
+
+    /// Whether the event passes. Never fails: what cannot be compared does not match.
+    pub fn matches(&self, event: &Event<'_>) -> bool {
+        !event.is_null() && evaluate::holds(&self.expr, event)
+    }
+}
+
+fn refusal(name: &str, text: &str, problems: Vec<Problem>) -> Error {
+    let first = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+    let help = problems.iter().find_map(|problem| problem.help.clone());
+    Error::definition(format!("the trigger of {name} cannot be read: {first}"))
+        .help(help.unwrap_or_else(|| "See docs/mapping.md for what a trigger may say.".into()))
+        .at(Problems { name: format!("trigger of {name}"), text: text.to_owned(), problems })
+}
+
+impl Field {
+    fn new(root: Root, keys: Vec<String>) -> Field {
+        let below = |top: &'static str| Path::of_keys([top].into_iter().chain(keys.iter().map(String::as_str)));
+        let path = match root {
+            Root::Type => below("type"),
+            Root::Event => below("event"),
+            Root::Name => below("name"),
+            Root::UserId => below("userId"),
+            Root::Traits | Root::Properties => below("traits"),
+            Root::Context => below("context"),
+            Root::Any => Path::of_keys(keys.iter().map(String::as_str)),
+        };
+        let indexed = root != Root::Any
+            && keys.iter().any(|key| key.starts_with(|c: char| c.is_ascii_digit()) && key.parse::<f64>().is_ok());
+        Field { root, path, other: below("properties"), indexed, keys }
+    }
+
+    fn of<'v>(&self, event: &'v Event<'_>) -> Json<'v> {
+        let split = matches!(self.root, Root::Traits | Root::Properties);
+        if split && !event.has_traits() { event.get(&self.other) } else { event.get(&self.path) }
+    }
+}

@@ -1,0 +1,286 @@
+//! Who is in each audience that is due, as of `t`? Each distinct condition is asked once, on one snapshot.
+//!
+//! ```text
+//!  formulas ──► distinct conditions ──┬─► shared scans of events ──► tallies ──┐
+//!                                     └─► one query each ──────────► ids ──────┴─► answers ──► formulas ∩ universe
+//! ```
+//!
+//! Must never read a clock, and never let one condition's failure reach an audience that does not use it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use roaring::RoaringBitmap;
+use sqlx::{PgConnection, Row as _};
+
+use super::{
+    compile::{self, Names},
+    members::{self, Members},
+    query,
+    scan::{Probe, Scan},
+    universe::{self, Moment, Universe},
+};
+use crate::{
+    Error, Result,
+    audience::{
+        ast::{Scalar, Source},
+        conditions::{self, Condition, Formula},
+        visit,
+    },
+    limits,
+};
+
+/// An audience that is due. Those it refers to stand before it, or are among the stored ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Due<'d> {
+    pub key: &'d str,
+    pub formula: &'d Formula,
+    pub universe: &'d Universe,
+}
+
+/// How to evaluate; the answer does not depend on it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// A condition that takes longer fails, and its audiences with it.
+    pub statement_timeout_ms: u64,
+    /// For each sort and hash of a query.
+    pub work_mem_mib: u32,
+    /// Whether universes may be written back; not in a read-only transaction, as that of a preview.
+    pub remember: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            statement_timeout_ms: limits::CONDITION_TIMEOUT_MS,
+            work_mem_mib: limits::CONDITION_WORK_MEM_MIB,
+            remember: true,
+        }
+    }
+}
+
+/// Who is in each audience, in the order asked.
+#[derive(Debug)]
+pub struct Evaluation {
+    pub audiences: Vec<(String, Result<RoaringBitmap>)>,
+    pub statistics: Statistics,
+}
+
+/// What it took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Distinct conditions of all audiences.
+    pub conditions: usize,
+    /// Conditions that were answered by a scan, maybe with others.
+    pub scanned: usize,
+    /// Statements that read events or profiles.
+    pub statements: usize,
+    /// Rows that came out of them.
+    pub rows: u64,
+    pub took: Duration,
+}
+
+type Answers<'c> = HashMap<&'c Condition, Result<Members, Arc<Error>>>;
+
+/// Evaluates audiences within the caller's transaction, which must be REPEATABLE READ for one snapshot to serve all.
+///
+/// `stored` holds the members of audiences that are not due, for references. The outer error means that nothing could
+/// be evaluated (the connection is gone, the database is a standby); otherwise each audience has its own outcome.
+/// Settings of the planner are left set for the rest of the transaction.
+pub async fn evaluate(
+    conn: &mut PgConnection,
+    t: DateTime<Utc>,
+    due: &[Due<'_>],
+    stored: &HashMap<String, RoaringBitmap>,
+    settings: &Settings,
+) -> Result<Evaluation> {
+    let started = Instant::now();
+    // Instants of the store are whole microseconds.
+    let t = t.trunc_subsecs(6);
+    let moment = Moment::of(conn).await?;
+    let timeout = prepare(conn, settings).await?;
+    let conditions = conditions::distinct(due.iter().map(|due| due.formula));
+    let names = names(conn, &conditions).await?;
+    let mut run = Run { conn, t, names: &names, answers: HashMap::new(), statistics: Statistics::default() };
+    run.statistics.conditions = conditions.len();
+    run.all(&conditions).await?;
+    let Run { answers, mut statistics, .. } = run;
+    let mut universes = BTreeMap::<&str, RoaringBitmap>::new();
+    for id_type in due.iter().flat_map(|due| due.universe.types()).collect::<BTreeSet<_>>() {
+        universes.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
+    }
+    restore(conn, &timeout).await?;
+    let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
+    for due in due {
+        let universe = due
+            .universe
+            .types()
+            .filter_map(|id_type| universes.get(id_type))
+            .fold(RoaringBitmap::new(), |all, members| all | members);
+        let condition = |condition: &Condition| match answers.get(condition) {
+            Some(Ok(members)) => Ok(members),
+            Some(Err(error)) => Err(again(error)),
+            None => Err(Error::internal("a condition was not evaluated")),
+        };
+        let member = |key: &str| match audiences.iter().find(|(known, _)| known == key) {
+            Some((_, Ok(members))) => Ok(members),
+            Some((_, Err(error))) => {
+                Err(Error::new(error.kind, format!("it refers to the audience `{key}`, which failed")))
+            }
+            None => stored.get(key).ok_or_else(|| {
+                Error::definition(format!("it refers to the audience `{key}`, which was never computed"))
+                    .help(format!("Compute `{key}` first, or in the same run."))
+            }),
+        };
+        let members = members::members(due.formula, &universe, &condition, &member);
+        audiences.push((due.key.to_owned(), members));
+    }
+    statistics.took = started.elapsed();
+    Ok(Evaluation { audiences, statistics })
+}
+
+/// One error, told to each audience that it concerns.
+fn again(error: &Arc<Error>) -> Error {
+    let mut told = Error::new(error.kind, error.message.clone());
+    told.help = error.help.clone();
+    told.because(Arc::clone(error))
+}
+
+/// Sets the planner up for large scans; returns the caller's statement timeout.
+async fn prepare(conn: &mut PgConnection, settings: &Settings) -> Result<String> {
+    let row = sqlx::query(
+        "select current_setting('statement_timeout'), set_config('jit', 'off', true), \
+         set_config('work_mem', $1, true), set_config('statement_timeout', $2, true)",
+    )
+    .bind(format!("{}MB", settings.work_mem_mib))
+    .bind(settings.statement_timeout_ms.to_string())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn restore(conn: &mut PgConnection, statement_timeout: &str) -> Result<()> {
+    sqlx::query("select set_config('statement_timeout', $1, true)").bind(statement_timeout).execute(conn).await?;
+    Ok(())
+}
+
+/// What the store calls the events of these conditions.
+async fn names(conn: &mut PgConnection, conditions: &[&Condition]) -> Result<Names> {
+    let mut events = BTreeSet::new();
+    for condition in conditions {
+        visit::within(&condition.0, &mut |comparison| {
+            for scalar in comparison.scalars() {
+                if let Scalar::Reduce(stream, _) = scalar
+                    && let Source::Event(name) = &stream.source
+                    && !name.contains('\0')
+                {
+                    events.insert(name.clone());
+                }
+            }
+        });
+    }
+    let events: Vec<String> = events.into_iter().collect();
+    let rows = sqlx::query(
+        "select n.id, n.name, p.path, p.slot from event_names n left join promotions p on p.name_id = n.id and p.ready \
+         where n.name = any ($1)",
+    )
+    .bind(&events)
+    .fetch_all(conn)
+    .await?;
+    let mut names = Names::default();
+    for row in rows {
+        let id: i32 = row.try_get(0)?;
+        names.ids.insert(row.try_get(1)?, id);
+        if let Some(path) = row.try_get::<Option<Vec<String>>, _>(2)? {
+            names.promoted.insert((id, path), row.try_get(3)?);
+        }
+    }
+    Ok(names)
+}
+
+struct Run<'r, 'c> {
+    conn: &'r mut PgConnection,
+    t: DateTime<Utc>,
+    names: &'r Names,
+    answers: Answers<'c>,
+    statistics: Statistics,
+}
+
+impl<'c> Run<'_, 'c> {
+    async fn all(&mut self, conditions: &[&'c Condition]) -> Result<()> {
+        let mut probes = Vec::new();
+        for condition in conditions {
+            match Probe::of(condition, self.t, self.names) {
+                Some(probe) => probes.push(probe),
+                None => self.ask(condition).await?,
+            }
+        }
+        for scan in Scan::share(probes) {
+            if self.scan(&scan).await?.is_err() && scan.probes.len() > 1 {
+                // What one of them cannot have may be too much for all of them only together.
+                for probe in scan.probes {
+                    self.scan(&Scan::alone(probe)).await?.ok();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers the probes of a scan, with their common error if it fails.
+    async fn scan(&mut self, scan: &Scan<'c>) -> Result<Result<(), ()>> {
+        self.statistics.statements += 1;
+        match scan.run(self.conn, self.t, self.names).await {
+            Ok((found, rows)) => {
+                self.statistics.rows += rows;
+                for (probe, found) in scan.probes.iter().zip(found) {
+                    match found {
+                        Some(members) => {
+                            self.statistics.scanned += 1;
+                            self.answers.insert(probe.condition, Ok(members));
+                        }
+                        None => self.ask(probe.condition).await?,
+                    }
+                }
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                let error = Arc::new(self.failed(error).await?);
+                for probe in &scan.probes {
+                    self.answers.insert(probe.condition, Err(error.clone()));
+                }
+                Ok(Err(()))
+            }
+        }
+    }
+
+    async fn ask(&mut self, condition: &'c Condition) -> Result<()> {
+        let answer = match compile::condition(condition, self.t, self.names) {
+            Ok(query) => {
+                self.statistics.statements += 1;
+                query::members(self.conn, &query).await
+            }
+            Err(error) => Err(error),
+        };
+        let answer = match answer {
+            Ok((members, rows)) => {
+                self.statistics.rows += rows;
+                Ok(members)
+            }
+            Err(error) => Err(Arc::new(self.failed(error).await?)),
+        };
+        self.answers.insert(condition, answer);
+        Ok(())
+    }
+
+    /// The error of a condition; fails itself if the transaction cannot go on.
+    async fn failed(&mut self, error: Error) -> Result<Error> {
+        match sqlx::raw_sql("select 1").execute(&mut *self.conn).await {
+            Ok(_) => Ok(error),
+            Err(_) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Who was in as of an earlier run? The membership of today with the runs since undone: the log makes this cheap.
+
+use chrono::{DateTime, Utc};
+use roaring::RoaringBitmap;
+use serde::Serialize;
+use sqlx::{PgPool, Row};
+
+use super::diff::{self, Change};
+use crate::{
+    Error, Result,
+    ids::{AudienceId, RunId},
+};
+
+/// The members of an audience after a run; after the latest one when none is named.
+///
+/// # Errors
+/// If the database cannot be asked, the audience was never run, or has no such run ([`crate::Kind::Settings`]).
+pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<RoaringBitmap> {
+    // One snapshot for the membership and the runs that it is made of.
+    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let latest = sqlx::query(
+        "select m.audience_id, m.run_id, m.members from memberships m join audiences a on a.id = m.audience_id
+         where a.key = $1",
+    )
+    .bind(key)
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or_else(|| {
+        Error::settings(format!("audience '{key}' was never run"))
+            .help(format!("Run it with `rollcall sync {key}`, or list the audiences with `rollcall audiences`."))
+    })?;
+    let audience = AudienceId(latest.try_get("audience_id")?);
+    let mut members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
+    let Some(run) = run else { return Ok(members) };
+
+    let rows = sqlx::query("select id, entered, exited from runs where audience_id = $1 and id >= $2 order by id desc")
+        .bind(audience)
+        .bind(run)
+        .fetch_all(&mut *tx)
+        .await?;
+    if rows.last().map(|row| row.try_get("id")).transpose()? != Some(run) {
+        return Err(Error::settings(format!("audience '{key}' has no run {run}"))
+            .help(format!("List its runs with `rollcall runs {key}`.")));
+    }
+    for row in &rows[..rows.len() - 1] {
+        let change = Change {
+            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,
+            exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
+        };
+        members = change.undo(&members);
+    }
+    Ok(members)
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct RunRow {
+    pub run: RunId,
+    pub key: String,
+    pub definition_version: i32,
+    pub evaluated_at: DateTime<Utc>,
+    pub sealed_at: DateTime<Utc>,
+    pub members: i64,
+    pub entered: i64,
+    pub exited: i64,
+    pub evaluate_ms: i64,
+    /// Changes of this run that some destination has not been told, as far as Postgres knows.
+    pub pending: i64,
+}
+
+/// The latest runs, of one audience or of all, newest first.
+///
+/// # Errors
+/// The database's own.
+pub async fn runs(pool: &PgPool, key: Option<&str>, limit: u32) -> Result<Vec<RunRow>> {
+    Ok(sqlx::query_as(
+        "select r.id as run, a.key, r.definition_version, r.evaluated_at, r.sealed_at, r.members,
+                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms,
+                (select coalesce(max(d.to_position - greatest(d.from_position, coalesce(v.cursor_position, 0))), 0)
+                 from deltas d left join deliveries v using (destination_id)
+                 where d.run_id = r.id and d.to_position > coalesce(v.cursor_position, 0)) as pending
+         from runs r join audiences a on a.id = r.audience_id
+         where $1::text is null or a.key = $1
+         order by r.id desc limit $2",
+    )
+    .bind(key)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?)
+}
+
+/// An audience as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct AudienceRow {
+    pub key: String,
+    pub name: String,
+    pub state: String,
+    /// Of its last run; all four are absent before the first.
+    pub run: Option<RunId>,
+    pub evaluated_at: Option<DateTime<Utc>>,
+    pub sealed_at: Option<DateTime<Utc>>,
+    pub members: Option<i64>,
+}
+
+/// Every audience that is not deleted, with its last run.
+///
+/// # Errors
+/// The database's own.
+pub async fn audiences(pool: &PgPool) -> Result<Vec<AudienceRow>> {
+    Ok(sqlx::query_as(
+        "select a.key, a.name, a.state, r.id as run, r.evaluated_at, r.sealed_at, r.members
+         from audiences a left join memberships m on m.audience_id = a.id left join runs r on r.id = m.run_id
+         where a.state <> 'deleted' order by a.key",
+    )
+    .fetch_all(pool)
+    .await?)
+}

@@ -1,0 +1,137 @@
+//! Which audiences and destinations does the store know? Makes those of a configuration known, each with its version.
+//!
+//! Definitions are never changed: another query or option is the next version. Nothing is evaluated or told here.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, PgPool, Row};
+
+use crate::{
+    Error, Result,
+    audience::catalogue::Audience,
+    identify,
+    ids::{AudienceId, DestinationId},
+};
+
+/// An audience that the store knows.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    pub id: AudienceId,
+    pub version: i32,
+    pub audience: Audience,
+    pub destinations: Vec<Listener>,
+}
+
+/// A destination that is told of an audience.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub id: DestinationId,
+    /// Fingerprint of its mappings, kept with the log.
+    pub mapping_version: String,
+}
+
+/// Makes audiences and their destinations known, in the order given. `mapping_versions` is by destination.
+///
+/// # Errors
+/// If the database cannot be asked, or a key belongs to a deleted audience ([`crate::Kind::Settings`]).
+pub async fn register(
+    pool: &PgPool,
+    space_id: &str,
+    audiences: &[Audience],
+    mapping_versions: &HashMap<String, String>,
+) -> Result<Vec<Registered>> {
+    let mut tx = pool.begin().await?;
+    let mut registered = Vec::with_capacity(audiences.len());
+    for audience in audiences {
+        let id = audience_id(&mut tx, space_id, audience).await?;
+        let version = version(&mut tx, id, audience).await?;
+        let mut destinations = Vec::with_capacity(audience.destinations.len());
+        for name in &audience.destinations {
+            let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
+            destinations.push(Listener { id: destination_id(&mut tx, name).await?, mapping_version });
+        }
+        registered.push(Registered { id, version, audience: audience.clone(), destinations });
+    }
+    tx.commit().await?;
+    Ok(registered)
+}
+
+async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audience) -> Result<AudienceId> {
+    let known = sqlx::query("select id, state, name from audiences where key = $1")
+        .bind(&audience.key)
+        .fetch_optional(&mut *conn)
+        .await?;
+    if let Some(known) = known {
+        if known.try_get::<&str, _>("state")? == "deleted" {
+            let name: String = known.try_get("name")?;
+            return Err(Error::settings(format!(
+                "the key '{}' belongs to the deleted audience '{name}'",
+                audience.key
+            ))
+            .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
+        }
+        let id = AudienceId(known.try_get("id")?);
+        if known.try_get::<&str, _>("name")? != audience.name {
+            sqlx::query("update audiences set name = $2 where id = $1")
+                .bind(id)
+                .bind(&audience.name)
+                .execute(&mut *conn)
+                .await?;
+        }
+        return Ok(id);
+    }
+    // Two instances may meet a new audience at once: the key is unique, and whoever comes second finds it.
+    let created = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
+    Ok(sqlx::query_scalar(
+        "insert into audiences (key, name, computation_id, created_at) values ($1, $2, $3, $4)
+         on conflict (key) do update set name = excluded.name returning id",
+    )
+    .bind(&audience.key)
+    .bind(&audience.name)
+    .bind(identify::computation_id(space_id, &audience.key, created))
+    .bind(created)
+    .fetch_one(conn)
+    .await?)
+}
+
+async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -> Result<i32> {
+    let options = serde_json::to_value(&audience.options)
+        .map_err(|error| Error::internal("options cannot be written").because(error))?;
+    let latest = sqlx::query(
+        "select version, query = $2 and options = $3 as same from definitions
+         where audience_id = $1 order by version desc limit 1",
+    )
+    .bind(id)
+    .bind(&audience.query)
+    .bind(&options)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let next = match latest {
+        Some(latest) if latest.try_get("same")? => return Ok(latest.try_get("version")?),
+        Some(latest) => latest.try_get::<i32, _>("version")? + 1,
+        None => 1,
+    };
+    sqlx::query("insert into definitions (audience_id, version, query, options) values ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(next)
+        .bind(&audience.query)
+        .bind(&options)
+        .execute(conn)
+        .await?;
+    Ok(next)
+}
+
+async fn destination_id(conn: &mut PgConnection, name: &str) -> Result<DestinationId> {
+    let known =
+        sqlx::query_scalar("select id from destinations where name = $1").bind(name).fetch_optional(&mut *conn).await?;
+    match known {
+        Some(id) => Ok(id),
+        None => Ok(sqlx::query_scalar(
+            "insert into destinations (name) values ($1) on conflict (name) do update set name = excluded.name
+             returning id",
+        )
+        .bind(name)
+        .fetch_one(conn)
+        .await?),
+    }
+}

@@ -1,0 +1,246 @@
+//! What is true now, and who must be told? Evaluating, diffing and recording a tick's runs, all of it or none.
+//!
+//! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
+//! run's range in each destination's gapless log. Nothing outside it writes the log.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use roaring::RoaringBitmap;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+
+use super::{
+    Due, Settings, Universe,
+    diff::{self, Change},
+    evaluate,
+    register::{Listener, Registered},
+};
+use crate::{
+    Error, Result,
+    delta::Chain,
+    ids::{AudienceId, Position, RunId},
+};
+
+/// What a tick is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick<'a> {
+    /// In dependency order: whoever refers to another comes after it.
+    pub audiences: &'a [Registered],
+    /// Everything is evaluated as of this instant.
+    pub t: DateTime<Utc>,
+    /// Evaluate and diff, but record nothing.
+    pub dry_run: bool,
+}
+
+/// One audience's run, as recorded (or, in a dry run, as it would be).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Run {
+    /// `None` in a dry run.
+    pub run: Option<RunId>,
+    pub key: String,
+    pub evaluated_at: DateTime<Utc>,
+    pub members: u64,
+    /// Against the run before.
+    pub entered: u64,
+    pub exited: u64,
+    /// Of the whole tick, whose audiences share their scans.
+    pub evaluate_ms: i64,
+}
+
+/// Seals one tick. An audience that cannot be evaluated fails alone; its slot holds why.
+///
+/// # Errors
+/// If the database goes away or is no primary: then nothing was recorded.
+pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
+    // A connection of its own: the session lock dies with it, however this function ends.
+    let mut conn = pool.acquire().await?.detach();
+    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
+    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
+    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let runs = seal_in(&mut tx, tick).await?;
+    if tick.dry_run {
+        tx.rollback().await?;
+    } else {
+        tx.commit().await?;
+    }
+    conn.close().await?;
+    Ok(runs)
+}
+
+async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
+    let snapshot = snapshot(tx).await?;
+    let previous = memberships(tx).await?;
+    let universes: Vec<Universe> =
+        tick.audiences.iter().map(|due| Universe::of(due.audience.options.counting_types())).collect();
+    let due: Vec<Due<'_>> = tick
+        .audiences
+        .iter()
+        .zip(&universes)
+        .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
+        .collect();
+    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
+    let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
+    let evaluate_ms = computed.statistics.took.as_millis() as i64;
+
+    let mut runs = Vec::with_capacity(tick.audiences.len());
+    for (audience, (key, members)) in tick.audiences.iter().zip(computed.audiences) {
+        let members = match members {
+            Ok(members) => members,
+            Err(error) => {
+                runs.push((key, Err(error)));
+                continue;
+            }
+        };
+        let empty = RoaringBitmap::new();
+        let before = previous.get(&key).unwrap_or(&empty);
+        let change = Change::between(before, &members);
+        let mut run = Run {
+            run: None,
+            key: key.clone(),
+            evaluated_at: tick.t,
+            members: members.len(),
+            entered: change.entered.len(),
+            exited: change.exited.len(),
+            evaluate_ms,
+        };
+        if !tick.dry_run {
+            run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
+            for destination in &audience.destinations {
+                tell(tx, destination, audience.id, &run, &change, &members).await?;
+            }
+        }
+        runs.push((key, Ok(run)));
+    }
+    Ok(runs)
+}
+
+/// The snapshot that the transaction has just taken; refuses a standby, whose snapshots are no watermark.
+async fn snapshot(tx: &mut PgConnection) -> Result<String> {
+    let row = sqlx::query("select pg_current_snapshot()::text as snapshot, pg_is_in_recovery() as standby")
+        .fetch_one(tx)
+        .await?;
+    if row.try_get("standby")? {
+        return Err(Error::settings("this database is a standby").help("Point `database` at the primary."));
+    }
+    Ok(row.try_get("snapshot")?)
+}
+
+/// Every audience's membership as last computed, by key.
+pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
+    let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
+}
+
+/// Stores the run and the membership that it found.
+async fn record(
+    tx: &mut PgConnection,
+    audience: &Registered,
+    run: &Run,
+    change: &Change,
+    members: &RoaringBitmap,
+    snapshot: &str,
+) -> Result<RunId> {
+    let id: RunId = sqlx::query_scalar(
+        "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
+                           exited_count, entered, exited, evaluate_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+    )
+    .bind(audience.id)
+    .bind(audience.version)
+    .bind(run.evaluated_at)
+    .bind(snapshot)
+    .bind(run.members as i64)
+    .bind(run.entered as i64)
+    .bind(run.exited as i64)
+    .bind(diff::encode(&change.entered))
+    .bind(diff::encode(&change.exited))
+    .bind(run.evaluate_ms)
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query(
+        "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
+         on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
+    )
+    .bind(audience.id)
+    .bind(id)
+    .bind(diff::encode(members))
+    .execute(tx)
+    .await?;
+    Ok(id)
+}
+
+/// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
+async fn tell(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: AudienceId,
+    run: &Run,
+    change: &Change,
+    members: &RoaringBitmap,
+) -> Result<()> {
+    let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
+    let told =
+        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
+            .bind(destination.id)
+            .bind(audience)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
+    let untold = Change::between(&told, members);
+    sqlx::query(
+        "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
+         on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
+    )
+    .bind(destination.id)
+    .bind(audience)
+    .bind(run_id)
+    .bind(diff::encode(members))
+    .execute(&mut *tx)
+    .await?;
+    if untold.is_empty() {
+        return Ok(());
+    }
+    append(tx, destination, run_id, &untold, *change == untold).await
+}
+
+/// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
+async fn append(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    run: RunId,
+    untold: &Change,
+    as_the_run: bool,
+) -> Result<()> {
+    let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
+        .bind(destination.id)
+        .fetch_one(&mut *tx)
+        .await?;
+    let from = Position(row.try_get("next_position")?);
+    let to = Position(from.0 + untold.len() as i64);
+    let (entered, exited) = (diff::encode(&untold.entered), diff::encode(&untold.exited));
+    let chain = Chain(row.try_get("chain")?).link(run, &(from..to), &entered, &exited);
+    sqlx::query(
+        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(destination.id)
+    .bind(from)
+    .bind(to)
+    .bind(run)
+    .bind(&destination.mapping_version)
+    .bind((!as_the_run).then_some(entered))
+    .bind((!as_the_run).then_some(exited))
+    .bind(&chain.0)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")
+        .bind(destination.id)
+        .bind(to)
+        .bind(&chain.0)
+        .execute(tx)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! How does a whole file get in? Batch after batch, each with the place it reached, so that no stop loses or repeats a line.
+//!
+//! ```text
+//!  a thread: read, decompress, parse ──► one batch waits ──► here: a transaction a batch ──► imports.line
+//! ```
+
+use std::{error::Error as StdError, io::Write, sync::atomic::Ordering, time::Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use tokio::{sync::mpsc, task::spawn_blocking};
+
+use super::{
+    message::{Defaults, Message, Refusal},
+    source::{Batch, Source},
+    store::Store,
+};
+use crate::{Error, Result, limits::BATCH_MESSAGES};
+
+/// A transaction that others got in the way of is tried again this often.
+const TRIES: u32 = 5;
+/// From this many messages on, tables are vacuumed and analyzed afterwards: their plans would else be made for empty ones.
+const BULK_MESSAGES: u64 = 10_000;
+
+/// Imports sources into one database.
+#[derive(Debug, Clone)]
+pub struct Importer {
+    pool: PgPool,
+    /// For messages that name no source themselves.
+    pub source_id: Option<String>,
+    /// Reads from the first line even what was imported before.
+    pub again: bool,
+    /// Messages in one transaction.
+    pub batch_messages: usize,
+}
+
+/// What became of a source's lines.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Summary {
+    pub name: String,
+    /// The last line dealt with.
+    pub line: u64,
+    /// Where an earlier import of the same content had stopped: lines up to it were not read into messages again.
+    pub resumed_after_line: u64,
+    /// Messages stored.
+    pub accepted: u64,
+    /// Messages that were stored already.
+    pub repeated: u64,
+    /// Lines refused; each stands in the report with its reason.
+    pub refused: u64,
+    /// Messages without a time, taken as of the import.
+    pub undated: u64,
+    pub seconds: f64,
+}
+
+/// Consecutive messages that go into one transaction, and what else it settles.
+struct Piece<'a> {
+    messages: &'a [Message],
+    through_line: u64,
+    refused: u64,
+}
+
+impl Importer {
+    pub fn new(pool: PgPool) -> Importer {
+        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MESSAGES }
+    }
+
+    /// Imports all of `source`. Refused lines are written to `report`, one JSON object a line; `progress` is called after
+    /// every transaction. When this is dropped or fails half-way, what it stored stays, and the next call goes on from there.
+    pub async fn run(
+        &self,
+        source: Source,
+        report: &mut (dyn Write + Send),
+        mut progress: impl FnMut(&Summary),
+    ) -> Result<Summary> {
+        let start = Instant::now();
+        // Not the pool's any more: dropped half-way, it is closed and its transaction rolled back.
+        let mut connection = self.pool.acquire().await?.detach();
+        let mut summary = Summary { name: source.name.clone(), ..Summary::default() };
+        let digest = source.digest.clone();
+        if let Some(digest) = &digest {
+            let (line, finished) = self.begin(&mut connection, digest, &source.name).await?;
+            summary.line = line;
+            summary.resumed_after_line = line;
+            if finished {
+                return Ok(summary);
+            }
+        }
+        let defaults = Defaults { now: Utc::now(), file: digest.clone(), source_id: self.source_id.clone() };
+        let (now, after, read_bytes) = (defaults.now, summary.line, source.read_bytes.clone());
+        let most = self.batch_messages;
+        let (sender, mut batches) = mpsc::channel::<Batch>(1);
+        let reader =
+            spawn_blocking(move || source.read(after, most, &defaults, |batch| sender.blocking_send(batch).is_ok()));
+        let mut store = Store::default();
+        while let Some(batch) = batches.recv().await {
+            batch.refusals.iter().try_for_each(|refusal| tell(report, refusal))?;
+            summary.undated += batch.messages.iter().filter(|message| message.undated).count() as u64;
+            let refused = batch.refusals.len() as u64;
+            let mut pieces = vec![Piece { messages: &batch.messages, through_line: batch.through_line, refused }];
+            while let Some(piece) = pieces.pop() {
+                let place = digest.as_deref().map(|digest| (digest, read_bytes.load(Ordering::Relaxed)));
+                match commit(&mut connection, &mut store, &piece, place, now).await {
+                    Ok(accepted) => {
+                        summary.accepted += accepted;
+                        summary.repeated += piece.messages.len() as u64 - accepted;
+                        summary.refused += piece.refused;
+                        summary.line = piece.through_line;
+                    }
+                    // Postgres refuses something that we did not foresee: its neighbours are stored without it.
+                    Err(error) if is_about_data(&error) && !piece.messages.is_empty() => {
+                        if let [message] = piece.messages {
+                            let reason = format!("was refused by Postgres ({})", sqlstate(&error).unwrap_or_default());
+                            tell(report, &Refusal { line: message.line, field: "line", reason })?;
+                            pieces.push(Piece { messages: &[], refused: piece.refused + 1, ..piece });
+                        } else {
+                            let (first, second) = piece.messages.split_at(piece.messages.len() / 2);
+                            let through_line = first.last().map_or(0, |message| message.line);
+                            pieces.push(Piece { messages: second, ..piece });
+                            pieces.push(Piece { messages: first, through_line, refused: 0 });
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+                summary.seconds = start.elapsed().as_secs_f64();
+                progress(&summary);
+            }
+            report.flush().map_err(unwritable)?;
+        }
+        reader.await.map_err(|error| Error::internal("reading the source ended early").because(error))??;
+        if let Some(digest) = &digest {
+            sqlx::query("update imports set finished = true, updated_at = now() where digest = $1")
+                .bind(digest)
+                .execute(&mut connection)
+                .await?;
+        }
+        if summary.accepted >= BULK_MESSAGES {
+            settle(&mut connection, store.tables()).await?;
+        }
+        connection.close().await?;
+        summary.seconds = start.elapsed().as_secs_f64();
+        Ok(summary)
+    }
+
+    /// Where an earlier import of the same content stopped, and whether it had reached the end.
+    async fn begin(&self, connection: &mut PgConnection, digest: &str, name: &str) -> Result<(u64, bool)> {
+        let (line, finished): (i64, bool) = sqlx::query_as(
+            "insert into imports as i (digest, name, line, bytes) values ($1, $2, 0, 0)
+             on conflict (digest) do update set name = excluded.name,
+                 line = case when $3 then 0 else i.line end, finished = i.finished and not $3
+             returning line, finished",
+        )
+        .bind(digest)
+        .bind(name)
+        .bind(self.again)
+        .fetch_one(connection)
+        .await?;
+        Ok((line.unsigned_abs(), finished))
+    }
+}
+
+/// Stores a piece and the place it ends at in one transaction; returns how many of its messages were new.
+async fn commit(
+    connection: &mut PgConnection,
+    store: &mut Store,
+    piece: &Piece<'_>,
+    place: Option<(&str, u64)>,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match attempt(connection, store, piece, place, now).await {
+            // Serialization failure or deadlock: others were first, now it is our turn.
+            Err(error) if tries < TRIES && matches!(sqlstate(&error).as_deref(), Some("40001" | "40P01")) => {}
+            done => return done,
+        }
+    }
+}
+
+async fn attempt(
+    connection: &mut PgConnection,
+    store: &mut Store,
+    piece: &Piece<'_>,
+    place: Option<(&str, u64)>,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    store.prepare(connection, piece.messages, now).await?;
+    let mut transaction = connection.begin().await?;
+    let accepted = match piece.messages {
+        [] => 0,
+        messages => store.store(&mut transaction, messages).await?,
+    };
+    if let Some((digest, bytes)) = place {
+        // `greatest`: of two imports of one file the one behind must not take the other's place back.
+        sqlx::query(
+            "update imports set line = greatest(line, $2), bytes = greatest(bytes, $3), accepted = accepted + $4,
+             repeated = repeated + $5, refused = refused + $6, updated_at = now() where digest = $1",
+        )
+        .bind(digest)
+        .bind(piece.through_line.cast_signed())
+        .bind(bytes.cast_signed())
+        .bind(accepted.cast_signed())
+        .bind((piece.messages.len() as u64 - accepted).cast_signed())
+        .bind(piece.refused.cast_signed())
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(accepted)
+}
+
+/// Vacuums and analyzes what grew: index-only scans need the visibility map, plans need the statistics.
+async fn settle(connection: &mut PgConnection, tables: impl Iterator<Item = String>) -> Result<()> {
+    for table in tables {
+        sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze, skip_locked) {table}")))
+            .execute(&mut *connection)
+            .await?;
+    }
+    // The parent has statistics of its own, which nothing else gathers.
+    sqlx::query("analyze events").execute(connection).await?;
+    Ok(())
+}
+
+fn tell(report: &mut (dyn Write + Send), refusal: &Refusal) -> Result<()> {
+    serde_json::to_writer(&mut *report, refusal)
+        .map_err(std::io::Error::from)
+        .and_then(|()| report.write_all(b"\n"))
+        .map_err(unwritable)
+}
+
+fn unwritable(error: std::io::Error) -> Error {
+    Error::settings("the report of refused lines cannot be written").because(error)
+}
+
+/// What Postgres called it, if it was Postgres.
+fn sqlstate(error: &Error) -> Option<String> {
+    let source = StdError::source(error)?.downcast_ref::<sqlx::Error>()?;
+    Some(source.as_database_error()?.code()?.into_owned())
+}
+
+/// Data exceptions, violated constraints, and rows too large for an index.
+fn is_about_data(error: &Error) -> bool {
+    sqlstate(error).is_some_and(|code| ["22", "23", "54"].contains(&&code[..2]))
+}

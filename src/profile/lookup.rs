@@ -1,0 +1,84 @@
+//! Who is meant, and how is a profile called? Finds profiles by identifier and names them by their identifiers.
+
+use std::{collections::HashMap, fmt};
+
+use serde::Serialize;
+use sqlx::{PgConnection, Row};
+
+use crate::{Error, Result, ids::ProfileId};
+
+/// How a profile is shown in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Name {
+    /// The latest user_id.
+    pub user_id: Option<String>,
+    /// The latest anonymous_id.
+    pub anonymous_id: Option<String>,
+    #[serde(skip)]
+    pub profile: ProfileId,
+}
+
+impl fmt::Display for Name {
+    /// As `find` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.user_id, &self.anonymous_id) {
+            (Some(user_id), _) => f.write_str(user_id),
+            (None, Some(anonymous_id)) => write!(f, "anonymous_id:{anonymous_id}"),
+            (None, None) => f.write_str("(no user_id)"),
+        }
+    }
+}
+
+/// The profile with an identifier: `42` is a user_id, `email:a@b.c` any other type.
+///
+/// A user_id that itself contains a colon is found first, so no value is out of reach.
+///
+/// # Errors
+/// [`crate::Kind::Settings`] if no profile has it, or the database's own.
+pub async fn find(conn: &mut PgConnection, identifier: &str) -> Result<ProfileId> {
+    let typed = identifier.split_once(':');
+    let id: Option<i64> = sqlx::query_scalar(
+        "select profile_id from identifiers where (type = 'user_id' and value = $1) or (type = $2 and value = $3)
+         order by type = 'user_id' and value = $1 desc limit 1",
+    )
+    .bind(identifier)
+    .bind(typed.map(|(kind, _)| kind))
+    .bind(typed.map(|(_, value)| value))
+    .fetch_optional(conn)
+    .await?;
+    id.map(profile_id).transpose()?.ok_or_else(|| {
+        Error::settings("no profile has that identifier")
+            .help("Give a user_id, or another identifier with its type, as email:ann@example.com.")
+    })
+}
+
+/// The names of profiles, in the order given.
+///
+/// # Errors
+/// The database's own.
+pub async fn names(conn: &mut PgConnection, profiles: &[ProfileId]) -> Result<Vec<Name>> {
+    let ids: Vec<i64> = profiles.iter().map(|profile| profile.0.into()).collect();
+    let rows = sqlx::query(
+        "select profile_id, type, value from identifiers
+         where profile_id = any($1) and type in ('user_id', 'anonymous_id') order by added_at, value",
+    )
+    .bind(&ids)
+    .fetch_all(conn)
+    .await?;
+    let mut latest: HashMap<(u32, bool), String> = HashMap::new();
+    for row in &rows {
+        let known = row.try_get::<&str, _>("type")? == "user_id";
+        latest.insert((profile_id(row.try_get("profile_id")?)?.0, known), row.try_get("value")?);
+    }
+    let mut name = |profile: &ProfileId| Name {
+        user_id: latest.remove(&(profile.0, true)),
+        anonymous_id: latest.remove(&(profile.0, false)),
+        profile: *profile,
+    };
+    Ok(profiles.iter().map(&mut name).collect())
+}
+
+fn profile_id(id: i64) -> Result<ProfileId> {
+    // The table's CHECK bounds it.
+    u32::try_from(id).map(ProfileId).map_err(|error| Error::halted("a profile id is out of range").because(error))
+}

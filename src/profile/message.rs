@@ -1,0 +1,327 @@
+//! What does one Segment message say? A line of JSON in, what the store keeps of it out, or why not. Pure.
+//!
+//! Field names and limits are those of Segment's tracking API. A refusal names a field and a rule, never a value.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{
+    json::{Members, check_storable, quote, text_of, write_member},
+    time::{from_unix, parse_timestamp},
+};
+use crate::limits;
+
+/// One message as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where it stood in its file, from 1.
+    pub line: u64,
+    pub message_id: String,
+    /// 128 bits of the id's SHA-256: a message counts once.
+    pub digest: Uuid,
+    pub occurred_at: DateTime<Utc>,
+    /// Whether it named no time of its own.
+    pub undated: bool,
+    pub user_id: Option<String>,
+    pub anonymous_id: Option<String>,
+    /// Other external ids it carries, as (type, value): email, device ids, `context.externalIds`.
+    pub other_ids: Vec<(Cow<'static, str>, String)>,
+    pub source_id: Option<String>,
+    pub body: Body,
+}
+
+/// What kind of call, and what only that kind carries. JSON is kept as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    Identify {
+        traits: Vec<(String, String)>,
+    },
+    /// A track call, or a page or screen call as the event that it is for audiences.
+    Event {
+        name: String,
+        properties: String,
+        context: String,
+    },
+    Group {
+        group_id: String,
+        traits: Vec<(String, String)>,
+    },
+    Alias {
+        previous_id: String,
+        user_id: String,
+    },
+}
+
+/// Why a line is refused.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Refusal {
+    pub line: u64,
+    /// A path in the message, or `line` for the whole.
+    pub field: &'static str,
+    pub reason: String,
+}
+
+/// What a message does not say itself.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// When a message without any time is taken to have happened.
+    pub now: DateTime<Utc>,
+    /// The digest of the file, from which messages without an id get one; without it the line's content is used.
+    pub file: Option<String>,
+    pub source_id: Option<String>,
+}
+
+/// The fields we read. All optional and untyped here, so that each refusal can name its field.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    message_id: Option<&'a RawValue>,
+    user_id: Option<&'a RawValue>,
+    anonymous_id: Option<&'a RawValue>,
+    timestamp: Option<&'a RawValue>,
+    original_timestamp: Option<&'a RawValue>,
+    sent_at: Option<&'a RawValue>,
+    received_at: Option<&'a RawValue>,
+    event: Option<&'a RawValue>,
+    name: Option<&'a RawValue>,
+    category: Option<&'a RawValue>,
+    properties: Option<&'a RawValue>,
+    traits: Option<&'a RawValue>,
+    context: Option<&'a RawValue>,
+    group_id: Option<&'a RawValue>,
+    previous_id: Option<&'a RawValue>,
+    source_id: Option<&'a RawValue>,
+    project_id: Option<&'a RawValue>,
+}
+
+type Checked<T> = Result<T, (&'static str, String)>;
+
+impl Message {
+    /// Reads one line. `bytes` is the line without its end.
+    pub fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Result<Message, Refusal> {
+        parse(line, bytes, defaults).map_err(|(field, reason)| Refusal { line, field, reason })
+    }
+}
+
+fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
+    if bytes.len() > limits::MESSAGE_BYTES {
+        return Err(("line", format!("is {} bytes; the most is {}", bytes.len(), limits::MESSAGE_BYTES)));
+    }
+    let json =
+        str::from_utf8(bytes).map_err(|error| ("line", format!("is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
+    check_storable(json).map_err(|reason| ("line", reason))?;
+    let raw: Line = serde_json::from_str(json).map_err(|error| ("line", syntax(&error)))?;
+
+    let user_id = identifier("userId", raw.user_id)?;
+    let anonymous_id = identifier("anonymousId", raw.anonymous_id)?;
+    let kind = raw.kind.and_then(text_of).ok_or(("type", ONE_OF_TYPES.to_owned()))?;
+    if user_id.is_none() && anonymous_id.is_none() {
+        return Err(("userId", "is missing, and anonymousId too: a message needs one of them".into()));
+    }
+    let message_id = match text("messageId", raw.message_id, limits::MESSAGE_ID_CHARS)? {
+        Some(id) => id,
+        None => derived_id(line, bytes, defaults),
+    };
+    let occurred_at = occurred_at(&raw)?;
+    let properties = object("properties", raw.properties)?;
+    let traits = object("traits", raw.traits)?;
+    let context = object("context", raw.context)?;
+    let other_ids = other_ids(&kind, &properties, &traits, &context)?;
+    let body = match &*kind {
+        "identify" => Body::Identify { traits: owned(traits) },
+        "track" => Body::Event {
+            name: required("event", raw.event, limits::EVENT_NAME_CHARS)?,
+            properties: raw_or_empty(raw.properties),
+            context: useful(raw.context, context),
+        },
+        "page" => viewed("Page Viewed", "page_name", &raw, properties, context)?,
+        "screen" => viewed("Screen Viewed", "screen_name", &raw, properties, context)?,
+        "group" => Body::Group {
+            group_id: required("groupId", raw.group_id, limits::IDENTIFIER_CHARS)?,
+            traits: owned(traits),
+        },
+        "alias" => Body::Alias {
+            previous_id: required("previousId", raw.previous_id, limits::IDENTIFIER_CHARS)?,
+            user_id: user_id.clone().ok_or(("userId", "is missing, which an alias needs".to_owned()))?,
+        },
+        _ => return Err(("type", ONE_OF_TYPES.into())),
+    };
+    let source_id = match text("sourceId", raw.source_id.or(raw.project_id), limits::IDENTIFIER_CHARS)? {
+        None => defaults.source_id.clone(),
+        some => some,
+    };
+    Ok(Message {
+        line,
+        digest: digest(&message_id),
+        message_id,
+        occurred_at: occurred_at.unwrap_or(defaults.now),
+        undated: occurred_at.is_none(),
+        user_id,
+        anonymous_id,
+        other_ids,
+        source_id,
+        body,
+    })
+}
+
+const ONE_OF_TYPES: &str = "must be one of identify, track, page, screen, group, alias";
+
+/// What counts a message once: the first 128 bits of its id's SHA-256.
+pub fn digest(message_id: &str) -> Uuid {
+    let hash: [u8; 32] = Sha256::digest(message_id.as_bytes()).into();
+    Uuid::from_u128(hash[..16].iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
+}
+
+/// The same line of the same file gets the same id again. Of a stream, which has no digest, the same content at the same line.
+fn derived_id(line: u64, bytes: &[u8], defaults: &Defaults) -> String {
+    match &defaults.file {
+        Some(file) => format!("import-{file:.32}-{line}"),
+        None => format!("import-{}-{line}", digest(str::from_utf8(bytes).unwrap_or_default()).simple()),
+    }
+}
+
+/// The first time it names, in the order in which Segment trusts them.
+fn occurred_at(raw: &Line) -> Checked<Option<DateTime<Utc>>> {
+    let times = [
+        ("timestamp", raw.timestamp),
+        ("originalTimestamp", raw.original_timestamp),
+        ("sentAt", raw.sent_at),
+        ("receivedAt", raw.received_at),
+    ];
+    let Some((field, time)) = times.into_iter().find_map(|(field, time)| Some((field, present(time)?))) else {
+        return Ok(None);
+    };
+    let parsed = match text_of(time) {
+        Some(text) => parse_timestamp(&text),
+        None => time.get().parse().map_err(|_| "is neither text nor a number").and_then(from_unix),
+    };
+    parsed.map(Some).map_err(|reason| (field, reason.to_owned()))
+}
+
+fn viewed(event: &str, renamed: &str, raw: &Line, mut properties: Members, context: Members) -> Checked<Body> {
+    let name = text("name", raw.name, limits::EVENT_NAME_CHARS)?;
+    let category = text("category", raw.category, limits::EVENT_NAME_CHARS)?;
+    if name.is_some() {
+        properties.0.retain(|(key, _)| key != "name" && key != renamed);
+    }
+    let mut out = properties.write();
+    out.pop();
+    if let Some(name) = &name {
+        write_member(&mut out, "name", &quote(name));
+        write_member(&mut out, renamed, &quote(name));
+    }
+    if let Some(category) = category.filter(|_| properties.get("category").is_none()) {
+        write_member(&mut out, "category", &quote(&category));
+    }
+    out.push('}');
+    Ok(Body::Event { name: event.into(), properties: out, context: useful(raw.context, context) })
+}
+
+/// The context without what no condition can ask for: traits and ids are kept elsewhere, the library is ours to forget.
+fn useful(raw: Option<&RawValue>, mut context: Members) -> String {
+    let before = context.0.len();
+    context.0.retain(|(key, _)| !matches!(&**key, "library" | "traits" | "externalIds"));
+    if context.0.len() == before { raw_or_empty(raw) } else { context.write() }
+}
+
+/// External ids beside userId and anonymousId, from where Segment takes its default ones.
+fn other_ids(
+    kind: &str,
+    properties: &Members,
+    traits: &Members,
+    context: &Members,
+) -> Checked<Vec<(Cow<'static, str>, String)>> {
+    let mut found: Vec<(Cow<'static, str>, String)> = Vec::new();
+    let inside = context.get("traits").and_then(Members::of).unwrap_or_default();
+    let own = match kind {
+        "identify" => traits.get("email"),
+        "track" | "page" | "screen" => properties.get("email"),
+        _ => None,
+    };
+    if let Some(email) = own.or_else(|| inside.get("email")).and_then(fits) {
+        found.push(("email".into(), email.into_owned()));
+    }
+    if let Some(device) = context.get("device").and_then(Members::of) {
+        let names = match device.get("type").and_then(text_of).as_deref().map(str::to_ascii_lowercase).as_deref() {
+            Some("android") => ["android.id", "android.idfa", "android.push_token"],
+            Some("ios") => ["ios.id", "ios.idfa", "ios.push_token"],
+            _ => return Ok(found),
+        };
+        for (name, field) in names.into_iter().zip(["id", "advertisingId", "token"]) {
+            found.extend(device.get(field).and_then(fits).map(|value| (name.into(), value.into_owned())));
+        }
+    }
+    if let Some(ids) = context.get("externalIds").and_then(|ids| serde_json::from_str::<Vec<Members>>(ids.get()).ok()) {
+        for id in ids {
+            let get = |name| id.get(name).and_then(fits);
+            let users = get("collection").is_none_or(|collection| collection == "users");
+            if let (true, Some(kind), Some(value)) = (users, get("type"), get("id")) {
+                if kind.len() <= limits::IDENTIFIER_TYPE_BYTES {
+                    found.push((kind.into_owned().into(), value.into_owned()));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A value to look people up by. Others are not worth refusing a message over: they stay a trait only.
+fn fits(raw: &RawValue) -> Option<Cow<'_, str>> {
+    text_of(raw).filter(|text| !text.is_empty() && text.chars().count() <= limits::IDENTIFIER_CHARS)
+}
+
+fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
+    raw.filter(|raw| raw.get() != "null" && raw.get() != "\"\"")
+}
+
+fn text(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checked<Option<String>> {
+    let Some(raw) = present(raw) else { return Ok(None) };
+    let text = text_of(raw).ok_or((field, "is not text".to_owned()))?;
+    if text.len() > max_chars && text.chars().count() > max_chars {
+        return Err((field, format!("is longer than {max_chars} characters")));
+    }
+    Ok(Some(text.into_owned()))
+}
+
+fn required(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checked<String> {
+    text(field, raw, max_chars)?.ok_or((field, "is missing".to_owned()))
+}
+
+/// Ids are text; whole numbers, as exports write them, are taken as their digits.
+fn identifier(field: &'static str, raw: Option<&RawValue>) -> Checked<Option<String>> {
+    match present(raw) {
+        Some(number) if number.get().bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(number.get().to_owned())),
+        _ => text(field, raw, limits::IDENTIFIER_CHARS),
+    }
+}
+
+fn object<'a>(field: &'static str, raw: Option<&'a RawValue>) -> Checked<Members<'a>> {
+    let Some(raw) = present(raw) else { return Ok(Members::default()) };
+    let members = Members::of(raw).ok_or((field, "is not an object".to_owned()))?;
+    if members.0.len() > limits::FIELDS {
+        return Err((field, format!("has {} members; the most is {}", members.0.len(), limits::FIELDS)));
+    }
+    Ok(members)
+}
+
+fn owned(members: Members) -> Vec<(String, String)> {
+    members.0.into_iter().map(|(key, value)| (key.into_owned(), value.get().to_owned())).collect()
+}
+
+fn raw_or_empty(raw: Option<&RawValue>) -> String {
+    present(raw).map_or_else(|| "{}".into(), |raw| raw.get().to_owned())
+}
+
+/// What serde_json says, without the line number, which is always 1 here.
+fn syntax(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or_default();
+    format!("is not a JSON object: {said} (byte {})", error.column())
+}
