@@ -1,6 +1,6 @@
 //! Delivery against a real Apache Kafka, from a log in a real Postgres.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use rollcall::{
     Result,
@@ -9,6 +9,7 @@ use rollcall::{
     delta::Chain,
     identify::Identify,
     ids::{DestinationId, Position, RunId},
+    limits,
     mapping::{Outcome, Record},
     membership::diff,
 };
@@ -44,6 +45,9 @@ impl Stage {
     }
 
     pub async fn on(broker: &str, profiles: i64, partitions: i32) -> Stage {
+        // `RUST_LOG=rollcall=debug` shows what delivery and librdkafka do.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
         let db = Database::fresh().await;
         for sql in [
             "insert into profiles (id) select generate_series(1, $1)",
@@ -166,6 +170,7 @@ pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, properti
         cursor_topic: cursor_topic.to_owned(),
         settings,
         mappings: mappings.into(),
+        page_changes: limits::PAGE_CHANGES,
     }
 }
 
@@ -197,9 +202,4 @@ fn change(record: &Received) -> (i64, String, bool) {
         event["userId"].as_str().unwrap().to_owned(),
         event["traits"]["big_spenders"].as_bool().unwrap(),
     )
-}
-
-/// For tests that want the mapping list shared.
-pub fn mappings(list: Vec<Mapping>) -> Arc<[Mapping]> {
-    list.into()
 }

@@ -196,14 +196,17 @@ impl Producer {
             Unanswered::Diagnosed(error) => doubt(error),
             Unanswered::Failed(error) => self.failure(&inner, &error, "start a transactional producer"),
         })?;
+        tracing::debug!("older instances are fenced");
         fault::point(Point::AfterFence);
         if !self.ensured {
             cursor::ensure(&cluster, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
             self.ensured = true;
+            tracing::debug!(topic = self.cursor_topic, "the cursor topic is there");
         }
         // Only now: the other way round an older instance may commit between our reading and our fencing.
         let patience = self.timeouts.transaction + self.timeouts.socket;
         let found = cursor::read(&cluster, &self.cursor_topic, self.stream, patience).map_err(doubt)?;
+        tracing::debug!(?found, "the cursor is read");
         fault::point(Point::AfterCursorRead);
         self.inner = Some(inner);
         Ok(found)
@@ -385,8 +388,8 @@ impl Producer {
         if failed.is_empty() && refused.is_empty() {
             return Ok(());
         }
-        if let Some((_, code)) = failed.iter().find(|(_, code)| trouble::fenced(*code)) {
-            return Err(Failure::Fenced(trouble::code(*code, "store records")));
+        if let Some(fenced) = fenced(inner, "store records") {
+            return Err(fenced);
         }
         let cursor = failed.iter().any(|(record, code)| *record == CURSOR && trouble::permanent(*code));
         let suspects: Vec<_> = failed.iter().filter(|(_, code)| trouble::permanent(*code)).copied().collect();
@@ -411,6 +414,9 @@ impl Producer {
     /// What a failed call means. A timeout alone says little: the last error of the client says why.
     fn failure(&self, inner: &BaseProducer<Watch>, error: &KafkaError, doing: &str) -> Failure {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        if let Some(fenced) = fenced(inner, doing) {
+            return fenced;
+        }
         if trouble::fenced(code) {
             return Failure::Fenced(trouble::kafka(error, doing));
         }
@@ -422,4 +428,10 @@ impl Producer {
             _ => Failure::Doubt(trouble::kafka(error, doing)),
         }
     }
+}
+
+/// Being fenced is fatal for a client; records and calls may fail by other codes in its wake.
+fn fenced(inner: &BaseProducer<Watch>, doing: &str) -> Option<Failure> {
+    let (code, _) = inner.client().fatal_error()?;
+    trouble::fenced(code).then(|| Failure::Fenced(trouble::code(code, doing)))
 }

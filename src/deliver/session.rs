@@ -107,9 +107,9 @@ impl Session {
             stream: head.stream,
             thread: Thread::start(producer)?,
             pages,
+            limit: target.page_changes,
             target,
             at: None,
-            limit: limits::PAGE_CHANGES,
             skipped: Arc::default(),
             topics: HashSet::new(),
         })
@@ -184,7 +184,7 @@ impl Session {
             told.to = position;
             told.end = told.end.max(position);
             told.records += page.records.len() as u64;
-            self.limit = (self.limit * 2).min(limits::PAGE_CHANGES);
+            self.limit = (self.limit * 2).min(self.target.page_changes);
             if !go_on(told) {
                 return Err(Stop::Asked);
             }
@@ -220,7 +220,13 @@ impl Session {
         told: &mut Delivered,
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
-        let found = self.thread.run(Producer::open).await??;
+        tracing::debug!(destination = self.target.name, "recovering");
+        // Nothing is under way yet: who cannot even begin tells the caller, who knows when to try again.
+        let found = match self.thread.run(Producer::open).await? {
+            Ok(found) => found,
+            Err(Failure::Doubt(error) | Failure::Fenced(error)) => return Err(Stop::Error(error)),
+            Err(Failure::Refused { .. }) => return Err(Stop::Again),
+        };
         // Only now, with older instances fenced, what Postgres says is looked at: it is as new as can be.
         let head = delta::head(&self.pool, &self.target.name).await?;
         told.end = head.end;

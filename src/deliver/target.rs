@@ -6,6 +6,7 @@ use super::settings::Settings;
 use crate::{
     Error, Result,
     config::{Config, Delivery},
+    limits,
     mapping::Mapping,
 };
 
@@ -20,6 +21,8 @@ pub struct Target {
     pub settings: Settings,
     /// The enabled ones.
     pub mappings: Arc<[Mapping]>,
+    /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
+    pub page_changes: usize,
 }
 
 impl Target {
@@ -41,6 +44,7 @@ impl Target {
             cursor_topic: destination.cursor_topic.clone(),
             settings,
             mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
+            page_changes: limits::PAGE_CHANGES,
         })
     }
 

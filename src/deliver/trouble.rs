@@ -77,7 +77,7 @@ pub fn permanent(code: Code) -> bool {
 
 /// Whether a permanent error is about this very record; the others are a whole batch's.
 pub fn attributable(code: Code) -> bool {
-    matches!(code, Code::UnknownPartition | Code::InvalidTopic | Code::InvalidRecord)
+    matches!(code, Code::UnknownPartition | Code::InvalidTopic)
 }
 
 /// Whether a consumer gets over it by itself.

@@ -1,1 +1,169 @@
-//! (being written)
+//! A delivery killed, paused and overtaken between every two of its steps: each change is told once, and in order.
+//!
+//! The delivery runs in a child process, this same binary, because what is tested is a death without any clean-up.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use rollcall::{
+    deliver::Session,
+    fault::Point,
+    limits,
+    mapping::{Outcome, Rejection},
+};
+use serde_json::json;
+
+use super::{Stage, mapping, record, target};
+use crate::support::kafka;
+
+/// The points of a delivery, and which time there the process dies: in its second transaction, or while it recovers.
+const DEATHS: [(Point, u32); 11] = [
+    (Point::AfterFence, 1),
+    (Point::AfterCursorRead, 1),
+    (Point::AfterQuarantine, 2),
+    (Point::AfterBegin, 2),
+    (Point::AfterFirstCursor, 2),
+    (Point::AmidRecords, 2),
+    (Point::AfterRecords, 2),
+    (Point::AfterLastCursor, 2),
+    (Point::AfterDrain, 2),
+    (Point::AfterCommit, 2),
+    (Point::AfterMirror, 2),
+];
+
+/// Twenty changes a transaction; every fifth profile's record is rejected, so that each page has something to put aside.
+fn picky(topic: &str) -> rollcall::deliver::Mapping {
+    let topic = topic.to_owned();
+    mapping("picky", move |text, identify| match identify.user_id {
+        Some(user) if user.ends_with('5') => Outcome::Rejected(Rejection { code: "no_fives", detail: "five".into() }),
+        _ => Outcome::Record(record(&topic, text, identify)),
+    })
+}
+
+pub struct Settings<'a> {
+    pub properties: serde_json::Value,
+    pub fault: &'a str,
+}
+
+/// Starts a delivery in a process of its own; its log is read by [`output`].
+pub fn start(stage: &Stage, settings: &Settings<'_>) -> Child {
+    let told = json!({
+        "database": stage.db.url(), "broker": stage.broker, "topic": stage.topic, "cursor_topic": stage.cursor_topic,
+        "properties": settings.properties,
+    });
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "deliver::crash::a_child_delivers_what_its_parent_says", "--nocapture", "--test-threads=1"])
+        .env("ROLLCALL_TEST_CHILD", told.to_string())
+        .env("ROLLCALL_FAULT", settings.fault)
+        .env("RUST_LOG", "rollcall=debug")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until a child has stopped itself.
+pub fn wait_until_stopped(child: &Child) {
+    let status = waitpid(Pid::from_raw(child.id() as i32), Some(WaitPidFlag::WUNTRACED)).unwrap();
+    assert!(matches!(status, WaitStatus::Stopped(_, Signal::SIGSTOP)), "{status:?}");
+}
+
+pub fn go_on(child: &Child) {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGCONT).unwrap();
+}
+
+pub fn output(child: Child) -> (ExitStatus, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn deliver(stage: &Stage, fault: &str) -> (ExitStatus, String) {
+    output(start(stage, &Settings { properties: json!({}), fault }))
+}
+
+/// Started by other tests; by itself it only makes sure that it was not asked for anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_delivers_what_its_parent_says() {
+    let Ok(told) = std::env::var("ROLLCALL_TEST_CHILD") else { return };
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let text = |name: &str| told[name].as_str().unwrap();
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
+    let pool = sqlx::PgPool::connect(text("database")).await.unwrap();
+    let mappings = vec![picky(text("topic"))];
+    let mut target = target(text("broker"), text("cursor_topic"), mappings, told["properties"].clone());
+    target.page_changes = 20;
+    let mut session = Session::start(pool, target).await.unwrap();
+    let delivered = session.deliver(&|_| true).await;
+    println!("delivered: {delivered:?}");
+    assert!(delivered.is_ok());
+}
+
+/// Positions of the changes that are told: all but those of profiles whose number ends with five.
+async fn assert_told(stage: &Stage, changes: i64) {
+    let received = kafka::read_committed(&stage.broker, &stage.topic);
+    let positions: Vec<i64> =
+        received.iter().map(|record| record.header("rollcall-position").unwrap().parse().unwrap()).collect();
+    // Runs enter profiles 1 to 60 and take them out again, so position p is about profile p % 60 + 1.
+    let expected: Vec<i64> = (0..changes).filter(|position| (position % 60 + 1) % 10 != 5).collect();
+    assert_eq!(positions, expected);
+    let aside: i64 = sqlx::query_scalar("select count(*) from quarantine").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(aside, changes / 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_killed_between_any_two_steps_tells_each_change_once_and_in_order() {
+    let stage = Stage::new(60, 1).await;
+    let mut changes = 0;
+    for (index, (point, nth)) in DEATHS.into_iter().enumerate() {
+        match index % 2 {
+            0 => stage.seal(1..=60, []).await,
+            _ => stage.seal([], 1..=60).await,
+        }
+        changes += 60;
+        let (status, log) = deliver(&stage, &format!("{}@{nth}:abort", point.name()));
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(Signal::SIGABRT as i32), "{point:?} is not reached: {log}");
+        let (status, log) = deliver(&stage, "");
+        assert!(status.success(), "after {point:?}: {log}");
+        assert_told(&stage, changes).await;
+    }
+    let uncommitted = kafka::read_uncommitted(&stage.broker, &stage.topic).len();
+    let committed = kafka::read_committed(&stage.broker, &stage.topic).len();
+    assert!(uncommitted > committed, "no death left anything half done: the test proves nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_was_paused_and_overtaken_does_no_harm_when_it_wakes() {
+    for point in [Point::AfterFence, Point::AfterCursorRead, Point::AmidRecords, Point::AfterDrain, Point::AfterCommit]
+    {
+        let stage = Stage::new(60, 1).await;
+        stage.seal(1..=60, []).await;
+        let paused = start(&stage, &Settings { properties: json!({}), fault: &format!("{}:stop", point.name()) });
+        wait_until_stopped(&paused);
+        let (status, log) = deliver(&stage, "");
+        assert!(status.success(), "while one is paused at {point:?}: {log}");
+        assert_told(&stage, 60).await;
+        stage.seal([], 1..=60).await;
+        go_on(&paused);
+        let (status, log) = output(paused);
+        assert!(!status.success() && log.contains("another instance has taken over"), "woken at {point:?}: {log}");
+        assert_told(&stage, 60).await;
+        assert!(deliver(&stage, "").0.success());
+        assert_told(&stage, 120).await;
+    }
+}
+
+#[test]
+fn every_point_of_delivery_is_died_at() {
+    let sealing = [Point::BeforeSeal, Point::AfterSeal];
+    let died: Vec<Point> = sealing.into_iter().chain(DEATHS.map(|(point, _)| point)).collect();
+    assert_eq!(died, Point::ALL);
+    assert!(limits::PAGE_CHANGES > 20);
+}

@@ -1,1 +1,198 @@
-//! (being written)
+//! Each reason to halt, reached on a real broker and a real Postgres, and the way out of it.
+
+use rdkafka::{
+    admin::{AdminOptions, NewTopic, TopicReplication},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use rollcall::{
+    Kind,
+    deliver::{recover::Reason, state},
+    ids::{DestinationId, Position},
+    mapping::{Outcome, Rejection},
+};
+
+use super::{Stage, mapping};
+use crate::support::kafka;
+
+/// A destination that was told five changes and has five more to be told.
+async fn half_told() -> Stage {
+    let stage = Stage::new(20, 1).await;
+    stage.seal(1..=5, []).await;
+    stage.deliver().await.unwrap();
+    stage.seal(6..=10, []).await;
+    stage
+}
+
+async fn assert_halts(stage: &Stage, reason: Reason) {
+    let before = kafka::read_uncommitted(&stage.broker, &stage.topic).len();
+    let error = stage.deliver().await.unwrap_err();
+    assert_eq!(error.kind, Kind::Halted, "{error}: {:?}", std::error::Error::source(&error));
+    assert!(error.message.contains(reason.name()), "{error}");
+    assert_eq!(error.help.as_deref(), Some(reason.remedy()));
+    let state: (String, Option<String>) =
+        sqlx::query_as("select state, halt_reason from deliveries").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(state, ("halted".to_owned(), Some(reason.name().to_owned())));
+    assert_eq!(kafka::read_uncommitted(&stage.broker, &stage.topic).len(), before, "nothing is sent on a guess");
+}
+
+async fn assert_starts_over(stage: &Stage, changes: i64) {
+    let before = kafka::read_committed(&stage.broker, &stage.topic).len();
+    state::start_over(stage.pool(), DestinationId(1)).await.unwrap();
+    let delivered = stage.deliver().await.unwrap();
+    assert_eq!((delivered.from, delivered.to), (Position(0), Position(changes)));
+    assert_eq!(kafka::read_committed(&stage.broker, &stage.topic).len(), before + changes as usize);
+    assert_live(stage).await;
+}
+
+async fn assert_live(stage: &Stage) {
+    let state: (String, Option<String>) =
+        sqlx::query_as("select state, halt_reason from deliveries").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(state, ("live".to_owned(), None));
+}
+
+async fn execute(stage: &Stage, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(stage.pool()).await.unwrap();
+}
+
+fn write_cursor(stage: &Stage, key: &str, value: &str) {
+    let producer: BaseProducer = kafka::config(&stage.broker).create().unwrap();
+    producer.send(BaseRecord::to(&stage.cursor_topic).partition(0).key(key).payload(value)).unwrap();
+    producer.flush(kafka::PATIENCE).unwrap();
+}
+
+fn delete_topic(stage: &Stage, name: &str) {
+    let admin = kafka::admin(&stage.broker);
+    kafka::block_on(admin.delete_topics(&[name], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    // The deletion is done when the name is free again.
+    kafka::eventually("the topic is gone", || {
+        let new = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+        let validate = AdminOptions::new().validate_only(true);
+        kafka::block_on(admin.create_topics([&new], &validate)).ok()?.remove(0).ok()
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_restored_from_a_backup_halts_as_cursor_ahead() {
+    let stage = half_told().await;
+    stage.deliver().await.unwrap();
+    execute(
+        &stage,
+        "delete from deltas where from_position = 5;
+         update destinations set next_position = 5, chain = (select chain from deltas);
+         update deliveries set cursor_position = 5",
+    )
+    .await;
+    assert_halts(&stage, Reason::CursorAhead).await;
+    assert_starts_over(&stage, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_database_that_went_on_otherwise_halts_as_chain_differs() {
+    let stage = half_told().await;
+    stage.deliver().await.unwrap();
+    execute(
+        &stage,
+        "delete from deltas where from_position = 5;
+         update destinations set next_position = 5, chain = (select chain from deltas);
+         update deliveries set cursor_position = 5",
+    )
+    .await;
+    stage.seal(11..=18, []).await;
+    assert_halts(&stage, Reason::ChainDiffers).await;
+    assert_starts_over(&stage, 13).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_lives_on_notices_that_its_database_was_restored() {
+    let stage = half_told().await;
+    let mut session = stage.session().await;
+    session.deliver(&|_| true).await.unwrap();
+    execute(
+        &stage,
+        "delete from deltas where from_position = 5;
+         update destinations set next_position = 5, chain = (select chain from deltas);
+         update deliveries set cursor_position = 5",
+    )
+    .await;
+    stage.seal(11..=18, []).await;
+    let error = session.deliver(&|_| true).await.unwrap_err();
+    assert!(error.message.contains("chain_differs"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_kafka_lost_halt_as_cursor_behind() {
+    let stage = half_told().await;
+    execute(&stage, "update deliveries set cursor_position = 8").await;
+    assert_halts(&stage, Reason::CursorBehind).await;
+    execute(&stage, "update deliveries set cursor_position = 5").await;
+    assert_eq!(stage.deliver().await.unwrap().from, Position(5));
+    assert_live(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_cursor_topic_halts_as_cursor_lost() {
+    let stage = half_told().await;
+    delete_topic(&stage, &stage.cursor_topic);
+    assert_halts(&stage, Reason::CursorLost).await;
+    assert_starts_over(&stage, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_topic_deleted_before_its_first_mirror_still_halts() {
+    let stage = half_told().await;
+    execute(&stage, "update deliveries set cursor_position = 0").await;
+    delete_topic(&stage, &stage.cursor_topic);
+    assert_halts(&stage, Reason::TopicRecreated).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_in_the_cursor_topic_halts_the_stream_he_speaks_for() {
+    let stage = half_told().await;
+    let stream = stage.stream().await.to_string();
+    write_cursor(&stage, "somebody else", "hello");
+    write_cursor(&stage, &stream, "hello");
+    assert_halts(&stage, Reason::CursorUnreadable).await;
+    let other = r#"{"stream":"00000000-0000-0000-0000-000000000001","next":5,"run":1,"chain":"00"}"#;
+    write_cursor(&stage, &stream, other);
+    assert_halts(&stage, Reason::OtherStream).await;
+    assert_starts_over(&stage, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_without_an_end_halts_as_torn_transaction() {
+    let stage = half_told().await;
+    let stream = stage.stream().await;
+    write_cursor(&stage, &stream.to_string(), &format!(r#"{{"stream":"{stream}","next":5}}"#));
+    assert_halts(&stage, Reason::TornTransaction).await;
+    assert_starts_over(&stage, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_halts_until_the_old_one_is_forgotten() {
+    let stage = half_told().await;
+    delete_topic(&stage, &stage.topic);
+    kafka::create_topic(&stage.broker, &stage.topic, 1, &[]);
+    assert_halts(&stage, Reason::TopicRecreated).await;
+    assert!(state::forget_topic(stage.pool(), DestinationId(1), &stage.topic).await.unwrap());
+    assert_eq!(stage.deliver().await.unwrap().from, Position(5));
+    assert_live(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapping_that_rejects_everybody_halts_and_skips_nobody() {
+    let stage = Stage::new(1_200, 1).await;
+    stage.seal(1..=1_200, []).await;
+    let rejects = mapping("strict", |_, _| {
+        Outcome::Rejected(Rejection { code: "missing_topic", detail: "there is no topic".into() })
+    });
+    let target = stage.target_with(vec![rejects]);
+    let mut session = rollcall::deliver::Session::start(stage.pool().clone(), target).await.unwrap();
+    let error = session.deliver(&|_| true).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Halted);
+    assert!(error.message.contains("too_many_quarantined") && error.message.contains("missing_topic"), "{error}");
+    let skipped: i64 = sqlx::query_scalar("select count(*) from quarantine").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(skipped, 0);
+    // With the mapping mended everybody is told.
+    assert_eq!(stage.deliver().await.unwrap().records, 1_200);
+    assert_live(&stage).await;
+}

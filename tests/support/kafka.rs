@@ -51,7 +51,7 @@ pub fn broker() -> &'static str {
 }
 
 /// Notes the running test (libtest names its thread after it) in `target/real-broker-tests.log`, one line each.
-fn count_this_test() {
+pub fn count_this_test() {
     static FRESH: Once = Once::new();
     let log = target().join("real-broker-tests.log");
     FRESH.call_once(|| drop(fs::remove_file(&log)));
