@@ -111,3 +111,13 @@ fn verification_can_be_switched_off_for_a_self_signed_certificate() {
         topics(&kafka.settings(listener, settings)).expect("got in");
     }
 }
+
+#[test]
+fn zz_debug() {
+    tracing_subscriber::fmt().with_env_filter("librdkafka=trace").with_test_writer().try_init().ok();
+    let kafka = secured();
+    let given = kafka.settings("SECURE", json!({"mechanism": "plain", "username": "plain", "password": "plain-secret", "ssl_enabled": false, "ssl_ca": "", "properties": {"debug": "broker"}}));
+    let begun = Instant::now();
+    let error = topics(&given).unwrap_err();
+    eprintln!("{:?} {error} {:?}", begun.elapsed(), std::error::Error::source(&error));
+}
