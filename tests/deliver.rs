@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 
 use rollcall::{
     Result,
-    config::{Delivery, OnExit},
-    deliver::{Delivered, Mapping, Session, Target, settings::Settings},
+    config::Delivery,
+    deliver::{Delivered, Session, Target, settings::Settings},
     delta::Chain,
-    identify::Identify,
     ids::{DestinationId, Position, RunId},
     limits,
-    mapping::{Outcome, Record},
+    mapping::Mapping,
     membership::diff,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -57,9 +56,10 @@ impl Stage {
             sqlx::query(sql).bind(profiles).execute(&db.pool).await.unwrap();
         }
         sqlx::raw_sql(
-            "insert into audiences (key, name, computation_id) values ('big_spenders', 'Big spenders', 'aud_1');
-             insert into definitions (audience_id, version, query) values (1, 1, 'TRUE');
-             insert into destinations (name) values ('kafka');",
+            r#"insert into audiences (key, name, computation_id) values ('big_spenders', 'Big spenders', 'aud_1');
+             insert into definitions (audience_id, version, query, options)
+             values (1, 1, 'TRUE', '{"include_traits": ["pad", "partition", "key", "topic"]}');
+             insert into destinations (name) values ('kafka');"#,
         )
         .execute(&db.pool)
         .await
@@ -71,6 +71,17 @@ impl Stage {
             cursor_topic: kafka::unique("cursors"),
             destination: DestinationId(1),
         }
+    }
+
+    /// Gives a profile traits, which mappings of tests turn into trouble.
+    pub async fn give(&self, profiles: impl IntoIterator<Item = i64>, traits: Value) {
+        let profiles: Vec<i64> = profiles.into_iter().collect();
+        sqlx::query("update profiles set traits = traits || $2 where id = any($1)")
+            .bind(profiles)
+            .bind(traits)
+            .execute(self.pool())
+            .await
+            .unwrap();
     }
 
     pub fn pool(&self) -> &PgPool {
@@ -176,23 +187,25 @@ pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, properti
 
 /// The whole Identify as the value, the user id as the key.
 pub fn whole_event(topic: &str) -> Mapping {
-    let topic = topic.to_owned();
-    mapping("everything", move |text, identify| Outcome::Record(record(&topic, text, identify)))
+    mapping("everything", &fields(topic))
 }
 
-pub fn mapping(name: &str, convert: impl Fn(&str, &Identify<'_>) -> Outcome + Send + Sync + 'static) -> Mapping {
-    Mapping { name: name.into(), on_exit: OnExit::Record, convert: Box::new(convert) }
+/// The fields of [`whole_event`], to be changed.
+pub fn fields(topic: &str) -> Value {
+    json!({
+        "topic": topic, "payload": {"@path": "$."}, "key": {"@path": "$.userId"}, "headers": {"source": "test"},
+    })
 }
 
-pub fn record(topic: &str, text: &str, identify: &Identify<'_>) -> Record {
-    Record {
-        topic: topic.to_owned(),
-        partition: None,
-        key: identify.user_id.map(str::to_owned),
-        headers: vec![("source".into(), "test".into())],
-        value: Some(text.as_bytes().to_vec()),
-        timestamp_ms: None,
-    }
+/// Fields with one of them changed.
+pub fn with(mut fields: Value, name: &str, value: Value) -> Value {
+    fields[name] = value;
+    fields
+}
+
+pub fn mapping(name: &str, fields: &Value) -> Mapping {
+    let config = json!({"name": name, "subscribe": "type = \"identify\"", "mapping": fields});
+    Mapping::compile(name, &serde_json::from_value(config).unwrap()).unwrap()
 }
 
 fn change(record: &Received) -> (i64, String, bool) {

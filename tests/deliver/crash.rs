@@ -11,15 +11,10 @@ use nix::{
     },
     unistd::Pid,
 };
-use rollcall::{
-    deliver::Session,
-    fault::Point,
-    limits,
-    mapping::{Outcome, Rejection},
-};
+use rollcall::{deliver::Session, fault::Point, limits};
 use serde_json::json;
 
-use super::{Stage, mapping, record, target};
+use super::{Stage, fields, mapping, target, with};
 use crate::support::kafka;
 
 /// The points of a delivery, and which time there the process dies: in its second transaction, or while it recovers.
@@ -37,13 +32,16 @@ const DEATHS: [(Point, u32); 11] = [
     (Point::AfterMirror, 2),
 ];
 
-/// Twenty changes a transaction; every fifth profile's record is rejected, so that each page has something to put aside.
-fn picky(topic: &str) -> rollcall::deliver::Mapping {
-    let topic = topic.to_owned();
-    mapping("picky", move |text, identify| match identify.user_id {
-        Some(user) if user.ends_with('5') => Outcome::Rejected(Rejection { code: "no_fives", detail: "five".into() }),
-        _ => Outcome::Record(record(&topic, text, identify)),
-    })
+/// Rejects profiles whose number ends with five, so that each page has something to put aside.
+fn picky(topic: &str) -> rollcall::mapping::Mapping {
+    mapping("picky", &with(fields(topic), "partition", json!({"@path": "$.traits.partition"})))
+}
+
+/// Sixty profiles, some of which [`picky`] rejects.
+async fn stage() -> Stage {
+    let stage = Stage::new(60, 1).await;
+    stage.give((5..=60).step_by(10), json!({"partition": "not a number"})).await;
+    stage
 }
 
 pub struct Settings<'a> {
@@ -98,6 +96,7 @@ async fn a_child_delivers_what_its_parent_says() {
     let pool = sqlx::PgPool::connect(text("database")).await.unwrap();
     let mappings = vec![picky(text("topic"))];
     let mut target = target(text("broker"), text("cursor_topic"), mappings, told["properties"].clone());
+    // Three transactions for each run.
     target.page_changes = 20;
     let mut session = Session::start(pool, target).await.unwrap();
     let delivered = session.deliver(&|_| true).await;
@@ -119,7 +118,7 @@ async fn assert_told(stage: &Stage, changes: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_killed_between_any_two_steps_tells_each_change_once_and_in_order() {
-    let stage = Stage::new(60, 1).await;
+    let stage = stage().await;
     let mut changes = 0;
     for (index, (point, nth)) in DEATHS.into_iter().enumerate() {
         match index % 2 {
@@ -143,7 +142,7 @@ async fn a_delivery_killed_between_any_two_steps_tells_each_change_once_and_in_o
 async fn a_delivery_that_was_paused_and_overtaken_does_no_harm_when_it_wakes() {
     for point in [Point::AfterFence, Point::AfterCursorRead, Point::AmidRecords, Point::AfterDrain, Point::AfterCommit]
     {
-        let stage = Stage::new(60, 1).await;
+        let stage = stage().await;
         stage.seal(1..=60, []).await;
         let paused = start(&stage, &Settings { properties: json!({}), fault: &format!("{}:stop", point.name()) });
         wait_until_stopped(&paused);

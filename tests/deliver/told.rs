@@ -1,14 +1,9 @@
 //! What reaches the topics when nothing goes wrong.
 
-use rollcall::{
-    config::{Delivery, OnExit},
-    deliver::Session,
-    ids::Position,
-    mapping::Outcome,
-};
+use rollcall::{config::Delivery, deliver::Session, ids::Position, mapping::Mapping};
 use serde_json::json;
 
-use super::{Stage, mapping, record, target, whole_event};
+use super::{Stage, fields, mapping, target, whole_event, with};
 use crate::support::kafka;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,19 +73,15 @@ async fn keys_are_placed_as_javas_partitioner_places_them() {
     keys.push((String::new(), 275_646_681 % 7));
     stage.seal([1], []).await;
     let mappings = keys.iter().enumerate().map(|(index, (key, _))| {
-        let (topic, key) = (stage.topic.clone(), key.clone());
-        mapping(&format!("m{index}"), move |_, identify| {
-            let mut record = record(&topic, &index.to_string(), identify);
-            record.key = Some(key.clone());
-            Outcome::Record(record)
-        })
+        let numbered = with(fields(&stage.topic), "payload", json!({"number": index}));
+        mapping(&format!("m{index}"), &with(numbered, "key", json!(key)))
     });
     let mut session = Session::start(stage.pool().clone(), stage.target_with(mappings.collect())).await.unwrap();
     session.deliver(&|_| true).await.unwrap();
     let received = kafka::read_committed(&stage.broker, &stage.topic);
     assert_eq!(received.len(), keys.len());
     for record in received {
-        let index = record.json().as_u64().unwrap() as usize;
+        let index = record.json()["number"].as_u64().unwrap() as usize;
         assert_eq!((i64::from(record.partition), index), (keys[index].1, index), "key {:?}", keys[index].0);
     }
 }
@@ -100,13 +91,9 @@ async fn an_exit_may_be_a_tombstone_and_a_timestamp_may_be_given() {
     let stage = Stage::new(5, 1).await;
     stage.seal([4], []).await;
     stage.seal([], [4]).await;
-    let topic = stage.topic.clone();
-    let mut keyed = mapping("keyed", move |text, identify| {
-        let mut record = record(&topic, text, identify);
-        record.timestamp_ms = Some(1_714_765_370_066);
-        Outcome::Record(record)
-    });
-    keyed.on_exit = OnExit::Tombstone;
+    let fields = with(fields(&stage.topic), "timestamp", json!({"@path": "$.timestamp"}));
+    let config = json!({"name": "keyed", "on_exit": "tombstone", "mapping": fields});
+    let keyed = Mapping::compile("keyed", &serde_json::from_value(config).unwrap()).unwrap();
     let target = stage.target_with(vec![keyed]);
     Session::start(stage.pool().clone(), target).await.unwrap().deliver(&|_| true).await.unwrap();
     let received = kafka::read_committed(&stage.broker, &stage.topic);
@@ -139,10 +126,12 @@ async fn several_mappings_may_go_to_several_topics() {
     let stage = Stage::new(5, 1).await;
     let second = kafka::topic(&stage.broker, "second", 1);
     stage.seal([1, 2], []).await;
+    let never = json!({"name": "never", "subscribe": "type = \"track\"", "mapping": fields(&stage.topic)});
+    let never = Mapping::compile("never", &serde_json::from_value(never).unwrap()).unwrap();
     let target = target(
         &stage.broker,
         &stage.cursor_topic,
-        vec![whole_event(&stage.topic), mapping("never", |_, _| Outcome::Unsubscribed), whole_event(&second)],
+        vec![whole_event(&stage.topic), never, whole_event(&second)],
         json!({}),
     );
     let mut session = Session::start(stage.pool().clone(), target).await.unwrap();

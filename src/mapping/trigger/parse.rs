@@ -330,7 +330,11 @@ impl Parser {
                     keys.extend(text.split('.').filter(|key| !key.is_empty()).map(str::to_owned))
                 }
                 _ => {
-                    return self.problem("a name is missing after the dot", span, "Name the member, as in traits.plan.");
+                    return self.problem(
+                        "a name is missing after the dot",
+                        span,
+                        "Name the member, as in traits.plan.",
+                    );
                 }
             }
         }
