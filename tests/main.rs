@@ -5,7 +5,7 @@ mod support;
 mod audience;
 mod cli;
 mod deliver;
-mod mapping;
+//mod mapping;
 mod membership;
 mod profile;
 mod secure;

@@ -198,27 +198,30 @@ impl Context {
         diagnosis::unreachable(&self.remarks.lock().unwrap_or_else(PoisonError::into_inner), &self.settings)
     }
 
-    /// Forgets what was said; what comes next is about the next attempt.
-    pub fn forget(&self) {
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn remark(&self, code: Code, text: &str) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if remarks.len() == REMARKS {
+            remarks.remove(0);
+        }
+        remarks.push(Remark { code, text: text.to_owned() });
     }
 
     /// Repeats a call that blocks, in short slices, until it succeeds, fails for good, or the brokers say why it never
-    /// will. `poll` serves the client's events, without which nobody hears what the brokers say.
+    /// will. `poll` serves the client's events for the time given; without it nobody hears what the brokers say.
     ///
     /// # Errors
     /// The diagnosis, when there is one; else the call's own error.
     pub fn until_answered<T>(
         &self,
         patience: Duration,
-        mut poll: impl FnMut(),
+        mut poll: impl FnMut(Duration),
         mut call: impl FnMut(Duration) -> KafkaResult<T>,
     ) -> Result<T, Unanswered> {
         const SLICE: Duration = Duration::from_millis(250);
         let deadline = Instant::now() + patience;
         loop {
             let answer = call(SLICE);
-            poll();
+            poll(Duration::from_millis(20));
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) if !passes(&error) => return Err(Unanswered::Failed(error)),
@@ -255,13 +258,16 @@ impl ClientContext for Context {
             // What matters of these is told once, as an error with a way out; librdkafka repeats them at every try.
             _ => tracing::debug!(target: "librdkafka", destination, facility, "{message}"),
         }
+        // Connections that a broker closes are told in the log alone: "[thrd:…]: ssl://host:9092/…: Disconnected …".
+        if facility == "FAIL" && !matches!(level, RDKafkaLogLevel::Debug) {
+            let text = message.split_once("]: ").map_or(message, |(_, text)| text);
+            self.remark(Code::BrokerTransportFailure, text);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
-        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if remarks.len() < REMARKS {
-            remarks.push(Remark { code, text: reason.to_owned() });
+        if let Some(code) = error.rdkafka_error_code() {
+            self.remark(code, reason);
         }
     }
 

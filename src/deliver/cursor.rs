@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     cluster::{Cluster, Context},
     recover::Found,
-    trouble,
+    topic, trouble,
 };
 use crate::{
     Error, Result,
@@ -126,8 +126,15 @@ pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> 
     let deadline = Instant::now() + timeout;
     let watermarks = cluster.consumer(&[("isolation.level", "read_uncommitted")])?;
     let doing = format!("read the cursor topic '{topic}'");
-    let (start, end) =
-        watermarks.fetch_watermarks(topic, PARTITION, timeout).map_err(|error| trouble::kafka(&error, &doing))?;
+    let ends = watermarks.fetch_watermarks(topic, PARTITION, timeout);
+    let (start, end) = ends.map_err(|error| {
+        // Of a topic that we may not see it says only that there is no such partition.
+        let described = topic::describe(watermarks.client(), &[topic.to_owned()], timeout).unwrap_or_default();
+        match described.first().and_then(|topic| topic.error) {
+            Some(code) => trouble::code(code, &doing),
+            None => trouble::kafka(&error, &doing),
+        }
+    })?;
     let consumer = cluster.consumer(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])?;
     let mut from = end;
     let mut window = LOOK_BACK;

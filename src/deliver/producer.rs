@@ -188,8 +188,8 @@ impl Producer {
             return Ok(Found::Nothing);
         }
         let patience = self.timeouts.socket + Duration::from_secs(5);
-        let serve = || {
-            inner.poll(Duration::ZERO);
+        let serve = |time| {
+            inner.poll(time);
         };
         let initialize = |slice| inner.init_transactions(slice);
         inner.context().context.until_answered(patience, serve, initialize).map_err(|failed| match failed {

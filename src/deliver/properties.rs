@@ -1,6 +1,6 @@
 //! What does librdkafka have to know? A destination's settings as its properties.
 
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use secrecy::ExposeSecret as _;
 
 use crate::{
@@ -59,6 +59,9 @@ pub fn properties(settings: &Settings) -> Result<ClientConfig> {
             config.set("enable.ssl.certificate.verification", "false").set("ssl.endpoint.identification.algorithm", "none");
         }
     }
+    // So that a connection closed by the broker is heard of; what is shown to people is for `tracing` to decide.
+    let debugged = settings.properties.contains_key("debug");
+    config.set_log_level(if debugged { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config.extend(settings.properties.iter().map(|(name, value)| (name.clone(), value.clone())));
     Ok(config)
 }
