@@ -13,11 +13,23 @@ end;
 create function rollcall_instant(value text) returns timestamptz
 language plpgsql immutable strict parallel safe cost 20 as $$
 declare
+    shape text := translate(value, '123456789', '000000000');
     part text[];
     year int;
     month int;
     day int;
 begin
+    -- What programs write is recognised without a regular expression, many times faster; the rest is taken apart below.
+    if shape in ('0000-00-00', '0000-00-00T00:00:00Z', '0000-00-00T00:00:00.000Z')
+        and left(value, 4) <> '0000'
+        and substr(value, 6, 2) collate "C" between '01' and '12'
+        and substr(value, 9, 2) collate "C" between '01' and '28'
+        and substr(value, 12, 2) collate "C" <= '23'
+        and substr(value, 15, 2) collate "C" <= '59'
+        and substr(value, 18, 2) collate "C" <= '59'
+    then
+        return (case when length(value) = 10 then value || 'T00:00:00Z' else value end)::timestamptz;
+    end if;
     -- The longest is 2000-01-01T00:00:00.123456789+00:00.
     if length(value) not between 10 and 35 then
         return null;

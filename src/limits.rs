@@ -15,8 +15,6 @@ pub const CONFIG_PROBLEMS: usize = 25;
 pub const SECRET_FILE_BYTES: u64 = 64 << 10;
 /// Audiences of one configuration.
 pub const AUDIENCES: usize = 10_000;
-/// Mappings of one destination, as in Segment.
-pub const MAPPINGS: usize = 50;
 /// ID Sync entries of one audience, as in Segment.
 pub const ID_SYNCS: usize = 5;
 /// Characters of an audience's name.

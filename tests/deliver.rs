@@ -171,8 +171,8 @@ impl Stage {
     }
 }
 
-pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, properties: serde_json::Value) -> Target {
-    let settings = json!({"brokers": broker, "mechanism": "none", "ssl_enabled": false, "properties": properties});
+pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, extra: serde_json::Value) -> Target {
+    let settings = json!({"brokers": broker, "mechanism": "none", "ssl_enabled": false, "properties": extra});
     let settings = Settings::parse("kafka", settings.as_object().unwrap()).unwrap();
     Target {
         name: "kafka".into(),
@@ -182,6 +182,7 @@ pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, properti
         settings,
         mappings: mappings.into(),
         page_changes: limits::PAGE_CHANGES,
+        in_process: false,
     }
 }
 

@@ -4,6 +4,7 @@ mod support;
 
 mod audience;
 mod cli;
+mod config;
 mod deliver;
 //mod mapping;
 mod membership;

@@ -1,4 +1,8 @@
 //! Who is in: the compiled SQL held against the interpreter, its snapshots, and what a failure may reach.
 
+mod evaluation;
 mod oracle;
+mod poison;
+mod sql;
 mod store;
+mod universe;

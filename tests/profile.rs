@@ -2,7 +2,9 @@
 
 mod embedded;
 mod identity;
+mod killed;
 mod messages;
+mod promotions;
 mod watermark;
 
 use std::io::Write;

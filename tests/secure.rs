@@ -321,3 +321,106 @@ mod http {
         url
     }
 }
+
+/// Runs the program in a folder with this configuration of one destination.
+fn program(settings: &Map<String, Value>, topic: &str, cursor_topic: &str, args: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = json!({"destinations": {"prod": {
+        "settings": settings, "cursor_topic": cursor_topic,
+        "mappings": [{"name": "changes", "mapping": {"topic": topic, "payload": {"@path": "$."}}}],
+    }}});
+    std::fs::write(folder.path().join("rollcall.yaml"), config.to_string()).expect("writable");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    command.current_dir(folder.path()).args(args).env_remove("DATABASE_URL").env("RUST_LOG", "trace");
+    command.output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn check_ticks_what_is_in_place_and_says_how_to_mend_the_rest() {
+    let kafka = secured();
+    let address = &kafka.broker.address;
+    let (topic, cursors) = (kafka::topic(address, "audience-changes", 3), kafka::unique("cursors"));
+    let plain = json!({"mechanism": "plain", "username": "plain", "password": "plain-secret"});
+    let settings = kafka.settings("SECURE", plain.clone());
+    let all_well = program(&settings, &topic, &cursors, &["check", "--destination", "prod"]);
+    let (out, err) = (text(&all_well.stdout), text(&all_well.stderr));
+    assert!(all_well.status.success(), "{out}\n{err}");
+    for line in [
+        "✓ destination 'prod', broker 127.0.0.1:", "TLSv1.3, certificate 'broker', good for 364 days", "login: let in; 1 brokers",
+        "3 partitions, 1 replicas, records up to 1048588 bytes, min.insync.replicas 1", "not there yet; it is created",
+        "✓ destination 'prod', transactions: allowed",
+    ] {
+        assert!(out.contains(line), "{line} is not in\n{out}");
+    }
+
+    // A user who may do nothing; a topic that is not there; a broker that is away.
+    kafka::create_topic(address, &cursors, 1, &[("cleanup.policy", "delete")]);
+    grant(address, "checked", Resource::Topic(&topic));
+    let checked = kafka.settings("SECURE", json!({"mechanism": "plain", "username": "checked", "password": "checked-secret"}));
+    let refused = program(&checked, &topic, &cursors, &["check"]);
+    let out = text(&refused.stdout);
+    assert_eq!(refused.status.code(), Some(4), "{out}");
+    assert!(out.contains("✗ destination 'prod', cursor topic") && out.contains("Allow the user Read, Write and Describe"), "{out}");
+    assert!(out.contains("✗ destination 'prod', transactions") && out.contains("transactional ids with the prefix"), "{out}");
+    assert!(out.contains(&format!("✓ destination 'prod', topic '{topic}'")), "{out}");
+
+    let misspelt = program(&settings, &topic.replace("audience", "audeince"), &cursors, &["check"]);
+    let out = text(&misspelt.stdout);
+    assert_eq!(misspelt.status.code(), Some(4), "{out}");
+    assert!(out.contains(&format!("Did you mean '{topic}'")), "{out}");
+    assert!(out.contains("cleanup.policy is delete"), "{out}");
+
+    let mut away = settings.clone();
+    away.insert("brokers".into(), format!("127.0.0.1:{}", kafka::free_port()).into());
+    let away = program(&away, &topic, &cursors, &["check", "--json"]);
+    assert_eq!(away.status.code(), Some(5));
+    assert!(text(&away.stdout).contains("KAFKA_CONNECTION_ERROR"), "{}", text(&away.stdout));
+    // The checks wrote nothing.
+    assert_eq!(kafka::read_uncommitted(address, &topic), []);
+
+    let topics = program(&settings, &topic.replace("audience", "audeince"), &cursors, &["topics"]);
+    assert!(topics.status.success(), "{}", text(&topics.stderr));
+    assert!(text(&topics.stdout).contains(&topic), "{}", text(&topics.stdout));
+    assert!(text(&topics.stderr).contains("Did you mean"), "{}", text(&topics.stderr));
+}
+
+#[test]
+fn no_secret_is_ever_printed_even_at_trace_level() {
+    let kafka = secured();
+    let canary = |name: &str| format!("canary-{name}-7f3a");
+    let client = kafka.authority.issue(&Subject { name: "client", ..Subject::default() });
+    let key = client.key();
+    let key_body = key.lines().nth(1).expect("a body").to_owned();
+    let issuer = http::answers(|_| (401, json!({"error": "invalid_client"}).to_string()));
+    let cases = [
+        ("SECURE", json!({"mechanism": "plain", "username": "plain", "password": canary("password")})),
+        ("SECURE", json!({"mechanism": "scram-sha-512", "username": "scram", "password": canary("password")})),
+        ("SECURE", json!({"mechanism": "plain", "username": "plain", "password": "plain-secret"})),
+        ("CERTIFIED", json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(), "ssl_key": key, "ssl_key_passphrase": canary("passphrase")})),
+        ("CERTIFIED", json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(), "ssl_key": canary("key"), "ssl_key_passphrase": canary("passphrase")})),
+        ("MSK", json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": canary("aws"), "region": "eu-west-1"})),
+        ("MSK", json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": canary("aws"), "region": "eu-west-1",
+            "authorizationIdentity": "arn:aws:iam::1:role/x", "sts_endpoint": issuer})),
+        ("SASL", json!({"mechanism": "oauthbearer", "oauth_token_endpoint": issuer, "oauth_client_id": "robot", "oauth_client_secret": canary("oauth")})),
+        ("SASL", json!({"mechanism": "plain", "username": "plain", "password": canary("password"), "pasword": canary("typo")})),
+        ("SASL", json!({"mechanism": "plain", "username": "plain", "password": canary("password"), "properties": {"linger.ms": canary("property")}})),
+    ];
+    for (listener, mut settings) in cases {
+        let object = settings.as_object_mut().expect("an object");
+        object.entry("properties").or_insert_with(|| json!({"debug": "all"}));
+        let settings = kafka.settings(listener, settings);
+        for args in [&["check", "-vv"][..], &["check", "--json", "-vv", "--log-format", "json"], &["topics", "-vv"], &["sync", "-vv"]] {
+            let output = program(&settings, "changes", "cursors", args);
+            let all = text(&output.stdout) + &text(&output.stderr);
+            assert!(all.len() > 100, "nothing was printed: {all}");
+            for secret in ["canary", "plain-secret", AWS_SECRET, "lent-secret", &key_body] {
+                let at = all.find(secret);
+                assert!(at.is_none(), "{listener} {args:?} {}: {}", settings["mechanism"], &all[at.unwrap_or(0).saturating_sub(300)..][..400]);
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    ast::Expr,
     check::{self, Known},
     conditions::Formula,
     key::{self, Taken},
@@ -21,6 +22,7 @@ pub struct Audience {
     pub query: String,
     pub enabled: bool,
     pub options: Options,
+    pub definition: Expr,
     pub formula: Formula,
     /// The audiences it refers to.
     pub references: BTreeSet<String>,
@@ -67,7 +69,9 @@ impl Catalogue {
         catalogue.refused.append(&mut checked.refused);
         catalogue.warnings = checked.warnings;
         for key in checked.order {
-            let (Some(audience), Some(formula)) = (configured.get(&key), checked.formulas.remove(&key)) else {
+            let (Some(audience), Some(formula), Some(Some(definition))) =
+                (configured.get(&key), checked.formulas.remove(&key), definitions.remove(&key))
+            else {
                 continue;
             };
             catalogue.audiences.push(Audience {
@@ -75,6 +79,7 @@ impl Catalogue {
                 query: audience.query.clone(),
                 enabled: audience.enabled,
                 options: Options::of(audience),
+                definition,
                 formula,
                 references: checked.references.remove(&key).unwrap_or_default(),
                 destinations: match &audience.destinations {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::Context;
 use crate::{
     Error, Kind, Result, audience,
-    config::{Config, Destination},
-    deliver::settings::Settings,
+    config::Config,
+    deliver::{self, Target},
     profile,
 };
 
@@ -21,12 +21,17 @@ use crate::{
 #[command(after_help = "\
 Examples:
   rollcall check
+  rollcall check --destination kafka
   rollcall check --json | jq '.[] | select(.ok | not)'
 
 It changes nothing. The exit code is 0 if all is well, else that of the first thing that is not.")]
-pub struct Args {}
+pub struct Args {
+    /// Name of a destination; all enabled ones if not given.
+    #[arg(long, value_name = "NAME")]
+    pub destination: Option<String>,
+}
 
-/// A broker that takes longer is as good as away.
+/// A server that takes longer is as good as away.
 const REACH: Duration = Duration::from_secs(5);
 /// `server_version_num` of PostgreSQL 14.
 const OLDEST: i32 = 140_000;
@@ -62,13 +67,13 @@ impl Finding {
     }
 }
 
-pub async fn run(_: Args, context: &Context) -> Result<()> {
+pub async fn run(args: Args, context: &Context) -> Result<()> {
     // Its problems are told as ever, with the places: nothing else can be looked at before they are mended.
     let config = context.config()?;
     let mut findings = configuration(&config);
     findings.extend(database(context).await);
-    for (name, destination) in config.destinations.iter().filter(|(_, destination)| destination.enabled) {
-        findings.extend(kafka(name, destination).await);
+    for name in config.chosen_destinations(args.destination.as_deref())? {
+        findings.extend(kafka(name, &config).await);
     }
     context.output().show(&findings, |findings| findings.iter().map(line).collect())?;
     let bad: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
@@ -178,25 +183,21 @@ async fn steps(connection: &mut PgConnection) -> Result<String> {
     }
 }
 
-async fn kafka(name: &str, destination: &Destination) -> Vec<Finding> {
+async fn kafka(name: &str, config: &Config) -> Vec<Finding> {
     let subject = format!("destination '{name}'");
-    let settings = match Settings::parse(name, &destination.settings) {
-        Ok(settings) => settings,
+    let target = match Target::of(config, name) {
+        Ok(target) => target,
         Err(error) => return vec![Finding::bad(subject, &error)],
     };
-    let mut findings = vec![Finding::good(&subject, format!("{} mappings", destination.mappings.len()))];
-    for broker in &settings.brokers {
-        findings.push(Finding::of(format!("{subject}, broker {broker}"), reach(broker).await));
+    let mut findings =
+        vec![Finding::good(format!("{subject}, mappings"), format!("{} enabled", target.mappings.len()))];
+    let Some(destination) = config.destinations.get(name).cloned() else { return findings };
+    let name = name.to_owned();
+    // librdkafka's calls block.
+    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination)).await {
+        Ok(found) => findings
+            .extend(found.into_iter().map(|found| Finding::of(format!("{subject}, {}", found.subject), found.result))),
+        Err(_) => findings.push(Finding::bad(&subject, &Error::internal("the check was cut off"))),
     }
     findings
-}
-
-/// The broker's port answers. Whether it lets us in is for `deliver` to find out.
-async fn reach(broker: &str) -> Result<String> {
-    let help = "Check the address, the network, and whether the broker runs.";
-    match timeout(REACH, TcpStream::connect(broker)).await {
-        Ok(Ok(_)) => Ok("within reach".into()),
-        Ok(Err(error)) => Err(Error::wait(format!("no connection: {error}")).help(help)),
-        Err(_) => Err(Error::wait(format!("no connection within {} s", REACH.as_secs())).help(help)),
-    }
 }

@@ -1,14 +1,18 @@
 //! What does a verb need from outside? The configuration, the database and the output, opened when first asked for.
 
-use std::path::PathBuf;
-
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::{Mutex, OnceCell};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    time::timeout,
+};
 
 use super::{Global, Output};
 use crate::{
@@ -21,6 +25,9 @@ use crate::{
 
 /// Connections of one process: evaluation reads on several at once.
 const CONNECTIONS: u32 = 8;
+
+/// How long the database may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Handed to every verb.
 #[derive(Debug)]
@@ -74,7 +81,11 @@ impl Context {
     /// an embedded one that lives as long as this process.
     pub async fn store(&self) -> Result<PgPool> {
         let pool = self.store.get_or_try_init(|| async {
-            let options = self.database().await?;
+            // A slow statement is no news to whoever reads the log, and its text tells them nothing.
+            let options = self.database().await?.disable_statement_logging();
+            // A pool would knock for half a minute on a closed door; one connection says at once what is the matter.
+            let first = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+            first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?.close().await?;
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(away)?;
             profile::migrate(&pool).await?;
             Ok::<_, Error>(pool)

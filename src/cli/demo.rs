@@ -47,6 +47,8 @@ const CONFIGURATION: &str = include_str!("../../data/demo.yaml");
 /// The destination of that name in it, and the topic that its mapping names.
 const DESTINATION: &str = "kafka";
 const TOPIC: &str = "audiences";
+/// Where a destination's cursor goes when its configuration does not say.
+const CURSOR_TOPIC: &str = "rollcall.cursors";
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let folder = context.global().state_dir.join("demo");
@@ -60,7 +62,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 async fn show(args: &Args, context: &Context, folder: &Path) -> Result<()> {
     let output = context.output();
     say(output, "Starting Postgres and Kafka")?;
-    let kafka = Kafka::start(args.kafka.as_deref(), TOPIC)?;
+    let kafka = Kafka::start(args.kafka.as_deref(), TOPIC, CURSOR_TOPIC)?;
     let around = Surroundings {
         variable: &|_| Some(kafka.brokers().to_owned()),
         file: &|_| Err(io::ErrorKind::NotFound.into()),

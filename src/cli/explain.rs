@@ -1,9 +1,22 @@
 //! `rollcall explain`: why is this person in, or out?
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
 
 use super::{Context, instant};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    audience::{
+        catalogue::Catalogue,
+        check::Known,
+        explain::{self, Explanation, NextChange, Reason},
+        interpret::holds,
+    },
+    membership::{history, person},
+    profile::lookup,
+};
 
 /// Say whether one person is in an audience, which conditions hold, and when time alone will change that.
 #[derive(Debug, clap::Args)]
@@ -23,7 +36,88 @@ pub struct Args {
     pub at: Option<DateTime<Utc>>,
 }
 
+/// What is printed.
+#[derive(Serialize)]
+struct Answer {
+    key: String,
+    /// In, by the definition and with an identifier that counts.
+    member: bool,
+    /// Whether the profile has an identifier of a type that this audience tells.
+    has_identifier: bool,
+    /// In, as of the audience's last run; absent if it never ran.
+    member_at_last_run: Option<bool>,
+    #[serde(flatten)]
+    explanation: Explanation,
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<()> {
-    let _ = (args, context);
-    Err(Error::internal("`explain` is not here yet"))
+    let config = context.config()?;
+    let mut catalogue = Catalogue::of(&config, &Known::default());
+    if let Some(error) = catalogue.refused.remove(&args.key) {
+        return Err(error);
+    }
+    let pool = context.store().await?;
+    let at = args.at.unwrap_or_else(|| context.clock().now());
+    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let profile = lookup::find(&mut tx, &args.user).await?;
+    let types = lookup::identifier_types(&mut tx, profile).await?;
+    let mut history = person::history(&mut tx, profile, BTreeMap::new()).await?;
+    tx.commit().await?;
+
+    // As in a tick: each audience after those it refers to, all as of one instant.
+    for audience in &catalogue.audiences {
+        let has_identifier = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
+        if audience.key == args.key {
+            let explanation = explain::explain(&audience.definition, &history, at);
+            let last = history::members(&pool, &args.key, None).await;
+            let answer = Answer {
+                key: args.key,
+                member: explanation.holds && has_identifier,
+                has_identifier,
+                member_at_last_run: last.ok().map(|members| members.contains(profile.0)),
+                explanation,
+            };
+            return context.output().show(&answer, |answer| describe(answer, &args.user));
+        }
+        let member = has_identifier && holds(&audience.definition, &history, at);
+        history.memberships.insert(audience.key.clone(), member);
+    }
+    let keys = [args.key];
+    catalogue.select(&keys)?;
+    Err(Error::internal("an audience was found and lost"))
+}
+
+fn describe(answer: &Answer, user: &str) -> String {
+    let side = |member| if member { "in" } else { "not in" };
+    let explanation = &answer.explanation;
+    let at = explanation.evaluated_at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let mut text = format!("{user} is {} {} as of {at}\n\n", side(answer.member), answer.key);
+    describe_reason(&mut text, &explanation.reason, 1);
+    if !answer.has_identifier {
+        text += "\nThe profile has no identifier that this audience tells, so it is no member whatever holds.\n";
+    }
+    text += "\n";
+    text += &match explanation.next_change {
+        NextChange::At(at) => {
+            let at = at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+            format!("Time alone will change the answer at {at}.")
+        }
+        NextChange::Never => "Time alone will not change the answer.".to_owned(),
+        NextChange::Unknown => {
+            "When time alone will change the answer is not known: the history is too long.".to_owned()
+        }
+    };
+    match answer.member_at_last_run {
+        Some(member) => text + &format!("\nAs of the last run: {}.", side(member)),
+        None => text + "\nThe audience was never run.",
+    }
+}
+
+fn describe_reason(text: &mut String, reason: &Reason, depth: usize) {
+    let indent = "  ".repeat(depth);
+    let mark = if reason.holds { "✓" } else { "✗" };
+    let values = reason.left.iter().chain(&reason.right).cloned().collect::<Vec<_>>().join(" against ");
+    let values = if values.is_empty() { values } else { format!("   is {values}") };
+    *text += &format!("{indent}{mark} {}{values}\n", reason.text);
+    reason.parts.iter().for_each(|part| describe_reason(text, part, depth + 1));
 }

@@ -1,5 +1,7 @@
 //! `rollcall map`: what record does an event become?
 
+pub mod vectors;
+
 use super::Context;
 use crate::{Error, Result};
 

@@ -11,7 +11,7 @@ mod context;
 mod demo;
 mod explain;
 mod import;
-mod map;
+pub mod map;
 mod members;
 mod output;
 mod preview;
@@ -20,6 +20,7 @@ mod runs;
 mod schema;
 mod status;
 mod sync;
+mod topics;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -92,6 +93,7 @@ pub enum Verb {
     Runs(runs::Args),
     Status(status::Args),
     Check(check::Args),
+    Topics(topics::Args),
     Schema(schema::Args),
     Map(map::Args),
     Completions(completions::Args),
@@ -111,6 +113,7 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
+            Verb::Topics(args) => topics::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
             Verb::Map(args) => map::run(args, context).await,
             Verb::Completions(args) => completions::run(args, context).await,

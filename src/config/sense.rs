@@ -6,7 +6,10 @@ use std::{collections::HashMap, ops::Range};
 
 use heck::ToSnakeCase;
 
-use super::{shape::nearest, tree::Node};
+use super::{
+    shape::nearest,
+    tree::{Node, Value},
+};
 use crate::{error::Problem, limits};
 
 /// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
@@ -57,8 +60,13 @@ impl Sense<'_> {
             self.tell(&node.span, "this cannot name a topic", help);
         }
         let mappings = destination.get("mappings").map_or(&[][..], Node::items);
-        if let Some(extra) = mappings.get(limits::MAPPINGS) {
-            let help = format!("A destination has at most {}, as in Segment; make a second one.", limits::MAPPINGS);
+        let most = match destination.get("max_mappings").map(|node| &node.value) {
+            Some(Value::Number(most)) => most.as_u64().and_then(|most| most.try_into().ok()),
+            _ => None,
+        };
+        let most = most.unwrap_or(limits::MAPPINGS_PER_DESTINATION);
+        if let Some(extra) = mappings.get(most) {
+            let help = format!("A destination has at most {most}; set `max_mappings`, or make a second one.");
             self.tell(&extra.start(), format!("`{name}` has {} mappings", mappings.len()), help);
         }
         let mut seen = Vec::new();

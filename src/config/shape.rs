@@ -45,6 +45,13 @@ impl<'a> Shape<'a> {
         }
         let start = node.start();
         match &mut node.value {
+            Value::Number(number) => {
+                if let Some(least) =
+                    schema.get("minimum").and_then(Json::as_f64).filter(|least| number.as_f64() < Some(*least))
+                {
+                    self.tell(format!("{name} is too small"), start, format!("Write {least} or more."));
+                }
+            }
             Value::Map(entries) => {
                 self.map(entries, start, schema, name);
             }

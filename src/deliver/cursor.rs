@@ -91,8 +91,6 @@ pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
         Some(Err((_, Code::TopicAlreadyExists))) => {}
         // Who may not create may still use what is there; a missing topic shows when the cursor is read.
         Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {}
-        // Not a broker that knows this request, as the in-process cluster of the demo: it makes topics by itself.
-        Some(Err((_, Code::UnsupportedFeature | Code::UnsupportedVersion))) => return Ok(()),
         Some(Err((_, code))) => {
             return Err(trouble::code(code, &format!("create the cursor topic '{topic}'")).help(format!(
                 "Create it by hand: kafka-topics.sh --create --topic {topic} --partitions 1 --config cleanup.policy=compact"
@@ -198,7 +196,7 @@ fn last(
 }
 
 /// Waits for what the admin client's own thread completes.
-fn wait_for<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn wait_for<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {

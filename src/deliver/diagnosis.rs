@@ -157,6 +157,12 @@ fn failed(kind: fn(String) -> Error, what: &str, help: &str, text: &str) -> Erro
     if text.is_empty() { error } else { error.because(text.to_owned()) }
 }
 
+/// The error for a certificate that is not trusted, for a reason in OpenSSL's words.
+pub fn distrusted(broker: &str, reason: &str, settings: &Settings) -> Error {
+    let text = format!("{broker}: certificate not trusted: {reason}");
+    tls(&Remark { code: Code::SSL, text }, settings)
+}
+
 /// As [`diagnose`], for a `?`.
 pub fn check(remarks: &[Remark], settings: &Settings) -> Result<()> {
     diagnose(remarks, settings).map_or(Ok(()), Err)

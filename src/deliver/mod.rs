@@ -13,6 +13,7 @@
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
 pub mod aws;
+pub mod check;
 pub mod cluster;
 pub mod cursor;
 pub mod diagnosis;
@@ -33,6 +34,7 @@ mod thread;
 pub mod tls;
 mod token;
 mod topic;
+pub mod topics;
 mod trouble;
 
 pub use session::{Delivered, Session};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::settings::Settings;
+use super::{in_process, settings::Settings};
 use crate::{
     Error, Result,
     config::{Config, Delivery},
@@ -23,6 +23,8 @@ pub struct Target {
     pub mappings: Arc<[Mapping]>,
     /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
     pub page_changes: usize,
+    /// Whether this is the in-process cluster, where no topic can be created by a request.
+    pub in_process: bool,
 }
 
 impl Target {
@@ -42,9 +44,10 @@ impl Target {
             space_id: config.space_id().to_owned(),
             delivery: destination.delivery,
             cursor_topic: destination.cursor_topic.clone(),
-            settings,
             mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
             page_changes: limits::PAGE_CHANGES,
+            in_process: settings.brokers.iter().any(|broker| in_process::is_here(broker)),
+            settings,
         })
     }
 

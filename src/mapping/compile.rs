@@ -3,13 +3,15 @@
 //! The checks and their words are the peer's (`validate` of its mapping kit), made stricter in two ways: what it finds only
 //! when an event comes, and what it never looks at (inside arrays, branches not taken), is found here.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{
     json::Json,
     liquid::Liquid,
     path::Path,
-    plan::{Condition, Direction, Flatten, Plan, Test},
+    plan::{Condition, Plan, Test, Winner},
     template::Template,
     text::{Case, Replace, Step},
 };
@@ -98,7 +100,8 @@ impl Compiler {
                 let members: Vec<_> =
                     members.iter().map(|(key, member)| (key.clone(), self.at(key, |c| c.node(member)))).collect();
                 if members.iter().all(|(_, plan)| matches!(plan, Plan::Literal(_))) {
-                    return Plan::Literal(Json::from(value).into_owned());
+                    let literal = members.into_iter().map(|(key, plan)| (Cow::Owned(key), literal(plan)));
+                    return Plan::Literal(Json::Object(literal.collect()));
                 }
                 Plan::Object(members)
             }
@@ -106,7 +109,7 @@ impl Compiler {
                 let items: Vec<_> =
                     items.iter().enumerate().map(|(at, item)| self.at(at.to_string(), |c| c.node(item))).collect();
                 if items.iter().all(|plan| matches!(plan, Plan::Literal(_))) {
-                    return Plan::Literal(Json::from(value).into_owned());
+                    return Plan::Literal(Json::Array(items.into_iter().map(literal).collect()));
                 }
                 Plan::Array(items)
             }
@@ -153,20 +156,14 @@ impl Compiler {
 
     fn path(&mut self, value: &Value) -> Plan {
         match value {
-            Value::String(text) => match Path::parse(text) {
-                Ok(path) => Plan::Path(path),
-                Err(wrong) => self.flaw(wrong),
-            },
+            Value::String(text) => Plan::Path(Path::parse(text)),
             value => self.text_or_directive(value, |plan| Plan::PathFrom(Box::new(plan))),
         }
     }
 
     fn template(&mut self, value: &Value) -> Plan {
         match value {
-            Value::String(text) => match Template::parse(text) {
-                Ok(template) => Plan::Template(template),
-                Err(wrong) => self.flaw(format!("has a placeholder that {wrong}")),
-            },
+            Value::String(text) => Plan::Template(Template::parse(text)),
             value => self.text_or_directive(value, |plan| Plan::TemplateFrom(Box::new(plan))),
         }
     }
@@ -305,16 +302,22 @@ impl Compiler {
 
     fn flatten(&mut self, options: &Map<String, Value>) -> Plan {
         let separator = match options.get("separator") {
-            None => self.flaw("should have field \"separator\" but it doesn't"),
-            Some(Value::String(text)) if text.is_empty() => self.flaw("requires a \"separator\" key that is not empty"),
-            Some(value) => self.at("separator", |c| c.text_or_directive(value, |plan| plan)),
+            Some(Value::String(text)) if !text.is_empty() => text.clone(),
+            Some(Value::String(_)) | None => {
+                self.flaw("requires a \"separator\" key");
+                String::new()
+            }
+            Some(other) => {
+                self.at("separator", |c| c.wrong_kind("a string", other));
+                String::new()
+            }
         };
         let value = match options.get("value") {
             None => self.flaw("should have field \"value\" but it doesn't"),
             Some(value) => self.at("value", |c| c.node(value)),
         };
         let omit_arrays = options.get("omitArrays").is_some_and(|value| !is_falsy(value));
-        Plan::Flatten(Box::new(Flatten { separator, value, omit_arrays }))
+        Plan::Flatten { separator, value: Box::new(value), omit_arrays }
     }
 
     fn json(&mut self, options: &Map<String, Value>) -> Plan {
@@ -335,29 +338,25 @@ impl Compiler {
     }
 
     fn merge(&mut self, options: &Map<String, Value>) -> Plan {
-        let direction = match options.get("direction") {
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("left") => Direction::Left,
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("right") => Direction::Right,
-            Some(value) if is_directive(value) => Direction::From(Box::new(self.at("direction", |c| c.node(value)))),
+        let winner = match options.get("direction") {
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("left") => Winner::First,
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("right") => Winner::Last,
             Some(Value::String(text)) => {
-                self.at("direction", |c| c.flaw(format!("should be one of left, right but it is {text:?}")));
-                Direction::Right
+                return self.at("direction", |c| c.flaw(format!("should be one of left, right but it is {text:?}")));
             }
-            Some(other) => {
-                self.at("direction", |c| c.wrong_kind("a string or a mapping directive", other));
-                Direction::Right
-            }
-            None => {
-                self.flaw("should have field \"direction\" but it doesn't");
-                Direction::Right
-            }
+            Some(other) => return self.at("direction", |c| c.wrong_kind("a string", other)),
+            None => return self.flaw("should have field \"direction\" but it doesn't"),
         };
         match options.get("objects") {
             Some(Value::Array(objects)) => {
+                let object = |c: &mut Self, value: &Value| match value {
+                    Value::Object(_) => c.node(value),
+                    other => c.wrong_kind("an object or a mapping directive", other),
+                };
                 let objects = self.at("objects", |c| {
-                    objects.iter().enumerate().map(|(at, object)| c.at(at.to_string(), |c| c.node(object))).collect()
+                    objects.iter().enumerate().map(|(at, value)| c.at(at.to_string(), |c| object(c, value))).collect()
                 });
-                Plan::Merge(direction, objects)
+                Plan::Merge(winner, objects)
             }
             Some(other) => self.at("objects", |c| c.wrong_kind("an array", other)),
             None => self.flaw("should have field \"objects\" but it doesn't"),
@@ -370,12 +369,12 @@ impl Compiler {
                 Ok(value) => c.node(&value),
                 Err(message) => c.flaw(message),
             }),
-            Some(other) => self.at("apply", |c| c.wrong_kind("an object", other)),
+            Some(other) => self.at("apply", |c| c.wrong_kind("an object or a mapping directive", other)),
             None => self.flaw("should have field \"apply\" but it doesn't"),
         };
         let mapping = match options.get("mapping") {
-            Some(value) if !is_falsy(value) => self.at("mapping", |c| c.node(value)),
-            Some(_) => self.flaw("requires a \"mapping\" key that is not empty"),
+            Some(value @ Value::Object(_)) => self.at("mapping", |c| c.node(value)),
+            Some(other) => self.at("mapping", |c| c.wrong_kind("an object or a mapping directive", other)),
             None => self.flaw("should have field \"mapping\" but it doesn't"),
         };
         Plan::Transform(Box::new(apply), Box::new(mapping))
@@ -417,6 +416,13 @@ const DIRECTIVES: [&str; 13] = [
     "@liquid",
     "@excludeWhenNull",
 ];
+
+fn literal(plan: Plan) -> Json<'static> {
+    match plan {
+        Plan::Literal(value) => value,
+        _ => Json::Undefined,
+    }
+}
 
 fn is_directive(value: &Value) -> bool {
     matches!(value, Value::Object(members) if members.keys().any(|key| key.starts_with('@')))

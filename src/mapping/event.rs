@@ -88,15 +88,6 @@ impl<'a> Event<'a> {
         self.text.is_none() && matches!(self.tree(), Json::Null)
     }
 
-    /// Whether its data are traits: an identify or group call. Any other call has properties.
-    pub fn has_traits(&self) -> bool {
-        let kind = match &self.known {
-            Some(known) => known.kind,
-            None => self.tree().member("type").and_then(Json::as_str),
-        };
-        matches!(kind, Some("identify" | "group"))
-    }
-
     /// Appends `JSON.stringify(event)`.
     pub fn write_json(&self, out: &mut String) {
         match self.text {

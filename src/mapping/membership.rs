@@ -1,7 +1,7 @@
 //! Does an event say that somebody is in an audience, or out of it? The rule of the peer's destinations
 //! (`audience-membership` of its core package).
 
-use super::json::Json;
+use super::{js, json::Json};
 
 /// True is in, false is out, `None` cannot tell: not an audience's event, no key, or a value that is not a boolean.
 pub fn told(event: &Json<'_>) -> Option<bool> {
@@ -10,13 +10,13 @@ pub fn told(event: &Json<'_>) -> Option<bool> {
     if !matches!(class, "audience" | "journey_step") {
         return None;
     }
-    let key = personas.member("computation_key")?.as_str().filter(|key| !key.is_empty())?;
+    let key = personas.member("computation_key").filter(|key| !key.is_falsy()).map(js::string)?;
     let values = match event.member("type")?.as_str()? {
         "identify" => event.member("traits"),
         "track" => event.member("properties"),
         _ => None,
     };
-    match values?.member(key)?.view() {
+    match values?.member(&key)?.view() {
         Json::Bool(member) => Some(*member),
         _ => None,
     }

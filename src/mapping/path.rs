@@ -18,22 +18,33 @@ struct Step {
 
 impl Path {
     /// As `@path` reads it: the first `$.` is dropped, wherever it stands.
-    /// The error says what is wrong with the path.
-    pub fn parse(text: &str) -> Result<Path, &'static str> {
+    pub fn parse(text: &str) -> Path {
         Self::split(&text.replacen("$.", "", 1))
     }
 
-    /// As a template's placeholder reads it: dots and brackets separate, quotes are dropped.
-    pub fn split(text: &str) -> Result<Path, &'static str> {
-        if text.is_empty() || text == "." {
-            return Ok(Path { steps: Vec::new() });
+    /// As a template's placeholder reads it. Dots separate; so do brackets around a number or a quoted key, whose quotes are
+    /// dropped. Other brackets belong to the key.
+    pub fn split(text: &str) -> Path {
+        let marks = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'"' | b'\'');
+        let bytes = text.as_bytes();
+        let mut steps = Vec::new();
+        let mut start = 0;
+        let mut closing = false;
+        for (at, byte) in bytes.iter().enumerate() {
+            let after = bytes.get(at + 1).copied();
+            let before = at.checked_sub(1).map(|at| bytes[at]);
+            closing = *byte == b']' && (closing || before.is_some_and(marks));
+            if *byte == b'.' || closing || (*byte == b'[' && after.is_some_and(marks)) {
+                if at > start {
+                    steps.push(Step::new(&text[start..at].replace(['\'', '"'], "")));
+                }
+                start = at + 1;
+            }
         }
-        let steps: Vec<Step> = text
-            .split(['[', '.', ']'])
-            .filter(|part| !part.is_empty())
-            .map(|part| Step::new(&part.replace(['\'', '"'], "")))
-            .collect();
-        if steps.is_empty() { Err("names nothing: write $. for the whole event") } else { Ok(Path { steps }) }
+        if start < text.len() {
+            steps.push(Step::new(&text[start..].replace(['\'', '"'], "")));
+        }
+        Path { steps }
     }
 
     /// Of keys that are taken as they are.

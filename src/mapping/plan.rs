@@ -33,10 +33,14 @@ pub enum Plan {
     Replace(Replace, Box<Plan>),
     /// `@arrayPath`: the items, and the shape of each.
     ArrayPath(Box<Plan>, Option<Box<Plan>>),
-    Flatten(Box<Flatten>),
+    Flatten {
+        separator: String,
+        value: Box<Plan>,
+        omit_arrays: bool,
+    },
     Encode(Box<Plan>),
     Decode(Box<Plan>),
-    Merge(Direction, Vec<Plan>),
+    Merge(Winner, Vec<Plan>),
     /// `@transform`: the second mapping reads what the first made.
     Transform(Box<Plan>, Box<Plan>),
     ExcludeWhenNull(Box<Plan>),
@@ -59,21 +63,11 @@ pub enum Test {
     Filled(Plan),
 }
 
-#[derive(Debug)]
-pub struct Flatten {
-    pub separator: Plan,
-    pub value: Plan,
-    pub omit_arrays: bool,
-}
-
-/// Which object wins in a merge.
-#[derive(Debug)]
-pub enum Direction {
-    /// The last one.
-    Right,
-    /// The first one.
-    Left,
-    From(Box<Plan>),
+/// Which object of a merge wins: the last (direction `right`) or the first (`left`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    Last,
+    First,
 }
 
 /// What directives read: the event, or a value that `@arrayPath` or `@transform` put in its place.
@@ -122,22 +116,19 @@ impl Plan {
             Plan::Object(members) => {
                 let mut object: Members<'a> = Vec::with_capacity(members.len());
                 for (key, plan) in members {
-                    match plan.resolve(scope)? {
-                        Json::Undefined => {}
-                        value => object.push((Cow::Borrowed(key), value)),
-                    }
+                    // A member without a value stays for now: in a merge it hides those before it.
+                    object.push((Cow::Borrowed(key), plan.resolve(scope)?));
                 }
                 Json::Object(object)
             }
             Plan::Array(items) => Json::Array(items.iter().map(|item| item.resolve(scope)).collect::<Result<_, _>>()?),
             Plan::PathFrom(text) => {
                 let text = wanted_text("@path", text.resolve(scope)?)?;
-                scope.get(&Path::parse(&text).map_err(|wrong| format!("@path: the path {wrong}"))?)
+                scope.get(&Path::parse(&text))
             }
             Plan::TemplateFrom(text) => {
                 let text = wanted_text("@template", text.resolve(scope)?)?;
-                let template = Template::parse(&text).map_err(|wrong| format!("@template: a placeholder {wrong}"))?;
-                Json::Text(Cow::Owned(template.render(|path| scope.get(path))))
+                Json::Text(Cow::Owned(Template::parse(&text).render(|path| scope.get(path))))
             }
             Plan::Liquid(liquid) => Json::Text(Cow::Owned(liquid.render(scope.whole())?)),
             Plan::If(condition) => {
@@ -150,27 +141,17 @@ impl Plan {
             Plan::Case(case, value) => case.of(value.resolve(scope)?),
             Plan::Replace(replace, value) => Json::Text(Cow::Owned(replace.of(&value.resolve(scope)?))),
             Plan::ArrayPath(items, shape) => shape::array_path(items.resolve(scope)?, shape.as_deref())?,
-            Plan::Flatten(flatten) => {
-                let separator = flatten.separator.resolve(scope)?;
-                let separator = separator.as_str().ok_or("@flatten requires a string separator")?;
-                shape::flatten(flatten.value.resolve(scope)?, separator, flatten.omit_arrays)
+            Plan::Flatten { separator, value, omit_arrays } => {
+                shape::flatten(value.resolve(scope)?, separator, *omit_arrays)
             }
             Plan::Encode(value) => match value.resolve(scope)? {
                 Json::Undefined => Json::Undefined,
                 value => Json::Text(Cow::Owned(js::json_text(&value))),
             },
             Plan::Decode(value) => shape::decode(value.resolve(scope)?),
-            Plan::Merge(direction, objects) => {
-                let left = match direction {
-                    Direction::Left => true,
-                    Direction::Right => false,
-                    Direction::From(plan) => match plan.resolve(scope)? {
-                        direction if direction.is_falsy() => return Err("@merge requires a direction".into()),
-                        direction => direction.as_str().is_some_and(|direction| direction.eq_ignore_ascii_case("left")),
-                    },
-                };
+            Plan::Merge(winner, objects) => {
                 let mut objects = objects.iter().map(|object| object.resolve(scope)).collect::<Result<Vec<_>, _>>()?;
-                if left {
+                if *winner == Winner::First {
                     objects.reverse();
                 }
                 shape::merge(objects)

@@ -43,6 +43,7 @@ pub const NAMES: [&str; 11] = [
 ];
 const TOPIC: usize = 0;
 const PAYLOAD: usize = 1;
+const KEY: usize = 5;
 
 /// How large batches may grow. The Kafka client batches by itself; these bound it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,18 +63,20 @@ impl Default for Batching {
 
 impl Send {
     pub fn compile(mapping: &Map<String, Value>) -> Result<Send, Vec<Flaw>> {
-        Ok(match compile::compile(&Value::Object(mapping.clone()))? {
-            Plan::Object(members) => {
-                let mut plans = NAMES.map(|_| Plan::Nothing);
-                for (name, plan) in members {
-                    if let Some(at) = NAMES.iter().position(|known| *known == name) {
-                        plans[at] = plan;
-                    }
-                }
-                Send::Fields(Box::new(Fields { plans }))
+        let members: Vec<(String, Plan)> = match compile::compile(&Value::Object(mapping.clone()))? {
+            Plan::Object(members) => members,
+            Plan::Literal(Json::Object(members)) => {
+                members.into_iter().map(|(name, value)| (name.into_owned(), Plan::Literal(value))).collect()
             }
-            whole => Send::Whole(whole),
-        })
+            whole => return Ok(Send::Whole(whole)),
+        };
+        let mut plans = NAMES.map(|_| Plan::Nothing);
+        for (name, plan) in members {
+            if let Some(at) = NAMES.iter().position(|known| *known == name) {
+                plans[at] = plan;
+            }
+        }
+        Ok(Send::Fields(Box::new(Fields { plans })))
     }
 
     /// The record for an event that the trigger let through.
@@ -97,7 +100,7 @@ impl Send {
                     event.write_json(&mut text);
                     text
                 });
-                record(&values, payload)
+                record(&values, payload, self.batching().enabled)
             }
             Send::Whole(plan) => {
                 let whole = plan.resolve(Scope::Event(event)).map_err(fault)?;
@@ -106,7 +109,7 @@ impl Send {
                     return Err(reject("FIELD_TYPE", message));
                 }
                 let values = NAMES.map(|name| whole.member(name).map_or(Json::Undefined, Json::Ref));
-                record(&values, None)
+                record(&values, None, true)
             }
         }
     }
@@ -129,7 +132,7 @@ impl Send {
     /// Whether a key is mapped, so that a tombstone can have one.
     pub fn has_key(&self) -> bool {
         match self {
-            Send::Fields(fields) => !matches!(&fields.plans[5], Plan::Nothing),
+            Send::Fields(fields) => !matches!(&fields.plans[KEY], Plan::Nothing),
             Send::Whole(_) => true,
         }
     }
@@ -156,7 +159,7 @@ impl Send {
     }
 }
 
-/// A field without a value: nothing, null, and the empty text, which the peer removes before it validates.
+/// A field with a value. Nothing, null and the empty text are none: the peer removes them before it validates.
 fn present<'v, 'a>(value: &'v Json<'a>) -> Option<&'v Json<'a>> {
     match value.view() {
         Json::Undefined | Json::Null => None,
@@ -166,11 +169,17 @@ fn present<'v, 'a>(value: &'v Json<'a>) -> Option<&'v Json<'a>> {
 }
 
 /// The record from the values of the fields in the order of [`NAMES`]. `text` is the payload's, if it is known already.
-fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>) -> Result<Record, Rejection> {
-    let [topic, payload, headers, partition, default_partition, key, enable, keys, bytes, size, timestamp] =
+fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>, batching: bool) -> Result<Record, Rejection> {
+    let [_, payload, headers, partition, default_partition, _, enable, keys, bytes, size, timestamp] =
         values.each_ref().map(present);
-    let topic = topic.ok_or_else(|| missing("topic"))?;
+    // In a batch the peer keeps the empty text where a text is wanted: it is a key, and a topic that cannot be.
+    let text_field =
+        |at: usize| if batching { Some(&values[at]).filter(|value| !value.is_absent()) } else { present(&values[at]) };
+    let topic = text_field(TOPIC).ok_or_else(|| missing("topic"))?;
     let topic = coerce::text(topic).ok_or_else(|| wrong_type("Topic", "a string", topic))?;
+    if topic.is_empty() {
+        return Err(reject("TOPIC_EMPTY", "Topic is the empty text, and no topic has that name."));
+    }
     let value = match text {
         Some(text) => text,
         None => {
@@ -184,7 +193,7 @@ fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>) -> Result<Reco
     };
     let partition = number_of_partition("Partition", partition)?;
     let default_partition = number_of_partition("Default Partition", default_partition)?;
-    let key = match key {
+    let key = match text_field(KEY) {
         Some(key) => Some(coerce::text(key).ok_or_else(|| wrong_type("Message Key", "a string", key))?.into_owned()),
         None => None,
     };
@@ -245,7 +254,7 @@ fn check_batching(
         Some(name) => std::slice::from_ref(name),
         None => &[],
     };
-    if let Some(name) = names.iter().find(|name| coerce::text(name).is_none()) {
+    if let Some(name) = names.iter().find(|name| !name.is_absent() && coerce::text(name).is_none()) {
         return Err(wrong_type("Batch Keys", "an array of strings", name));
     }
     if let Some(value) = bytes {

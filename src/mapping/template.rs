@@ -18,24 +18,24 @@ pub enum Part {
 }
 
 impl Template {
-    /// Splits a template. Braces that do not pair are text; a placeholder that names nothing (`{{.[]}}`) is an error.
-    pub fn parse(text: &str) -> Result<Template, &'static str> {
+    /// Splits a template. Braces that do not pair are text.
+    pub fn parse(text: &str) -> Template {
         // Three braces are found first, then two in what lies between, as the peer's two passes do.
         let mut parts = Vec::new();
         for piece in pieces(text, "{{{", "}}}") {
             match piece {
-                Piece::Placeholder(name) => parts.push(Part::Value(Path::split(name.trim())?)),
+                Piece::Placeholder(name) => parts.push(Part::Value(Path::split(name.trim_matches(js::is_space)))),
                 Piece::Text(between) => {
                     for piece in pieces(between, "{{", "}}") {
                         parts.push(match piece {
-                            Piece::Placeholder(name) => Part::Value(Path::split(name.trim())?),
+                            Piece::Placeholder(name) => Part::Value(Path::split(name.trim_matches(js::is_space))),
                             Piece::Text(text) => Part::Text(text.to_owned()),
                         });
                     }
                 }
             }
         }
-        Ok(Template { parts })
+        Template { parts }
     }
 
     pub fn parts(&self) -> &[Part] {

@@ -18,7 +18,7 @@ use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
 
 use super::{
-    compile::{self, Names},
+    compile::{self, Names, Query},
     members::{self, Members},
     query,
     scan::{Probe, Scan},
@@ -202,6 +202,25 @@ async fn names(conn: &mut PgConnection, conditions: &[&Condition]) -> Result<Nam
     Ok(names)
 }
 
+/// Scans that are shared, and conditions that need a query of their own.
+fn plan<'c>(conditions: &[&'c Condition], t: DateTime<Utc>, names: &Names) -> (Vec<Scan<'c>>, Vec<&'c Condition>) {
+    let (mut probes, mut queries) = (Vec::new(), Vec::new());
+    for condition in conditions {
+        match Probe::of(condition, t, names) {
+            Some(probe) => probes.push(probe),
+            None => queries.push(*condition),
+        }
+    }
+    (Scan::share(probes), queries)
+}
+
+/// Every statement that an evaluation of these conditions would run; for people and for snapshots.
+pub fn statements(conditions: &[&Condition], t: DateTime<Utc>, names: &Names) -> Result<Vec<Query>> {
+    let (scans, queries) = plan(conditions, t, names);
+    let scans = scans.iter().map(|scan| scan.compile(t, names).map(|(query, _)| query));
+    scans.chain(queries.into_iter().map(|condition| compile::condition(condition, t, names))).collect()
+}
+
 struct Run<'r, 'c> {
     conn: &'r mut PgConnection,
     t: DateTime<Utc>,
@@ -212,14 +231,11 @@ struct Run<'r, 'c> {
 
 impl<'c> Run<'_, 'c> {
     async fn all(&mut self, conditions: &[&'c Condition]) -> Result<()> {
-        let mut probes = Vec::new();
-        for condition in conditions {
-            match Probe::of(condition, self.t, self.names) {
-                Some(probe) => probes.push(probe),
-                None => self.ask(condition).await?,
-            }
+        let (scans, queries) = plan(conditions, self.t, self.names);
+        for condition in queries {
+            self.ask(condition).await?;
         }
-        for scan in Scan::share(probes) {
+        for scan in scans {
             if self.scan(&scan).await?.is_err() && scan.probes.len() > 1 {
                 // What one of them cannot have may be too much for all of them only together.
                 for probe in scan.probes {

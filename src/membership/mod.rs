@@ -5,7 +5,7 @@
 //! ```
 
 mod bar;
-pub mod compile;
+mod compile;
 mod copy;
 mod evaluate;
 mod members;
@@ -20,5 +20,6 @@ pub mod preview;
 pub mod register;
 pub mod seal;
 
-pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate};
+pub use compile::{Names, Query};
+pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};
 pub use universe::Universe;

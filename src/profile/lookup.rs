@@ -52,6 +52,17 @@ pub async fn find(conn: &mut PgConnection, identifier: &str) -> Result<ProfileId
     })
 }
 
+/// The identifier types that a profile has.
+///
+/// # Errors
+/// The database's own.
+pub async fn identifier_types(conn: &mut PgConnection, profile: ProfileId) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("select distinct type from identifiers where profile_id = $1")
+        .bind(i64::from(profile.0))
+        .fetch_all(conn)
+        .await?)
+}
+
 /// The names of profiles, in the order given.
 ///
 /// # Errors

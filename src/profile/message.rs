@@ -262,10 +262,10 @@ fn other_ids(
         for id in ids {
             let get = |name| id.get(name).and_then(fits);
             let users = get("collection").is_none_or(|collection| collection == "users");
-            if let (true, Some(kind), Some(value)) = (users, get("type"), get("id")) {
-                if kind.len() <= limits::IDENTIFIER_TYPE_BYTES {
-                    found.push((kind.into_owned().into(), value.into_owned()));
-                }
+            if let (true, Some(kind), Some(value)) = (users, get("type"), get("id"))
+                && kind.len() <= limits::IDENTIFIER_TYPE_BYTES
+            {
+                found.push((kind.into_owned().into(), value.into_owned()));
             }
         }
     }

@@ -103,10 +103,7 @@ impl Source {
         loop {
             text.clear();
             let read = match &mut self.input {
-                Input::Lines(reader) => next_line(reader, &mut text).map(|length| {
-                    line += 1;
-                    length
-                }),
+                Input::Lines(reader) => next_line(reader, &mut text).inspect(|_| line += 1),
                 Input::Csv(records) => records.next(&mut text).map(|found| {
                     found.map(|at| {
                         line = at;
@@ -142,7 +139,7 @@ impl Source {
                     }
                     return end.map(|_| ()).map_err(|error| {
                         Error::settings(format!("{} cannot be read beyond line {line}", self.name))
-                            .help("What stood before is imported. Mend the file and import it again: no message counts twice.")
+                            .help("What stood before is imported. Mend the file and import it again: a message with an id counts once.")
                             .because(error)
                     });
                 }

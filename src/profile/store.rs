@@ -69,13 +69,10 @@ impl Store {
         Ok(())
     }
 
-    /// The tables that grow with what was prepared. Their names are ours, safe to put into a statement.
-    pub fn tables(&self) -> impl Iterator<Item = String> {
-        let months = self
-            .touched
-            .iter()
-            .map(|month| if self.months.contains(month) { month.table() } else { "events_default".into() });
-        ["profiles", "identifiers", "messages"].into_iter().map(String::from).chain(months.collect::<BTreeSet<_>>())
+    /// The tables of events that grew with what was prepared. Their names are ours, safe to put into a statement.
+    pub fn tables(&self) -> Vec<String> {
+        let of = |month: &Month| if self.months.contains(month) { month.table() } else { "events_default".into() };
+        self.touched.iter().map(of).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Stores those messages that are not stored yet; returns how many those were. Inside the caller's transaction.

@@ -4,11 +4,10 @@
 //! histories hold. Trees are such as the parser builds: well typed, and within its limits.
 
 use bigdecimal::BigDecimal;
-use chrono::{DateTime, TimeDelta, Utc};
-use proptest::{prelude::*, sample::select};
+use proptest::{prelude::*, sample::select, strategy::Union};
 use rollcall::audience::ast::*;
 
-use super::histories::{self, AUDIENCES, EVENTS, PATHS, SOURCES, TRAITS, now};
+use super::histories::{self, AUDIENCES, CONTEXTS, EVENTS, PATHS, SOURCES, TRAITS};
 
 /// An audience of users: no `ANY`, `ALL` or `entity`. With references to [`AUDIENCES`], within `where(…)` too.
 pub fn definition() -> impl Strategy<Value = Expr> {
@@ -23,6 +22,11 @@ pub fn definition_without_references() -> impl Strategy<Value = Expr> {
 /// A single comparison, as a condition is, without references.
 pub fn condition() -> impl Strategy<Value = Comparison> {
     comparison(0, 0, false)
+}
+
+/// A single comparison of traits and memberships alone: cheap to make and to evaluate, so that value rules are tried often.
+pub fn comparison_of_traits() -> impl Strategy<Value = Comparison> {
+    comparison(0, 3, true)
 }
 
 fn expr(leaf: BoxedStrategy<Comparison>) -> BoxedStrategy<Expr> {
@@ -40,63 +44,44 @@ fn expr(leaf: BoxedStrategy<Comparison>) -> BoxedStrategy<Expr> {
 /// `enclosing`: in how many events' `where(…)` this stands; `depth`: how many streams it is a part of.
 fn comparison(enclosing: usize, depth: usize, references: bool) -> BoxedStrategy<Comparison> {
     let any = scalar(enclosing, depth, references);
-    let odd =
-        (any.clone(), comparator(any.clone())).prop_map(|(left, comparator)| Comparison { left, comparator }).boxed();
+    let odd = (any.clone(), comparator(any.clone())).prop_map(comparison_of);
     // Most comparisons make sense: numbers of numbers, dates of dates, words of words.
-    let few = (1..4i64).prop_map(|n| Operand::Literal(Literal::Number(n.into())));
-    let much = prop_oneof![
-        4 => few.clone().prop_map(Comparator::AtLeast),
-        1 => few.clone().prop_map(Comparator::LessThan),
-        1 => few.clone().prop_map(Comparator::AtMost),
-        1 => few.clone().prop_map(Comparator::GreaterThan),
-        1 => few.prop_map(Comparator::Equals),
-    ]
-    .boxed();
-    let when = prop_oneof![
-        span().prop_map(Comparator::WithinLast),
-        span().prop_map(Comparator::WithinNext),
-        span().prop_map(Comparator::BeforeLast),
-        span().prop_map(Comparator::AfterNext),
-        instant().prop_map(|at| Comparator::BeforeDate(Operand::Literal(Literal::Instant(at)))),
-        instant().prop_map(|at| Comparator::AfterDate(Operand::Literal(Literal::Instant(at)))),
-    ]
-    .boxed();
-    let word = || text().prop_map(Operand::Literal);
-    let which = prop_oneof![
-        word().prop_map(Comparator::Equals),
-        word().prop_map(Comparator::Differs),
-        prop::collection::vec(word(), 1..4).prop_map(Comparator::OneOf),
-        prop::collection::vec(word(), 1..4).prop_map(Comparator::Contains),
-        prop::collection::vec(word(), 1..4).prop_map(Comparator::NoneOf),
-        any.prop_map(|scalar| Comparator::Equals(Operand::Scalar(scalar))),
-        Just(Comparator::Exists),
-    ]
-    .boxed();
-    let plain = (plain_scalar(enclosing, references), which.clone(), much.clone(), when.clone());
-    let plain = plain
-        .prop_map(|((left, kind), which, much, when)| {
-            let comparator = match kind {
-                Kind::Word => which,
-                Kind::Number => much,
-                Kind::Date => when,
-            };
-            Comparison { left, comparator }
-        })
-        .boxed();
-    if depth == 3 {
-        return prop_oneof![1 => odd, 3 => plain].boxed();
-    }
-    let reduced = (stream(enclosing, depth, references), reducer(), which, much, when);
-    let reduced = reduced.prop_map(|(stream, reducer, which, much, when)| {
-        let comparator = match &reducer {
-            Reducer::Min(_, As::String) | Reducer::Max(_, As::String) | Reducer::Mode { .. } => which,
-            Reducer::First(EventValue::Context(_)) | Reducer::Last(EventValue::Context(_)) => when,
-            _ => much,
+    let (words, numbers, dates) = (of_words(any), of_numbers(), of_dates());
+    let plain = |kind| plain_scalar(kind, enclosing, references);
+    let mut kinds = vec![
+        (2, odd.boxed()),
+        (2, (plain(Kind::Word), words.clone()).prop_map(comparison_of).boxed()),
+        (1, (plain(Kind::Number), numbers.clone()).prop_map(comparison_of).boxed()),
+        (1, (plain(Kind::Date), dates.clone()).prop_map(comparison_of).boxed()),
+    ];
+    if depth < 3 {
+        let stream = stream(enclosing, depth, references);
+        let mut reduced = |weight, reducer: BoxedStrategy<Reducer>, comparator: &BoxedStrategy<Comparator>| {
+            let left = (stream.clone(), reducer).prop_map(|(stream, reducer)| Scalar::Reduce(stream.into(), reducer));
+            kinds.push((weight, (left, comparator.clone()).prop_map(comparison_of).boxed()));
         };
-        Comparison { left: Scalar::Reduce(stream.into(), reducer), comparator }
-    });
-    let weight = if depth == 0 { 6 } else { 2 };
-    prop_oneof![2 => odd, 3 => plain, weight => reduced].boxed()
+        let weight = if depth == 0 { 3 } else { 1 };
+        reduced(2 * weight, counted(), &numbers);
+        reduced(weight, chosen(), &words);
+        reduced(1, chosen(), &dates);
+    }
+    Union::new_weighted(kinds).boxed()
+}
+
+fn comparison_of((left, comparator): (Scalar, Comparator)) -> Comparison {
+    Comparison { left, comparator }
+}
+
+fn path(written: &'static str) -> Path {
+    let segment = |(n, name): (usize, &str)| match name {
+        "$" if n > 0 => Segment::Each,
+        name => Segment::Key(name.replace('·', ".")),
+    };
+    Path(written.split('.').enumerate().map(segment).collect())
+}
+
+fn scalars(paths: &[&'static str], times: usize, of: fn(Path) -> Scalar) -> Vec<Scalar> {
+    paths.repeat(times).into_iter().map(|written| of(path(written))).collect()
 }
 
 /// What the values of a scalar mostly are.
@@ -107,180 +92,184 @@ enum Kind {
     Date,
 }
 
-/// A scalar that is no reduction of events, and what it mostly holds.
-fn plain_scalar(enclosing: usize, references: bool) -> BoxedStrategy<(Scalar, Kind)> {
-    let trait_of = |path: &'static [&'static str], kind| {
-        self::path(path).prop_map(move |path| (Scalar::Trait(path), kind)).boxed()
+/// A scalar that is no reduction of events and mostly holds such values.
+fn plain_scalar(kind: Kind, enclosing: usize, references: bool) -> impl Strategy<Value = Scalar> {
+    let (traits, properties): (&[_], &[_]) = match kind {
+        Kind::Word => (
+            &["plan", "a·b", "address.city", "tags", "tags.$"],
+            &["sku", "items", "items.$", "products.$.sku", "deep.er", "$"],
+        ),
+        Kind::Number => (&["score"], &["revenue", "items.$"]),
+        Kind::Date => (&["renews_at"], &["at"]),
     };
-    let of_event = |path: &'static [&'static str], kind| {
-        self::path(path).prop_map(move |path| (Scalar::Property(path), kind)).boxed()
-    };
-    let mut kinds = vec![
-        (2, trait_of(&["plan", "a·b", "address.city", "tags", "tags.$"], Kind::Word)),
-        (1, trait_of(&["score"], Kind::Number)),
-        (1, trait_of(&["renews_at"], Kind::Date)),
-    ];
-    if references {
-        kinds.push((1, trait_of(AUDIENCES, Kind::Word)));
+    let mut pool = scalars(traits, 1, Scalar::Trait);
+    if references && matches!(kind, Kind::Word) {
+        pool.extend(scalars(AUDIENCES, 1, Scalar::Trait));
     }
     if enclosing >= 1 {
-        kinds.push((6, of_event(&["sku", "items", "items.$", "products.$.sku", "deep.er", "$"], Kind::Word)));
-        kinds.push((4, of_event(&["revenue", "items.$"], Kind::Number)));
-        kinds.push((2, of_event(&["at"], Kind::Date)));
-        kinds.push((2, path(&["timestamp"]).prop_map(|path| (Scalar::Context(path), Kind::Date)).boxed()));
+        pool.extend(scalars(properties, 3, Scalar::Property));
+        if matches!(kind, Kind::Date) {
+            pool.extend(scalars(&["timestamp"], 3, Scalar::Context));
+        }
     }
-    proptest::strategy::Union::new_weighted(kinds).boxed()
+    select(pool)
 }
 
-fn path(first: &'static [&'static str]) -> impl Strategy<Value = Path> + Clone {
-    select(first).prop_map(|path| {
-        Path(
-            path.split('.')
-                .enumerate()
-                .map(
-                    |(n, name)| {
-                        if name == "$" && n > 0 { Segment::Each } else { Segment::Key(name.replace('·', ".")) }
-                    },
-                )
-                .collect(),
-        )
-    })
-}
-
+/// Any scalar whatever.
 fn scalar(enclosing: usize, depth: usize, references: bool) -> BoxedStrategy<Scalar> {
-    let mut kinds = vec![(2, path(TRAITS).prop_map(Scalar::Trait).boxed())];
+    let mut pool = scalars(TRAITS, 1, Scalar::Trait);
     if references {
-        kinds.push((1, path(AUDIENCES).prop_map(Scalar::Trait).boxed()));
+        pool.extend(scalars(AUDIENCES, 2, Scalar::Trait));
     }
     if enclosing >= 1 {
-        kinds.push((4, path(PATHS).prop_map(Scalar::Property).boxed()));
-        kinds.push((1, path(&["timestamp", "page.url"]).prop_map(Scalar::Context).boxed()));
+        pool.extend(scalars(PATHS, 2, Scalar::Property));
+        pool.extend(scalars(CONTEXTS, 1, Scalar::Context));
     }
     if enclosing >= 2 {
-        kinds.push((3, path(PATHS).prop_map(Scalar::ParentProperty).boxed()));
+        pool.extend(scalars(PATHS, 2, Scalar::ParentProperty));
     }
-    if depth < 3 {
-        let weight = if depth == 0 { 6 } else { 2 };
-        let reduce = (stream(enclosing, depth, references), reducer())
-            .prop_map(|(stream, reducer)| Scalar::Reduce(stream.into(), reducer));
-        kinds.push((weight, reduce.boxed()));
+    if depth == 3 {
+        return select(pool).boxed();
     }
-    proptest::strategy::Union::new_weighted(kinds).boxed()
+    let reduce = (stream(enclosing, depth, references), prop_oneof![counted(), chosen()])
+        .prop_map(|(stream, reducer)| Scalar::Reduce(stream.into(), reducer));
+    prop_oneof![2 => select(pool), 1 => reduce].boxed()
 }
 
 fn stream(enclosing: usize, depth: usize, references: bool) -> BoxedStrategy<Stream> {
-    let mut filters = vec![
-        (2, span().prop_map(Filter::Within).boxed()),
-        (1, (span(), span()).prop_filter_map("one bound twice", between).boxed()),
-        (
-            1,
-            prop::collection::vec(select(SOURCES).prop_map(str::to_owned), 1..3)
-                .prop_map(Filter::ExcludeSources)
-                .boxed(),
-        ),
-    ];
+    let spans = spans();
+    let mut windows: Vec<Filter> = spans.iter().copied().map(Filter::Within).collect();
+    for near in &spans {
+        let longer = spans.iter().filter(|far| near.micros() < far.micros()).step_by(3);
+        windows.extend(longer.map(|far| Filter::Between { near: *near, far: *far }));
+    }
+    if enclosing >= 1 {
+        windows.extend(spans.iter().copied().map(Filter::WithinParent).cycle().take(windows.len()).collect::<Vec<_>>());
+    }
+    let source = SOURCES.iter().map(|source| Filter::ExcludeSources(vec![source.to_string()]));
+    windows.extend(source.chain([Filter::ExcludeSources(SOURCES.iter().map(|source| source.to_string()).collect())]));
+    let mut filters = vec![(1, select(windows).boxed())];
     if depth < 3 {
         let condition = comparison(enclosing + 1, depth + 1, references);
         let condition = if depth == 0 { expr(condition) } else { condition.prop_map(Expr::Compare).boxed() };
-        filters.push((4, condition.prop_map(Filter::Where).boxed()));
+        filters.push((1, condition.prop_map(Filter::Where).boxed()));
     }
-    if enclosing >= 1 {
-        filters.push((4, span().prop_map(Filter::WithinParent).boxed()));
-    }
-    let filter = proptest::strategy::Union::new_weighted(filters);
-    (prop_oneof![2 => Just(EVENTS[0]), 1 => select(EVENTS)], prop::collection::vec(filter, 0..3))
+    let name = select([&[EVENTS[0]; 3], EVENTS].concat());
+    (name, prop::collection::vec(Union::new_weighted(filters), 0..3))
         .prop_map(|(name, filters)| Stream { source: Source::Event(name.to_owned()), filters })
         .boxed()
 }
 
-fn between((a, b): (Span, Span)) -> Option<Filter> {
-    match a.micros().cmp(&b.micros()) {
-        std::cmp::Ordering::Less => Some(Filter::Between { near: a, far: b }),
-        std::cmp::Ordering::Greater => Some(Filter::Between { near: b, far: a }),
-        std::cmp::Ordering::Equal => None,
-    }
+fn event_values() -> Vec<EventValue> {
+    let context = CONTEXTS.iter().map(|written| EventValue::Context(path(written)));
+    PATHS.iter().map(|written| EventValue::Property(path(written))).chain(context).collect()
 }
 
-fn reducer() -> BoxedStrategy<Reducer> {
-    let value = prop_oneof![
-        6 => path(PATHS).prop_map(EventValue::Property),
-        1 => path(&["timestamp", "page.url"]).prop_map(EventValue::Context),
-    ];
-    let kind = select(&[As::Number, As::String][..]);
+/// A reducer that gives a number.
+fn counted() -> BoxedStrategy<Reducer> {
+    let mut pool = vec![Reducer::Count; 20];
+    for value in event_values() {
+        pool.extend([Reducer::Sum(value.clone()), Reducer::Avg(value.clone()), Reducer::UniqueCount(value.clone())]);
+        pool.extend([Reducer::Min(value.clone(), As::Number), Reducer::Max(value, As::Number)]);
+    }
+    select(pool).boxed()
+}
+
+/// A reducer that gives one of the values.
+fn chosen() -> BoxedStrategy<Reducer> {
+    let mut pool = Vec::new();
+    for value in event_values() {
+        pool.extend([Reducer::First(value.clone()), Reducer::Last(value.clone())]);
+        pool.extend([Reducer::Min(value.clone(), As::String), Reducer::Max(value.clone(), As::String)]);
+        for (kind, min_frequency) in [(As::Number, 1), (As::String, 1), (As::String, 2), (As::Array, 1)] {
+            pool.push(Reducer::Mode { value: value.clone(), kind, min_frequency });
+        }
+    }
+    select(pool).boxed()
+}
+
+/// Lengths that meet the edges of histories, some of them the same in two units.
+fn spans() -> Vec<Span> {
+    let units = [Unit::Second, Unit::Minute, Unit::Hour, Unit::Day, Unit::Week];
+    let few = units.into_iter().flat_map(|unit| (1..4).map(move |amount| Span { amount, unit }));
+    let odd = [(7, Unit::Day), (24, Unit::Hour), (60, Unit::Minute), (30, Unit::Day)];
+    few.chain(odd.map(|(amount, unit)| Span { amount, unit })).collect()
+}
+
+fn numbers() -> Vec<Literal> {
+    let whole = (-2..6i64).map(BigDecimal::from);
+    let hundredths = (-300..300i64).step_by(25).map(|n| (BigDecimal::from(n) / BigDecimal::from(100)).normalized());
+    whole.clone().chain(whole).chain(hundredths).map(Literal::Number).collect()
+}
+
+fn texts() -> Vec<Literal> {
+    histories::texts().into_iter().map(|text| Literal::Text(text.to_owned())).collect()
+}
+
+fn instants() -> Vec<Literal> {
+    histories::instants().into_iter().step_by(3).map(Literal::Instant).collect()
+}
+
+fn operands(literals: Vec<Literal>) -> BoxedStrategy<Operand> {
+    select(literals.into_iter().map(Operand::Literal).collect::<Vec<_>>()).boxed()
+}
+
+type Make<T> = fn(T) -> Comparator;
+const EQUALITY: &[Make<Operand>] = &[Comparator::Equals, Comparator::Differs];
+const ORDER: &[Make<Operand>] =
+    &[Comparator::GreaterThan, Comparator::AtLeast, Comparator::LessThan, Comparator::AtMost];
+const SEARCH: &[Make<Operand>] = &[Comparator::Omits, Comparator::StartsWith, Comparator::EndsWith];
+const DATE: &[Make<Operand>] = &[Comparator::BeforeDate, Comparator::AfterDate];
+const RELATIVE: &[Make<Span>] =
+    &[Comparator::WithinLast, Comparator::WithinNext, Comparator::BeforeLast, Comparator::AfterNext];
+const SETS: &[Make<Vec<Operand>>] = &[Comparator::OneOf, Comparator::NoneOf];
+
+fn made<T: std::fmt::Debug + Clone + 'static>(
+    makers: Vec<Make<T>>,
+    of: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Comparator> {
+    (select(makers), of).prop_map(|(make, of)| make(of)).boxed()
+}
+
+fn of_numbers() -> BoxedStrategy<Comparator> {
+    let few = (1..4i64).map(|n| Literal::Number(n.into())).collect();
+    made([ORDER, &[Comparator::AtLeast as Make<Operand>; 4], EQUALITY].concat(), operands(few))
+}
+
+fn of_dates() -> BoxedStrategy<Comparator> {
+    prop_oneof![made(RELATIVE.to_vec(), select(spans())), made(DATE.to_vec(), operands(instants()))].boxed()
+}
+
+fn of_words(scalar: BoxedStrategy<Scalar>) -> BoxedStrategy<Comparator> {
+    let word = operands(texts());
+    let several = prop::collection::vec(word.clone(), 1..4);
+    let with_scalar = (word.clone(), scalar.clone()).prop_map(|(word, scalar)| vec![word, Operand::Scalar(scalar)]);
     prop_oneof![
-        4 => Just(Reducer::Count),
-        1 => value.clone().prop_map(Reducer::Sum),
-        1 => value.clone().prop_map(Reducer::Avg),
-        1 => (value.clone(), kind.clone()).prop_map(|(value, kind)| Reducer::Min(value, kind)),
-        1 => (value.clone(), kind).prop_map(|(value, kind)| Reducer::Max(value, kind)),
-        1 => (value.clone(), select(&[As::Number, As::String, As::Array][..]), 1..3u32)
-            .prop_map(|(value, kind, min_frequency)| Reducer::Mode { value, kind, min_frequency }),
-        1 => value.clone().prop_map(Reducer::First),
-        1 => value.clone().prop_map(Reducer::Last),
-        1 => value.prop_map(Reducer::UniqueCount),
+        4 => made([EQUALITY, SEARCH].concat(), word),
+        2 => made([SETS, &[Comparator::Contains]].concat(), several),
+        1 => made(SETS.to_vec(), with_scalar),
+        2 => made([EQUALITY, SEARCH].concat(), scalar.prop_map(Operand::Scalar)),
+        1 => select(vec![Comparator::Exists, Comparator::Absent]),
     ]
     .boxed()
 }
 
-fn span() -> impl Strategy<Value = Span> + Clone {
-    let unit = select(&[Unit::Second, Unit::Minute, Unit::Hour, Unit::Day, Unit::Week][..]);
-    prop_oneof![
-        (1..4u32, unit).prop_map(|(amount, unit)| Span { amount, unit }),
-        // The same length in two units, and lengths that meet the edges of histories.
-        select(&[(7, Unit::Day), (24, Unit::Hour), (60, Unit::Minute), (30, Unit::Day)][..])
-            .prop_map(|(amount, unit)| Span { amount, unit }),
-    ]
-}
-
-fn number() -> impl Strategy<Value = BigDecimal> + Clone {
-    prop_oneof![
-        3 => (-2..6i64).prop_map(BigDecimal::from),
-        1 => (-300..300i64).prop_map(|n| (BigDecimal::from(n) / BigDecimal::from(100)).normalized()),
-    ]
-}
-
-fn literal() -> impl Strategy<Value = Literal> + Clone {
-    prop_oneof![number().prop_map(Literal::Number), text(), instant().prop_map(Literal::Instant)]
-}
-
-fn text() -> impl Strategy<Value = Literal> + Clone {
-    histories::text().prop_map(|text| Literal::Text(text.to_owned()))
-}
-
-fn instant() -> impl Strategy<Value = DateTime<Utc>> + Clone {
-    (-40..40i64, select(&[0, 1, 3_600_000_000][..]))
-        .prop_map(|(days, micros)| now() + TimeDelta::days(days) + TimeDelta::microseconds(micros))
-}
-
+/// Any comparator with any operand that the parser takes.
 fn comparator(scalar: BoxedStrategy<Scalar>) -> BoxedStrategy<Comparator> {
-    let with = |literal: BoxedStrategy<Literal>| {
-        prop_oneof![3 => literal.prop_map(Operand::Literal), 1 => scalar.clone().prop_map(Operand::Scalar)].boxed()
+    let with = |literals: Vec<Vec<Literal>>| {
+        prop_oneof![2 => operands(literals.concat()), 1 => scalar.clone().prop_map(Operand::Scalar)].boxed()
     };
-    let operand = with(literal().boxed());
-    let searched = with(prop_oneof![3 => text(), 1 => number().prop_map(Literal::Number)].boxed());
-    let dated = with(instant().prop_map(Literal::Instant).boxed());
-    let several = |operand: &BoxedStrategy<Operand>| prop::collection::vec(operand.clone(), 1..4);
+    let operand = with(vec![numbers(), texts(), instants()]);
+    let searched = with(vec![numbers(), texts()]);
+    let dated = with(vec![instants()]);
     prop_oneof![
-        4 => operand.clone().prop_map(Comparator::Equals),
-        2 => operand.clone().prop_map(Comparator::Differs),
-        2 => operand.clone().prop_map(Comparator::GreaterThan),
-        4 => operand.clone().prop_map(Comparator::AtLeast),
-        2 => operand.clone().prop_map(Comparator::LessThan),
-        2 => operand.clone().prop_map(Comparator::AtMost),
-        1 => Just(Comparator::Exists),
-        1 => Just(Comparator::Absent),
-        1 => several(&searched).prop_map(Comparator::Contains),
-        1 => searched.clone().prop_map(Comparator::Omits),
-        1 => searched.clone().prop_map(Comparator::StartsWith),
-        1 => searched.clone().prop_map(Comparator::EndsWith),
-        1 => several(&operand).prop_map(Comparator::OneOf),
-        1 => several(&operand).prop_map(Comparator::NoneOf),
-        1 => dated.clone().prop_map(Comparator::BeforeDate),
-        1 => dated.prop_map(Comparator::AfterDate),
-        1 => span().prop_map(Comparator::WithinLast),
-        1 => span().prop_map(Comparator::WithinNext),
-        1 => span().prop_map(Comparator::BeforeLast),
-        1 => span().prop_map(Comparator::AfterNext),
+        6 => made([EQUALITY, ORDER].concat(), operand.clone()),
+        2 => made(SETS.to_vec(), prop::collection::vec(operand, 1..4)),
+        2 => made(SEARCH.to_vec(), searched.clone()),
+        1 => prop::collection::vec(searched, 1..4).prop_map(Comparator::Contains),
+        1 => made(DATE.to_vec(), dated),
+        1 => made(RELATIVE.to_vec(), select(spans())),
+        1 => select(vec![Comparator::Exists, Comparator::Absent]),
     ]
     .boxed()
 }

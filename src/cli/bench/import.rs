@@ -11,6 +11,7 @@ use std::{
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool, postgres::PgConnectOptions};
 
+use super::super::{Context, table};
 use crate::{
     Error, Result,
     profile::{self, import::Importer, source::Source},
@@ -18,7 +19,7 @@ use crate::{
 
 /// How much to import.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Options {
+pub struct Args {
     /// Track messages.
     #[arg(long, default_value_t = 1_000_000)]
     pub events: u64,
@@ -33,10 +34,8 @@ pub struct Report {
     pub messages: u64,
     pub file_bytes: u64,
     pub import_seconds: f64,
-    pub import_messages_per_second: f64,
     /// psql's `\copy` of the rows that the import made: profiles, identifiers, messages, events.
     pub copy_seconds: f64,
-    pub copy_messages_per_second: f64,
     /// The import's time over `\copy`'s; the promise is 3 at most.
     pub ratio: f64,
 }
@@ -44,8 +43,24 @@ pub struct Report {
 /// The tables that the import fills here; `\copy` does them one after the other.
 const TABLES: [&str; 4] = ["profiles", "identifiers", "messages", "events"];
 
+pub async fn run(args: Args, context: &Context) -> Result<()> {
+    let report = measure(&context.database().await?, &args).await?;
+    context.output().show(&report, |report| {
+        let row = |what: &str, seconds: f64| {
+            [what.to_owned(), format!("{seconds:.1}"), format!("{:.0}", report.messages as f64 / seconds)]
+        };
+        let rows = [row("rollcall import", report.import_seconds), row("psql \\copy", report.copy_seconds)];
+        format!(
+            "{}\n{} messages, {:.2} times as long",
+            table(["", "seconds", "messages/s"], rows),
+            report.messages,
+            report.ratio
+        )
+    })
+}
+
 /// Measures in two databases of its own on the server of `server`, and drops them.
-pub async fn run(server: &PgConnectOptions, options: &Options) -> Result<Report> {
+async fn measure(server: &PgConnectOptions, options: &Args) -> Result<Report> {
     let folder = tempfile::tempdir().map_err(unusable)?;
     let file = folder.path().join("messages.jsonl");
     generate(&file, options).map_err(unusable)?;
@@ -72,19 +87,11 @@ pub async fn run(server: &PgConnectOptions, options: &Options) -> Result<Report>
         execute(server, format!("drop database {name}")).await?;
     }
     let messages = summary.accepted;
-    Ok(Report {
-        messages,
-        file_bytes,
-        import_seconds,
-        import_messages_per_second: messages as f64 / import_seconds,
-        copy_seconds,
-        copy_messages_per_second: messages as f64 / copy_seconds,
-        ratio: import_seconds / copy_seconds,
-    })
+    Ok(Report { messages, file_bytes, import_seconds, copy_seconds, ratio: import_seconds / copy_seconds })
 }
 
 /// Messages as an order system would export them: by time, over two years.
-fn generate(path: &Path, options: &Options) -> std::io::Result<()> {
+fn generate(path: &Path, options: &Args) -> std::io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default();
     let step = TimeDelta::milliseconds(63_072_000_000 / options.events.max(1).cast_signed());

@@ -13,13 +13,14 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// The one named, or one of our own that has the topic.
-    pub fn start(named: Option<&str>, topic: &str) -> Result<Kafka> {
+    /// The one named, or one of our own that has the topics: for what is told, and for its cursor.
+    pub fn start(named: Option<&str>, topic: &str, cursor_topic: &str) -> Result<Kafka> {
         if let Some(brokers) = named {
             return Ok(Kafka { brokers: brokers.to_owned(), in_process: None });
         }
         let in_process = InProcess::start()?;
         in_process.create_topic(topic, PARTITIONS)?;
+        in_process.create_topic(cursor_topic, 1)?;
         Ok(Kafka { brokers: in_process.brokers(), in_process: Some(in_process) })
     }
 

@@ -21,7 +21,7 @@ pub fn holds(expr: &Expr, event: &Event<'_>) -> bool {
         Expr::Holds(call) => test(call, event),
         Expr::Compare(left, op, right) => compare(left, *op, right, event),
         Expr::In(left, list) => list.iter().any(|item| match item {
-            Operand::Field(field) => match field.of(event).view() {
+            Operand::Field(field) => match event.get(&field.path).view() {
                 Json::Array(items) => items.iter().any(|item| same(&value(left, event), item)),
                 _ => false,
             },
@@ -44,7 +44,7 @@ fn answer<'v>(call: &'v Call, event: &'v Event<'_>) -> Json<'v> {
 
 fn value<'v>(operand: &'v Operand, event: &'v Event<'_>) -> Json<'v> {
     match operand {
-        Operand::Field(field) => field.of(event),
+        Operand::Field(field) => event.get(&field.path),
         Operand::Call(call) => answer(call, event),
         Operand::Text(text) => Json::text(text),
         Operand::Number(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),

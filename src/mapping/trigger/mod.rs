@@ -9,7 +9,7 @@ mod lex;
 mod parse;
 mod print;
 
-use super::{Json, event::Event, path::Path};
+use super::{event::Event, path::Path};
 use crate::error::{Error, Problem, Problems};
 
 /// The trigger of a mapping that has none: every call that carries data.
@@ -68,7 +68,6 @@ enum Root {
     Event,
     Name,
     UserId,
-    /// `traits` and `properties` mean the same: the traits of an identify or group call, the properties of any other.
     Traits,
     Properties,
     Context,
@@ -81,10 +80,7 @@ struct Field {
     root: Root,
     /// The keys below the root.
     keys: Vec<String>,
-    /// In the event; for traits and properties, of an identify or group call.
     path: Path,
-    /// For traits and properties, of any other call.
-    other: Path,
     /// A step is a number. FQL does not index arrays: such a condition is never met, as in the peer.
     indexed: bool,
 }
@@ -114,25 +110,26 @@ fn refusal(name: &str, text: &str, problems: Vec<Problem>) -> Error {
         .at(Problems { name: format!("trigger of {name}"), text: text.to_owned(), problems })
 }
 
-impl Field {
-    fn new(root: Root, keys: Vec<String>) -> Field {
-        let below = |top: &'static str| Path::of_keys([top].into_iter().chain(keys.iter().map(String::as_str)));
-        let path = match root {
-            Root::Type => below("type"),
-            Root::Event => below("event"),
-            Root::Name => below("name"),
-            Root::UserId => below("userId"),
-            Root::Traits | Root::Properties => below("traits"),
-            Root::Context => below("context"),
-            Root::Any => Path::of_keys(keys.iter().map(String::as_str)),
-        };
-        let indexed = root != Root::Any
-            && keys.iter().any(|key| key.starts_with(|c: char| c.is_ascii_digit()) && key.parse::<f64>().is_ok());
-        Field { root, path, other: below("properties"), indexed, keys }
+impl Root {
+    /// Its name in the event and in FQL.
+    fn name(self) -> &'static str {
+        match self {
+            Root::Type => "type",
+            Root::Event => "event",
+            Root::Name => "name",
+            Root::UserId => "userId",
+            Root::Traits => "traits",
+            Root::Properties => "properties",
+            Root::Context => "context",
+            Root::Any => "$",
+        }
     }
+}
 
-    fn of<'v>(&self, event: &'v Event<'_>) -> Json<'v> {
-        let split = matches!(self.root, Root::Traits | Root::Properties);
-        if split && !event.has_traits() { event.get(&self.other) } else { event.get(&self.path) }
+impl Field {
+    fn new(root: Root, keys: Vec<String>, indexed: bool) -> Field {
+        let top = Some(root.name()).filter(|_| root != Root::Any);
+        let path = Path::of_keys(top.into_iter().chain(keys.iter().map(String::as_str)));
+        Field { root, path, indexed, keys }
     }
 }

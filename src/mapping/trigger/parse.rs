@@ -320,14 +320,16 @@ impl Parser {
     /// A field whose first word was read.
     fn field(&mut self, first: String, start: Range<usize>) -> Option<Operand> {
         let mut keys = Vec::new();
+        let mut indexed = false;
         let mut end = start.end;
         while self.eat(&Token::Dot) {
             let span = self.span();
             end = span.end;
             match self.next() {
-                // An escaped dot separates like any other, as in the peer.
-                Token::Word { text, .. } => {
-                    keys.extend(text.split('.').filter(|key| !key.is_empty()).map(str::to_owned))
+                // Escaped dots and brackets separate all the same, as in the peer.
+                Token::Word { text, plain } => {
+                    indexed |= plain && text.bytes().all(|byte| byte.is_ascii_digit());
+                    keys.extend(text.split(['.', '[', ']']).filter(|key| !key.is_empty()).map(str::to_owned));
                 }
                 _ => {
                     return self.problem(
@@ -346,20 +348,22 @@ impl Parser {
                 "Compare a member that is not in an array.",
             );
         }
-        let root = match first.as_str() {
-            "type" => Root::Type,
-            "event" => Root::Event,
-            "name" => Root::Name,
-            "userId" => Root::UserId,
-            "traits" => Root::Traits,
-            "properties" => Root::Properties,
-            "context" => Root::Context,
-            "$" if !keys.is_empty() => Root::Any,
-            _ => {
-                let known = ["type", "event", "name", "userId", "traits", "properties", "context"];
-                let near = known.iter().find(|name| strsim::damerau_levenshtein(name, &first) <= 2);
-                let help = match near {
-                    Some(near) => format!("Did you mean {near}?"),
+        let known = [
+            Root::Type,
+            Root::Event,
+            Root::Name,
+            Root::UserId,
+            Root::Traits,
+            Root::Properties,
+            Root::Context,
+            Root::Any,
+        ];
+        let root = match known.iter().find(|root| root.name() == first && (**root != Root::Any || !keys.is_empty())) {
+            Some(root) => *root,
+            None => {
+                let near = known.iter().find(|root| strsim::damerau_levenshtein(root.name(), &first) <= 2);
+                let help = match near.filter(|near| **near != Root::Any) {
+                    Some(near) => format!("Did you mean {}?", near.name()),
                     None => format!(
                         "A trigger reads type, event, name, userId, traits.…, properties.… and context.…; \
                          any other field by its full path: $.{}",
@@ -369,7 +373,7 @@ impl Parser {
                 return self.problem(format!("there is no field {first}"), start.start..end, &help);
             }
         };
-        Some(Operand::Field(Field::new(root, keys)))
+        Some(Operand::Field(Field::new(root, keys, indexed)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Call, Expr, Field, Op, Operand, Root, Trigger, lex};
+use super::{Call, Expr, Field, Op, Operand, Trigger, lex};
 use crate::mapping::js;
 
 impl Display for Trigger {
@@ -101,20 +101,13 @@ impl Display for Operand {
 
 impl Display for Field {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.root {
-            Root::Type => "type",
-            Root::Event => "event",
-            Root::Name => "name",
-            Root::UserId => "userId",
-            Root::Traits => "traits",
-            Root::Properties => "properties",
-            Root::Context => "context",
-            Root::Any => "$",
-        })?;
+        f.write_str(self.root.name())?;
         for key in &self.keys {
             f.write_str(".")?;
-            for char in key.chars() {
-                if lex::is_word(char) { write!(f, "{char}")? } else { write!(f, "\\{char}")? }
+            // A number without an escape would be an index.
+            let escaped = !self.indexed && key.starts_with(|first: char| first.is_ascii_digit());
+            for (at, char) in key.chars().enumerate() {
+                if lex::is_word(char) && !(escaped && at == 0) { write!(f, "{char}")? } else { write!(f, "\\{char}")? }
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::{
     Result,
     audience::{
         ast::{Comparator, Comparison, Literal, Operand, Scalar},
-        value::plain,
+        value::{number_of, plain},
     },
 };
 
@@ -17,6 +17,8 @@ enum Right {
     /// `numeric`, with the denominator of an average.
     Number(String, Option<String>),
     Text(String),
+    /// A text of the definition itself.
+    Literal(String),
     Instant(String),
     /// A trait or property: a number if it is a JSON number, else text.
     Json(String),
@@ -83,10 +85,11 @@ impl Compiler<'_> {
                 return self.unless(positive, operands, scope);
             }
             Differs(operand) => {
-                return self.right(operand, scope, &mut |_, right| {
+                return self.right(operand, scope, &mut |compiler, right| {
                     let known =
                         if matches!(operand, Operand::Scalar(_)) { right.exists() + " and " } else { String::new() };
-                    Ok(format!("({} and {known}not coalesce({}, false))", left.exists(), compared(left, "=", &right)))
+                    let equal = compiler.compared(left, "=", right);
+                    Ok(format!("({} and {known}not coalesce({equal}, false))", left.exists()))
                 });
             }
             OneOf(operands) => {
@@ -127,7 +130,51 @@ impl Compiler<'_> {
     }
 
     fn ordered(&mut self, left: &Sql, operator: &str, operand: &Operand, scope: &Scope) -> Result<String> {
-        self.right(operand, scope, &mut |_, right| Ok(compared(left, operator, &right)))
+        self.right(operand, scope, &mut |compiler, right| Ok(compiler.compared(left, operator, right)))
+    }
+
+    /// `left operator right`, by the type of the right side.
+    fn compared(&mut self, left: &Sql, operator: &str, right: Right) -> String {
+        match right {
+            Right::Literal(text) => match left {
+                Sql::Json(json) if operator == "=" => self.contained(json, &text),
+                left => {
+                    let text = self.constant(text, "text");
+                    self.compared(left, operator, Right::Text(text))
+                }
+            },
+            Right::Number(value, denominator) => {
+                entries(left, operator, |left| by_number(left, operator, &value, denominator.as_deref()))
+            }
+            Right::Text(value) => entries(left, operator, |left| by_text(left, operator, &value)),
+            Right::Instant(value) => entries(left, operator, |left| match left.instant() {
+                Some(left) => format!("{left} {operator} {value}"),
+                None => "false".into(),
+            }),
+            Right::Json(json) => {
+                let as_number = format!("({json})::numeric");
+                let as_text = format!("({json} #>> '{{}}')");
+                let by_number = entries(left, operator, |left| by_number(left, operator, &as_number, None));
+                let by_text = entries(left, operator, |left| by_text(left, operator, &as_text));
+                format!(
+                    "case jsonb_typeof({json}) when 'number' then {by_number} when 'string' then {by_text} when 'boolean' then {by_text} end"
+                )
+            }
+        }
+    }
+
+    /// Whether a value, or an entry of an array, has this text. `@>` looks at both at once, and several times faster than
+    /// one could by hand. A number has a text if it is that number and the text is the number's own; so with booleans.
+    fn contained(&mut self, json: &str, text: &str) -> String {
+        let spelt = match text {
+            "true" | "false" => Some(text.to_owned()),
+            text => number_of(text).map(|number| plain(&number)).filter(|plain| plain == text),
+        };
+        // `finish` refuses U+0000, which must not hide behind an escape.
+        let quoted = if text.contains('\0') { text.to_owned() } else { serde_json::Value::from(text).to_string() };
+        let jsons = std::iter::once(quoted).chain(spelt);
+        let terms: Vec<_> = jsons.map(|value| format!("{json} @> {}", self.constant(value, "jsonb"))).collect();
+        if terms.len() > 1 { format!("({})", terms.join(" or ")) } else { terms.concat() }
     }
 
     fn textual(
@@ -137,8 +184,9 @@ impl Compiler<'_> {
         scope: &Scope,
         holds: impl Fn(&str, &str) -> String,
     ) -> Result<String> {
-        self.right(operand, scope, &mut |_, right| {
+        self.right(operand, scope, &mut |compiler, right| {
             let right = match right {
+                Right::Literal(text) => compiler.constant(text, "text"),
                 Right::Number(value, None) => format!("trim_scale({value})::text"),
                 Right::Number(sum, Some(count)) => Sql::Average { sum, count }.text(),
                 Right::Text(text) => text,
@@ -151,8 +199,9 @@ impl Compiler<'_> {
 
     fn dated(&mut self, left: &Sql, operator: &str, operand: &Operand, scope: &Scope) -> Result<String> {
         let Some(left) = left.instant() else { return Ok("false".into()) };
-        self.right(operand, scope, &mut |_, right| {
+        self.right(operand, scope, &mut |compiler, right| {
             let right = match right {
+                Right::Literal(text) => Sql::Text(compiler.constant(text, "text")).instant(),
                 Right::Number(..) => None,
                 Right::Text(text) => Sql::Text(text).instant(),
                 Right::Instant(instant) => Some(instant),
@@ -186,7 +235,7 @@ impl Compiler<'_> {
             Operand::Literal(literal) => {
                 let right = match literal {
                     Literal::Number(value) => Right::Number(self.constant(plain(value), "numeric"), None),
-                    Literal::Text(value) => Right::Text(self.constant(value, "text")),
+                    Literal::Text(value) => Right::Literal(value.clone()),
                     Literal::Instant(value) => Right::Instant(self.constant(instant_text(*value), "timestamptz")),
                 };
                 return then(self, right);
@@ -224,29 +273,7 @@ impl Right {
         match self {
             Right::Json(json) => format!("coalesce(jsonb_typeof({json}) in ('string', 'number', 'boolean'), false)"),
             Right::Number(value, _) | Right::Text(value) | Right::Instant(value) => format!("{value} is not null"),
-        }
-    }
-}
-
-/// `left operator right`, by the type of the right side.
-fn compared(left: &Sql, operator: &str, right: &Right) -> String {
-    match right {
-        Right::Number(value, denominator) => {
-            entries(left, operator, |left| by_number(left, operator, value, denominator.as_deref()))
-        }
-        Right::Text(value) => entries(left, operator, |left| by_text(left, operator, value)),
-        Right::Instant(value) => entries(left, operator, |left| match left.instant() {
-            Some(left) => format!("{left} {operator} {value}"),
-            None => "false".into(),
-        }),
-        Right::Json(json) => {
-            let as_number = format!("({json})::numeric");
-            let as_text = format!("({json} #>> '{{}}')");
-            let by_number = entries(left, operator, |left| by_number(left, operator, &as_number, None));
-            let by_text = entries(left, operator, |left| by_text(left, operator, &as_text));
-            format!(
-                "case jsonb_typeof({json}) when 'number' then {by_number} when 'string' then {by_text} when 'boolean' then {by_text} end"
-            )
+            Right::Literal(_) => "true".into(),
         }
     }
 }

@@ -44,6 +44,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// By name; and by event name id and path, the column's number.
+    pub fn new(ids: HashMap<String, i32>, promoted: HashMap<(i32, Vec<String>), i16>) -> Names {
+        Names { ids, promoted }
+    }
+
     /// The id of an event name; 0, which no event has, for a name that the store never saw.
     pub(super) fn id(&self, name: &str) -> i32 {
         self.ids.get(name).copied().unwrap_or(0)

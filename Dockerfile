@@ -1,0 +1,20 @@
+# The program alone: Postgres and Kafka are other containers, or the ones you have.
+FROM rust:1.95-bookworm AS build
+# librdkafka and OpenSSL are built from source, so that no system library is a hidden prerequisite.
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ make perl && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY Cargo.toml Cargo.lock build.rs README.md ./
+COPY src ./src
+COPY migrations ./migrations
+COPY data ./data
+RUN cargo build --release --locked --bin rollcall
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --create-home --home-dir /var/lib/rollcall rollcall
+COPY --from=build /build/target/release/rollcall /usr/local/bin/rollcall
+USER rollcall
+WORKDIR /var/lib/rollcall
+ENV ROLLCALL_CONFIG=/etc/rollcall/rollcall.yaml
+ENTRYPOINT ["rollcall"]
+CMD ["--help"]

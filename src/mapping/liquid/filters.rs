@@ -1,0 +1,393 @@
+//! What do Liquid's filters answer? Those of LiquidJS that the peer leaves enabled.
+
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+
+use regex::Regex;
+
+use super::{date, render::Value};
+use crate::{
+    limits,
+    mapping::{js, json::Json, plan::Fault},
+};
+
+/// Filters that the peer disables.
+const DISABLED: [&str; 20] = [
+    "array_to_sentence_string",
+    "concat",
+    "find",
+    "find_exp",
+    "find_index",
+    "find_index_exp",
+    "group_by",
+    "group_by_exp",
+    "has",
+    "has_exp",
+    "map",
+    "newline_to_br",
+    "reject",
+    "reject_exp",
+    "reverse",
+    "sort",
+    "sort_natural",
+    "uniq",
+    "where_exp",
+    "type",
+];
+
+/// One filter. A name that does not exist leaves the value as it is, as LiquidJS does.
+pub fn apply<'a>(
+    name: &str,
+    value: Value<'a>,
+    arguments: &[Value<'a>],
+    named: &HashMap<&str, Value<'a>>,
+) -> Result<Value<'a>, Fault> {
+    if DISABLED.contains(&name) {
+        return Err(format!("filter \"{name}\" is disabled"));
+    }
+    let text = |at: usize| arguments.get(at).map(Value::to_text).unwrap_or_default();
+    let number = |at: usize, default: f64| arguments.get(at).map_or(default, Value::to_number);
+    let same = |at: usize| arguments.get(at).map_or(0.0, Value::to_number);
+    let input = || value.to_text();
+    Ok(match name {
+        // Numbers, by JavaScript's rules.
+        "abs" => Value::Number(value.to_number().abs()),
+        "ceil" => Value::Number(value.to_number().ceil()),
+        "floor" => Value::Number(value.to_number().floor()),
+        "plus" => Value::Number(value.to_number() + same(0)),
+        "minus" => Value::Number(value.to_number() - same(0)),
+        "times" => Value::Number(value.to_number() * same(0)),
+        "divided_by" => {
+            let quotient = value.to_number() / same(0);
+            Value::Number(if arguments.get(1).is_some_and(Value::is_true) { quotient.floor() } else { quotient })
+        }
+        "modulo" => Value::Number(value.to_number() % same(0)),
+        "at_least" => Value::Number(value.to_number().max(same(0))),
+        "at_most" => Value::Number(value.to_number().min(same(0))),
+        "round" => {
+            let scale = 10f64.powf(number(0, 0.0));
+            Value::Number((value.to_number() * scale + 0.5).floor() / scale)
+        }
+        "to_integer" => Value::Number(value.as_number().unwrap_or(f64::NAN)),
+        // Texts.
+        "append" => bounded(input() + &text(0))?,
+        "prepend" => bounded(text(0) + &input())?,
+        "upcase" => Value::text(input().to_uppercase()),
+        "downcase" => Value::text(input().to_lowercase()),
+        "capitalize" => {
+            let input = input();
+            let mut chars = input.chars();
+            let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+            Value::text(first + &chars.as_str().to_lowercase())
+        }
+        "strip" | "lstrip" | "rstrip" => {
+            let (input, chars) = (input(), text(0));
+            let strip = |char: char| if chars.is_empty() { js::is_space(char) } else { chars.contains(char) };
+            Value::text(match name {
+                "strip" => input.trim_matches(strip).to_owned(),
+                "lstrip" => input.trim_start_matches(strip).to_owned(),
+                _ => input.trim_end_matches(strip).to_owned(),
+            })
+        }
+        "strip_newlines" => Value::text(input().replace("\r\n", "").replace('\n', "")),
+        "normalize_whitespace" => Value::text(in_words(&input(), " ")),
+        "number_of_words" => Value::Number(input().split_whitespace().count() as f64),
+        "remove" => Value::text(input().replace(&text(0), "")),
+        "remove_first" => Value::text(input().replacen(&text(0), "", 1)),
+        "remove_last" => Value::text(replace_last(input(), &text(0), "")),
+        "replace" => replaced(&input(), &text(0), &text(1))?,
+        "replace_first" => bounded(input().replacen(&text(0), &text(1), 1))?,
+        "replace_last" => bounded(replace_last(input(), &text(0), &text(1)))?,
+        "split" => {
+            let (input, by) = (input(), text(0));
+            let mut parts: Vec<String> = match by.as_str() {
+                "" => input.chars().map(String::from).collect(),
+                by => input.split(by).map(str::to_owned).collect(),
+            };
+            while parts.last().is_some_and(String::is_empty) {
+                parts.pop();
+            }
+            array(parts.into_iter().map(|part| Json::Text(Cow::Owned(part))).collect())
+        }
+        "truncate" => {
+            let (input, length) = (input(), number(0, 50.0).max(0.0) as usize);
+            let end = if arguments.len() > 1 { text(1) } else { "...".into() };
+            if input.chars().count() <= length {
+                Value::text(input)
+            } else {
+                let kept: String = input.chars().take(length.saturating_sub(end.chars().count())).collect();
+                Value::text(kept + &end)
+            }
+        }
+        "truncatewords" => {
+            let (input, most) = (input(), number(0, 15.0).max(1.0) as usize);
+            let end = if arguments.len() > 1 { text(1) } else { "...".into() };
+            let words: Vec<&str> = input.split_whitespace().collect();
+            let kept = words[..most.min(words.len())].join(" ");
+            Value::text(if words.len() >= most { kept + &end } else { kept })
+        }
+        // Markup and addresses.
+        "escape" | "xml_escape" => bounded(escape(&input()))?,
+        "escape_once" => bounded(escape(&unescape(&input())))?,
+        "strip_html" => {
+            // The pattern is a constant; that it compiles is tested.
+            static HTML: LazyLock<Option<Regex>> = LazyLock::new(|| {
+                Regex::new(r"(?i)<script[\s\S]*?</script>|<style[\s\S]*?</style>|<[^\n\r]*?>|<!--[\s\S]*?-->").ok()
+            });
+            let input = input();
+            Value::text(HTML.as_ref().map_or(input.clone(), |html| html.replace_all(&input, "").into_owned()))
+        }
+        "url_encode" => bounded(percent_encode(&input(), "-_.!~*'()").replace("%20", "+"))?,
+        "cgi_escape" => bounded(percent_encode(&input(), "-_.~").replace("%20", "+"))?,
+        "uri_escape" => bounded(percent_encode(&input(), "-_.!~*'();/?:@&=+$,#[]"))?,
+        "url_decode" => Value::text(percent_decode(&input())?.replace('+', " ")),
+        "slugify" => {
+            let spaced: String = input().chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+            Value::text(in_words(spaced.trim(), "-").to_lowercase())
+        }
+        "base64_encode" => bounded(base64_encode(input().as_bytes()))?,
+        "base64_decode" => Value::text(String::from_utf8_lossy(&base64_decode(&input())).into_owned()),
+        // Arrays.
+        "join" => {
+            let by = if arguments.is_empty() { " ".into() } else { text(0) };
+            let items: Vec<String> = items(&value).into_iter().map(|item| Value::Json(item).to_text()).collect();
+            bounded(items.join(&by))?
+        }
+        "first" => ends(&value, true),
+        "last" => ends(&value, false),
+        "size" => Value::Number(match value.as_json() {
+            Some(Json::Text(text)) => text.encode_utf16().count() as f64,
+            Some(Json::Array(items)) => items.len() as f64,
+            _ => 0.0,
+        }),
+        "slice" => slice(&value, number(0, 0.0), number(1, 1.0)),
+        "compact" => array(items(&value).into_iter().filter(|item| !item.is_absent()).collect()),
+        "sum" => {
+            let of = |item: Json<'a>| match arguments.first() {
+                Some(key) => item.member(&key.to_text()).map_or(0.0, |member| Value::Json(member.clone()).to_number()),
+                None => Value::Json(item).to_number(),
+            };
+            Value::Number(items(&value).into_iter().map(of).sum())
+        }
+        "push" | "unshift" => {
+            let mut items = items(&value);
+            let item = arguments.first().cloned().unwrap_or(Value::nothing()).into_json();
+            if name == "push" {
+                items.push(item)
+            } else {
+                items.insert(0, item)
+            }
+            array(items)
+        }
+        "pop" | "shift" => {
+            let mut items = items(&value);
+            if name == "pop" {
+                items.pop();
+            } else if !items.is_empty() {
+                items.remove(0);
+            }
+            array(items)
+        }
+        "where" => {
+            let (key, wanted) = (text(0), arguments.get(1).map(Value::to_text));
+            let keeps = |item: &Json<'_>| match (item.member(&key), &wanted) {
+                (Some(member), Some(wanted)) => Value::Json(member.clone()).to_text() == *wanted,
+                (Some(member), None) => Value::Json(member.clone()).is_true(),
+                (None, _) => false,
+            };
+            array(items(&value).into_iter().filter(keeps).collect())
+        }
+        // The rest.
+        "default" => {
+            let keeps = match value.as_json() {
+                Some(Json::Text(text)) => !text.is_empty(),
+                Some(Json::Array(items)) => !items.is_empty(),
+                Some(Json::Bool(false)) => named.get("allow_false").is_some_and(Value::is_true),
+                _ => value.is_true(),
+            };
+            if keeps { value } else { arguments.first().cloned().unwrap_or(Value::nothing()) }
+        }
+        "json" | "jsonify" | "inspect" => match value.into_json() {
+            Json::Undefined => Value::nothing(),
+            value => bounded(js::json_text(&value))?,
+        },
+        "date" => date::format(value, arguments.first().map(Value::to_text).as_deref())?,
+        "date_to_xmlschema" => date::format(value, Some("%Y-%m-%dT%H:%M:%S%:z"))?,
+        "date_to_rfc822" => date::format(value, Some("%a, %d %b %Y %H:%M:%S %z"))?,
+        "date_to_string" => date::format(value, Some("%d %b %Y"))?,
+        "date_to_long_string" => date::format(value, Some("%d %B %Y"))?,
+        "sample" => {
+            return Err(
+                "filter \"sample\" gives another value each time, so that a record could not be repeated".into()
+            );
+        }
+        _ => value,
+    })
+}
+
+fn bounded<'a>(text: String) -> Result<Value<'a>, Fault> {
+    if text.len() > limits::LIQUID_OUTPUT_BYTES {
+        return Err(format!("a text is longer than {} bytes", limits::LIQUID_OUTPUT_BYTES));
+    }
+    Ok(Value::text(text))
+}
+
+/// Counts before it builds, so that many long replacements never exist.
+fn replaced<'a>(input: &str, pattern: &str, with: &str) -> Result<Value<'a>, Fault> {
+    if pattern.is_empty() {
+        // As `split("").join(…)`: between the characters, not around them.
+        let chars: Vec<String> = input.chars().map(String::from).collect();
+        let long = input.len().saturating_add(chars.len().saturating_mul(with.len()));
+        return if long > limits::LIQUID_OUTPUT_BYTES {
+            bounded("x".repeat(limits::LIQUID_OUTPUT_BYTES + 1))
+        } else {
+            bounded(chars.join(with))
+        };
+    }
+    let long = input.len().saturating_add(input.matches(pattern).count().saturating_mul(with.len()));
+    if long > limits::LIQUID_OUTPUT_BYTES + input.len() {
+        return Err(format!("a text is longer than {} bytes", limits::LIQUID_OUTPUT_BYTES));
+    }
+    bounded(input.replace(pattern, with))
+}
+
+fn replace_last(mut input: String, pattern: &str, with: &str) -> String {
+    if let Some(at) = input.rfind(pattern) {
+        input.replace_range(at..at + pattern.len(), with);
+    }
+    input
+}
+
+fn in_words(text: &str, by: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_space = false;
+    for char in text.chars() {
+        if !js::is_space(char) {
+            out.push(char);
+        } else if !in_space {
+            out.push_str(by);
+        }
+        in_space = js::is_space(char);
+    }
+    out
+}
+
+const ENTITIES: [(&str, &str); 5] = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&#34;"), ("'", "&#39;")];
+
+fn escape(text: &str) -> String {
+    ENTITIES.iter().fold(text.to_owned(), |text, (char, entity)| text.replace(char, entity))
+}
+
+fn unescape(text: &str) -> String {
+    // The ampersand last, so that an escaped entity comes out as one.
+    ENTITIES.iter().rev().fold(text.to_owned(), |text, (char, entity)| text.replace(entity, char))
+}
+
+fn percent_encode(text: &str, kept: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let char = char::from(byte);
+        if char.is_ascii_alphanumeric() || (char.is_ascii() && kept.contains(char)) {
+            out.push(char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn percent_decode(text: &str) -> Result<String, Fault> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if *first != b'%' {
+            bytes.push(*first);
+            rest = tail;
+            continue;
+        }
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        bytes.push(digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or("URI malformed")?);
+        rest = &tail[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| "URI malformed".into())
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn base64_encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 4 / 3 + 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let digit = char::from(BASE64[(word >> (18 - 6 * at)) as usize & 63]);
+            out.push(if at > chunk.len() { '=' } else { digit });
+        }
+    }
+    out
+}
+
+/// What is no digit is passed over.
+fn base64_decode(text: &str) -> Vec<u8> {
+    let digits = text.bytes().filter_map(|byte| BASE64.iter().position(|digit| *digit == byte));
+    let (mut out, mut word, mut bits) = (Vec::new(), 0u32, 0);
+    for digit in digits {
+        word = (word << 6 | digit as u32) & 0xffff;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push((word >> bits) as u8);
+        }
+    }
+    out
+}
+
+fn array(items: Vec<Json<'_>>) -> Value<'_> {
+    Value::Json(Json::Array(items))
+}
+
+/// The entries of an array; any other value is an array of one, nothing is empty.
+fn items<'a>(value: &Value<'a>) -> Vec<Json<'a>> {
+    match value {
+        Value::Json(json) => match json.view() {
+            Json::Undefined | Json::Null => Vec::new(),
+            Json::Array(items) => items.clone(),
+            _ => vec![json.clone()],
+        },
+        number => vec![number.clone().into_json()],
+    }
+}
+
+fn ends<'a>(value: &Value<'a>, first: bool) -> Value<'a> {
+    match value.as_json() {
+        Some(Json::Array(items)) => {
+            let item = if first { items.first() } else { items.last() };
+            item.map_or(Value::nothing(), |item| Value::Json(item.clone()))
+        }
+        Some(Json::Text(text)) => {
+            let char = if first { text.chars().next() } else { text.chars().next_back() };
+            Value::text(char.map(String::from).unwrap_or_default())
+        }
+        _ => Value::text(""),
+    }
+}
+
+fn slice<'a>(value: &Value<'a>, begin: f64, length: f64) -> Value<'a> {
+    let bounds = |size: usize| {
+        let begin = if begin < 0.0 { size as f64 + begin } else { begin };
+        let from = begin.clamp(0.0, size as f64);
+        let to = (begin + length).clamp(from, size as f64);
+        (from as usize, to as usize)
+    };
+    match value.as_json() {
+        Some(Json::Array(items)) => {
+            let (from, to) = bounds(items.len());
+            array(items[from..to].to_vec())
+        }
+        Some(Json::Undefined | Json::Null) => array(Vec::new()),
+        _ => {
+            let chars: Vec<char> = value.to_text().chars().collect();
+            let (from, to) = bounds(chars.len());
+            Value::text(chars[from..to].iter().collect::<String>())
+        }
+    }
+}

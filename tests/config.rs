@@ -1,0 +1,224 @@
+//! `rollcall.yaml` as text: variables, limits, and agreement of schema, types and delivery.
+
+use std::io;
+
+use rollcall::{
+    Error,
+    config::{self, Config, Surroundings},
+    deliver::settings::Settings,
+};
+use serde_json::{Value, json};
+
+/// Reads `text` where the environment has `NAME=value` and `EMPTY=`, and a file `secret` is there.
+fn parse(text: &str) -> Result<Config, Error> {
+    let variable = |name: &str| match name {
+        "NAME" => Some("value".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "YES" => Some("true".to_owned()),
+        "YAML" => Some("x\nspace_id: injected".to_owned()),
+        _ => None,
+    };
+    let file = |path: &str| match path {
+        "secret" => Ok("hush\n".to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    config::parse("rollcall.yaml", text, &Surroundings { variable: &variable, file: &file })
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let error = parse(text).expect_err(text);
+    error.problems.map(|at| at.problems.into_iter().map(|problem| problem.message).collect()).unwrap_or_default()
+}
+
+#[test]
+fn a_variable_stands_for_the_environment_a_default_or_a_file() {
+    for (text, expected) in [
+        ("${NAME}", "value"),
+        ("a${NAME}b${NAME}", "avaluebvalue"),
+        ("${MISSING:-default}", "default"),
+        ("${EMPTY:-default}", "default"),
+        ("${EMPTY}", ""),
+        ("${file:secret}", "hush"),
+        ("$${NAME}", "${NAME}"),
+        ("$.userId $NAME", "$.userId $NAME"),
+        ("${YAML}", "x\nspace_id: injected"),
+    ] {
+        let config = parse(&format!("space_id: '{text}'")).expect(text);
+        assert_eq!(config.space_id.as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_there_is_told_with_all_the_others() {
+    let told = problems("space_id: a ${MISSING} b\ndatabase: ${file:gone}\naudiences: [{name: '${', query: '${1x}'}]");
+    assert_eq!(
+        told,
+        [
+            "the environment has no MISSING",
+            "gone cannot be read: entity not found",
+            "`${` is not closed",
+            "this names no variable",
+        ]
+    );
+}
+
+#[test]
+fn a_variable_may_stand_for_a_boolean() {
+    let text =
+        |value| format!("destinations: {{k: {{settings: {{brokers: 'b:1', ssl_enabled: {value}}}, mappings: []}}}}");
+    let config = parse(&text("\"${YES}\"")).unwrap();
+    assert_eq!(config.destinations["k"].settings["ssl_enabled"], true);
+    assert_eq!(problems(&text("'true'")).len(), 1, "text that is written as text stays text");
+}
+
+#[test]
+fn a_mapping_copied_from_segment_stands_as_it_is() {
+    let mapping = json!({
+        "topic": "audiences", "payload": {"@path": "$."}, "key": {"@template": "{{userId}}"},
+        "headers": {"a": {"@if": {"exists": {"@path": "$.x"}, "then": "y", "else": null}}}, "partition": 3
+    });
+    let pretty = serde_json::to_string_pretty(&mapping).unwrap().replace('\n', "\n        ");
+    for form in [mapping.to_string(), pretty] {
+        let text = format!(
+            "destinations:\n  k:\n    settings: {{brokers: 'b:1'}}\n    mappings:\n      - name: m\n        mapping: {form}\n"
+        );
+        let config = parse(&text).unwrap_or_else(|error| panic!("{error}: {:?}\n{text}", error.problems));
+        assert_eq!(Value::Object(config.destinations["k"].mappings[0].mapping.clone()), mapping);
+    }
+}
+
+#[test]
+fn an_empty_section_is_the_same_as_none() {
+    let config = parse("audiences:\ndestinations:\nstore:\n").unwrap();
+    assert!(config.audiences.is_empty() && config.destinations.is_empty());
+}
+
+#[test]
+fn an_alias_bomb_and_a_deep_nest_are_refused_at_once() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let below = format!("*a{}, ", level - 1).repeat(10);
+        bomb += &format!("a{level}: &a{level} [{below}]\n");
+    }
+    assert_eq!(problems(&bomb).len(), 1);
+    let nest = format!("space_id: {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    assert_eq!(problems(&nest).len(), 1);
+    let long = "x".repeat(rollcall::limits::CONFIG_BYTES + 1);
+    assert!(parse(&long).unwrap_err().to_string().contains("bytes"));
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    use proptest::prelude::*;
+    let word = prop::sample::select(vec![
+        "audiences:",
+        "destinations:",
+        "name:",
+        "settings:",
+        "- ",
+        "  ",
+        "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a ",
+        "*a",
+        "${",
+        "}",
+        "\"",
+        "'",
+        ": ",
+        "é",
+        "\t",
+        "|",
+        "<<:",
+        "!!binary ",
+        "null",
+        "1e999",
+        "---\n",
+        "# ",
+        "password: ",
+        "\u{0}",
+    ]);
+    proptest!(|(words in prop::collection::vec(word, 0..40))| {
+        let _ = parse(&words.concat());
+    });
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let text = "database: postgres://u:canary@h/d\ndestinations: {k: {settings: {brokers: 'b:1', username: canary, \
+        password: canary, secretAccessKey: canary, ssl_key: canary, properties: {a: canary}}, mappings: []}}";
+    let config = parse(text).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("b:1"), "{shown}");
+    assert_eq!(config.database.unwrap().expose(), "postgres://u:canary@h/d");
+}
+
+#[test]
+fn the_schema_uses_only_words_that_the_program_checks() {
+    const KNOWN: [&str; 18] = [
+        "$schema",
+        "$defs",
+        "$ref",
+        "title",
+        "description",
+        "default",
+        "type",
+        "properties",
+        "required",
+        "items",
+        "additionalProperties",
+        "enum",
+        "const",
+        "oneOf",
+        "anyOf",
+        "format",
+        "minimum",
+        "examples",
+    ];
+    fn visit(schema: &Value) {
+        for (word, value) in schema.as_object().into_iter().flatten() {
+            assert!(KNOWN.contains(&word.as_str()), "`{word}` is in the schema, but config/shape.rs does not check it");
+            match word.as_str() {
+                "properties" | "$defs" => value.as_object().into_iter().flatten().for_each(|(_, schema)| visit(schema)),
+                "items" | "additionalProperties" => visit(value),
+                "oneOf" | "anyOf" => value.as_array().into_iter().flatten().for_each(visit),
+                _ => {}
+            }
+        }
+    }
+    visit(&config::schema());
+}
+
+#[test]
+fn delivery_knows_every_setting_of_the_schema() {
+    let schema = config::schema();
+    let names = schema["$defs"]["Settings"]["properties"].as_object().expect("settings have properties").keys();
+    let mut count = 0;
+    for name in names {
+        let settings = serde_json::Map::from_iter([(name.clone(), json!(""))]);
+        let error =
+            Settings::parse("kafka", &settings).expect_err("brokers or the mechanism's credentials are missing");
+        let told = format!("{error} {:?}", error.problems);
+        assert!(!told.contains("there is no setting"), "{name}: {told}");
+        count += 1;
+    }
+    let unknown = serde_json::Map::from_iter([("zzz".to_owned(), json!(""))]);
+    let told = format!("{:?}", Settings::parse("kafka", &unknown).expect_err("unknown").problems);
+    assert!(told.contains("zzz") && count == 20, "{count} {told}");
+}
+
+#[test]
+fn a_destination_has_50_mappings_or_what_it_says() {
+    let text = |count, more| {
+        let mappings: String = (0..count).map(|index| format!("{{name: m{index}, mapping: {{topic: t}}}}, ")).collect();
+        format!("destinations: {{k: {{settings: {{brokers: 'b:1'}}, {more} mappings: [{mappings}]}}}}")
+    };
+    assert!(parse(&text(50, "")).is_ok());
+    assert_eq!(problems(&text(51, "")), ["`k` has 51 mappings"]);
+    assert!(parse(&text(51, "max_mappings: 51,")).is_ok());
+    assert_eq!(problems(&text(1, "max_mappings: -1,")), ["destinations.k.max_mappings is too small"]);
+}

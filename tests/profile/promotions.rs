@@ -1,0 +1,114 @@
+//! Numbers with a column of their own.
+
+use std::collections::BTreeMap;
+
+use rollcall::profile::promote::promote;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::{count, import, lines, track};
+use crate::support::postgres::Database;
+
+const VALUES: [&str; 24] = [
+    "1",
+    "-1",
+    "0",
+    "-0",
+    "0.00",
+    "12.5",
+    "1e3",
+    "1E-3",
+    "123456789.987654321",
+    "10000",
+    "99990000",
+    "0.0001",
+    "0.00001",
+    "-1e-300",
+    "1e300",
+    "\"7\"",
+    "\"+.5\"",
+    "\"5.\"",
+    "\"1e999\"",
+    "\" 7\"",
+    "\"7\\n\"",
+    "\"\"",
+    "null",
+    "[1]",
+];
+
+async fn numbers(pool: &PgPool, column: &'static str) -> Vec<(String, Option<String>)> {
+    let sql = match column {
+        "number_1" => "select message_id, number_1::text from events order by 1",
+        "number_2" => "select message_id, number_2::text from events order by 1",
+        // What evaluation reads where nothing is promoted.
+        _ => "select message_id, (case jsonb_typeof(v) when 'number' then v::numeric when 'string' then rollcall_number(v #>> '{}') end)::text
+              from events, jsonb_extract_path(properties, 'order', 'total') as v order by 1",
+    };
+    sqlx::query_as(sql).fetch_all(pool).await.unwrap()
+}
+
+fn messages(prefix: &str) -> String {
+    let total = |n: usize| serde_json::from_str::<serde_json::Value>(VALUES[n]).unwrap();
+    // As text, so that numbers stay as written.
+    (0..VALUES.len())
+        .map(|n| {
+            let message = track(
+                &format!("{prefix}{n:02}"),
+                "u",
+                "Paid",
+                "2024-01-01",
+                json!({"order": {"total": "HERE"}, "n": n}),
+            )
+            .to_string();
+            let _ = total(n);
+            message.replace("\"HERE\"", VALUES[n]) + "\n"
+        })
+        .collect()
+}
+
+fn wanted(paths: &[&str]) -> BTreeMap<String, Vec<String>> {
+    BTreeMap::from([("Paid".to_owned(), paths.iter().map(|path| (*path).to_owned()).collect())])
+}
+
+#[tokio::test]
+async fn a_promoted_number_is_the_one_in_the_json_whether_filled_before_or_after() {
+    let database = Database::fresh().await;
+    import(&database.pool, &messages("before")).await;
+    promote(&database.pool, &wanted(&["order.total"]), |_, _| ()).await.unwrap();
+    import(&database.pool, &messages("written")).await;
+    let promoted = numbers(&database.pool, "number_1").await;
+    assert_eq!(promoted, numbers(&database.pool, "properties").await);
+    assert_eq!(promoted.iter().filter(|(_, number)| number.is_some()).count(), 2 * 19);
+    assert_eq!(count(&database.pool, "select count(*) from promotions where ready").await, 1);
+}
+
+#[tokio::test]
+async fn another_promotion_overwrites_what_the_dropped_one_left() {
+    let database = Database::fresh().await;
+    import(&database.pool, &messages("m")).await;
+    promote(&database.pool, &wanted(&["order.total"]), |_, _| ()).await.unwrap();
+    promote(&database.pool, &wanted(&["n"]), |_, _| ()).await.unwrap();
+    assert_eq!(count(&database.pool, "select sum(number_1)::bigint from events").await, (0..24).sum::<i64>());
+    promote(&database.pool, &wanted(&["n", "order.total"]), |_, _| ()).await.unwrap();
+    assert_eq!(numbers(&database.pool, "number_2").await, numbers(&database.pool, "properties").await);
+    promote(&database.pool, &BTreeMap::new(), |_, _| ()).await.unwrap();
+    assert_eq!(count(&database.pool, "select count(*) from promotions").await, 0);
+    assert!(promote(&database.pool, &wanted(&["a", "b", "c"]), |_, _| ()).await.is_err());
+    assert!(promote(&database.pool, &wanted(&["items.0"]), |_, _| ()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_imported_while_a_promotion_is_made_have_their_number_too() {
+    let database = Database::fresh().await;
+    let messages: Vec<_> =
+        (0..3_000).map(|n| track(&format!("m{n}"), "u", "Paid", "2024-01-01", json!({"n": n}))).collect();
+    let pool = database.pool.clone();
+    let importing = tokio::spawn(async move {
+        for part in messages.chunks(100) {
+            import(&pool, &lines(part)).await;
+        }
+    });
+    promote(&database.pool, &wanted(&["n"]), |_, _| ()).await.unwrap();
+    importing.await.unwrap();
+    assert_eq!(count(&database.pool, "select count(number_1) from events").await, 3_000);
+}
