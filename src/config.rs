@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::schedule::Setting;
 pub use load::{load, parse, schema};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -147,8 +148,8 @@ pub struct Audience {
     /// A disabled audience is not computed, and nothing is told of it.
     #[serde(default = "enabled")]
     pub enabled: bool,
-    /// When to compute: five-field cron, `@hourly`, or `every 15m`.
-    pub schedule: Option<String>,
+    /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
+    pub schedule: Option<Setting>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Whether profiles without a user_id are members, told by their anonymousId.

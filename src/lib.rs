@@ -19,6 +19,7 @@ pub mod fault;
 pub mod ids;
 pub mod js;
 pub mod limits;
+pub mod schedule;
 pub mod telemetry;
 
 // The flow.
@@ -30,7 +31,6 @@ pub mod identify;
 pub mod mapping;
 pub mod deliver;
 pub mod sync;
-pub mod schedule;
 pub mod cli;
 
 pub use error::{Error, Kind, Result};

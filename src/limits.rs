@@ -1,8 +1,5 @@
 //! How much is too much? Every limit on input, in one place, with its reason.
 
-/// Identify events for one change of one profile, over all identifiers that ID Sync chooses.
-pub const IDENTIFIES_PER_CHANGE: usize = 100;
-
 /// Bytes of a configuration file: thousands of audiences fit, a mistaken path to a dump does not.
 pub const CONFIG_BYTES: usize = 4 << 20;
 /// Values (scalars, lists, maps) of a configuration file after its YAML aliases are expanded: stops alias bombs.
@@ -23,6 +20,18 @@ pub const AUDIENCE_NAME_CHARS: usize = 255;
 pub const AUDIENCE_KEY_BYTES: usize = 255;
 /// Number properties of one event that `store.promote` gives a column.
 pub const PROMOTED_PER_EVENT: usize = 2;
+/// Identify events for one change of one profile, over all identifiers that ID Sync chooses.
+pub const IDENTIFIES_PER_CHANGE: usize = 100;
+/// Bytes of a schedule's text: the longest sensible crontab line is a few hundred.
+pub const SCHEDULE_BYTES: usize = 1_000;
+/// The longest period of `every`, in seconds: a year. A longer one is a typing error.
+pub const PERIOD_SECONDS: u32 = 366 * 86_400;
+/// The longest jitter, in seconds: an hour. It spreads load; it is not a way to move a schedule.
+pub const JITTER_SECONDS: u32 = 3_600;
+/// How late a tick may start under `catch_up: skip` before it counts as missed, in seconds.
+pub const TICK_GRACE_SECONDS: i64 = 60;
+/// The longest wait before a failed run is tried again, in seconds.
+pub const RETRY_SECONDS: i64 = 3_600;
 
 /// Characters in a definition (published: 10k).
 pub const DEFINITION_CHARS: usize = 10_000;

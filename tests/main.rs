@@ -10,4 +10,6 @@ mod deliver;
 mod membership;
 mod profile;
 mod secure;
+mod sync;
+mod schedule;
 mod tidy;

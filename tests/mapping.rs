@@ -1,5 +1,21 @@
 //! (being written)
 #[test]
+fn differential() {
+    let Ok(files) = std::env::var("VECTORS") else { return };
+    for file in files.split(',') {
+        let cases = rollcall::cli::map::vectors::run(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let total = cases.len();
+        let mut failed = 0;
+        for case in cases {
+            if let Some(difference) = case.difference {
+                failed += 1;
+                println!("{} {} {}", case.id, case.kind, difference);
+            }
+        }
+        println!("{file} {failed} of {total}");
+    }
+}
+#[test]
 fn probe() {
     for file in ["mapping", "fql", "send", "partitioner", "membership"] {
         let text = std::fs::read_to_string(format!("tests/data/vectors/{file}.json")).unwrap();

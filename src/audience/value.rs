@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, str::FromStr, sync::LazyLock};
 
-use bigdecimal::{BigDecimal, One, RoundingMode, Zero};
+use bigdecimal::{BigDecimal, One, Signed, Zero, num_bigint::BigInt};
 use chrono::{DateTime, FixedOffset, NaiveDate, TimeZone, Utc};
 use regex::Regex;
 use serde_json::Value as Json;
@@ -35,8 +35,14 @@ impl Number {
         if self.denominator.is_one() {
             return plain(&self.numerator);
         }
-        // Division carries 100 significant digits or more: far past what 12 decimals of a sum of JSON numbers can show.
-        plain(&(&self.numerator / &self.denominator).with_scale_round(12, RoundingMode::HalfUp))
+        // In whole numbers: a decimal division would keep a hundred digits only, and round twice.
+        let (digits, scale) = self.numerator.as_bigint_and_exponent();
+        let power = |exponent: i64| BigInt::from(10).pow(exponent.max(0).try_into().unwrap_or(u32::MAX));
+        let (count, _) = self.denominator.with_scale(0).as_bigint_and_exponent();
+        let over = power(scale) * count;
+        let rounded: BigInt = (digits.abs() * power(12 - scale.min(0)) * 2 + &over) / (over * 2);
+        let rounded = if digits.is_negative() { -rounded } else { rounded };
+        plain(&BigDecimal::new(rounded, 12))
     }
 }
 

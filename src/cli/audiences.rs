@@ -51,7 +51,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         key: audience.key(),
         name: audience.name.clone(),
         state: if audience.enabled { "enabled" } else { "disabled" },
-        schedule: audience.schedule.clone(),
+        schedule: audience.schedule.as_ref().map(ToString::to_string),
         query: audience.query.clone(),
         last_run: last_runs.remove(&audience.key()),
     });

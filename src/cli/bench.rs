@@ -1,5 +1,7 @@
 //! `rollcall bench`: how fast is it here, beside its yardsticks?
 
+mod deliver;
+mod evaluate;
 mod import;
 
 use clap::Subcommand;
@@ -19,10 +21,16 @@ pub struct Args {
 pub enum What {
     /// An import beside psql's `\copy` of the same rows.
     Import(import::Args),
+    /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
+    Deliver(deliver::Args),
+    /// Three audiences beside the best SQL written by hand for the same ids.
+    Evaluate(evaluate::Args),
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     match args.what {
         What::Import(args) => import::run(args, context).await,
+        What::Deliver(args) => deliver::run(args, context).await,
+        What::Evaluate(args) => evaluate::run(args, context).await,
     }
 }

@@ -17,6 +17,7 @@ mod output;
 mod preview;
 mod report;
 mod runs;
+mod schedule;
 mod schema;
 mod status;
 mod sync;
@@ -91,11 +92,12 @@ pub enum Verb {
     Members(members::Args),
     Audiences(audiences::Args),
     Runs(runs::Args),
+    Schedule(schedule::Args),
     Status(status::Args),
     Check(check::Args),
     Topics(topics::Args),
     Schema(schema::Args),
-    Map(map::Args),
+    Map(map::MapArgs),
     Completions(completions::Args),
     Bench(bench::Args),
 }
@@ -111,11 +113,12 @@ impl Verb {
             Verb::Members(args) => members::run(args, context).await,
             Verb::Audiences(args) => audiences::run(args, context).await,
             Verb::Runs(args) => runs::run(args, context).await,
+            Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
             Verb::Topics(args) => topics::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
-            Verb::Map(args) => map::run(args, context).await,
+            Verb::Map(args) => map::run(args, || context.config(), &mut std::io::stdout().lock()),
             Verb::Completions(args) => completions::run(args, context).await,
             Verb::Bench(args) => bench::run(args, context).await,
         }

@@ -10,7 +10,7 @@ use super::{
     shape::nearest,
     tree::{Node, Value},
 };
-use crate::{error::Problem, limits};
+use crate::{error::Problem, limits, schedule::Setting};
 
 /// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
 pub fn check(root: &Node, problems: &mut Vec<Problem>) {
@@ -116,10 +116,8 @@ impl Sense<'_> {
             let help = "For example: event('Order Completed').within(30 days).count() >= 1";
             self.tell(&node.span, "the definition is empty", help);
         }
-        if let Some((node, schedule)) = audience.text("schedule")
-            && let Some(help) = schedule_problem(schedule)
-        {
-            self.tell(&node.span, "this is no schedule", help);
+        if let Some(schedule) = audience.get("schedule") {
+            self.schedule(schedule);
         }
         let id_sync = audience.get("id_sync").map_or(&[][..], Node::items);
         if let Some(extra) = id_sync.get(limits::ID_SYNCS) {
@@ -131,6 +129,30 @@ impl Sense<'_> {
                 let help = nearest(wanted, destinations.iter().copied());
                 self.tell(&node.span, format!("no destination is called `{wanted}`"), help);
             }
+        }
+    }
+
+    fn schedule(&mut self, schedule: &Node) {
+        // What has the wrong shape was told.
+        let Ok(setting) = serde_json::from_value::<Setting>(schedule.clone().into_json()) else { return };
+        let Err(wrong) = setting.parse("schedule") else { return };
+        for problem in wrong.problems {
+            // The text in which the problem was found is the value, or else lines of `key: value`.
+            let before = &wrong.text[..problem.span.start];
+            let line = before.rfind('\n').map_or(0, |end| end + 1);
+            let (node, start) = match before[line..].split_once(": ") {
+                Some((key, _)) if schedule.as_text().is_none() => (schedule.get(key), line + key.len() + 2),
+                _ => (Some(schedule), 0),
+            };
+            let span = match node {
+                // A value without quotes stands in the file as it is.
+                Some(node) if node.as_text().is_some_and(|text| text.len() == node.span.len()) => {
+                    node.span.start + problem.span.start - start..node.span.start + problem.span.end - start
+                }
+                Some(node) => node.start(),
+                None => schedule.start(),
+            };
+            self.problems.push(Problem { span, ..problem });
         }
     }
 }
@@ -148,43 +170,4 @@ fn is_topic_name(name: &str) -> bool {
         && name != "."
         && name != ".."
         && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
-}
-
-/// How to mend a schedule that cannot be one. Whether its numbers make sense is for `schedule` to say.
-fn schedule_problem(text: &str) -> Option<String> {
-    const NAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-    let text = text.trim();
-    if text.starts_with('@') {
-        return (!NAMES.contains(&text)).then(|| nearest(text, NAMES.into_iter()));
-    }
-    if let Some(interval) = text.strip_prefix("every") {
-        let interval = interval.trim();
-        let digits = interval.len() - interval.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let unit = interval[digits..].trim();
-        let good = interval[..digits].parse::<u32>().is_ok_and(|amount| amount > 0)
-            && ["s", "m", "h", "d", "second", "minute", "hour", "day", "seconds", "minutes", "hours", "days"]
-                .contains(&unit);
-        return (!good).then(|| "An interval is a number and a unit (s, m, h, d): every 15m.".into());
-    }
-    let fields: Vec<_> = text.split_whitespace().collect();
-    let cron = |field: &&str| field.chars().all(|c| c.is_ascii_alphanumeric() || "*,-/?#".contains(c));
-    (fields.len() != 5 || !fields.iter().all(cron)).then(|| {
-        "Write five cron fields (minute hour day month weekday), a name such as @hourly, or an interval: every 15m."
-            .into()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules_are_cron_with_five_fields_or_names_or_intervals() {
-        for good in ["*/15 * * * *", "0 6 * * MON-FRI", "@hourly", "every 15m", "every 2 hours"] {
-            assert_eq!(schedule_problem(good), None, "{good}");
-        }
-        for bad in ["", "* * * *", "0 */5 * * * *", "@hourlly", "every", "every 0m", "every 15 moons", "6 o'clock"] {
-            assert!(schedule_problem(bad).is_some(), "{bad}");
-        }
-    }
 }

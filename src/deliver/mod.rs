@@ -36,6 +36,7 @@ mod token;
 mod topic;
 pub mod topics;
 mod trouble;
+pub mod yardstick;
 
 pub use session::{Delivered, Session};
 pub use target::Target;

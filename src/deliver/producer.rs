@@ -146,33 +146,16 @@ impl Producer {
             socket: Duration::from_millis(ms("socket.timeout.ms", 10_000)),
             transaction: Duration::from_millis(ms("transaction.timeout.ms", 60_000)),
         };
-        Producer { name: name.to_owned(), settings, delivery, stream, cursor_topic, administers: true, ensured: false, timeouts, inner: None }
+        let name = name.to_owned();
+        Producer { name, settings, delivery, stream, cursor_topic, administers: true, ensured: false, timeouts, inner: None }
     }
 
     fn config(&self, cluster: &Cluster) -> ClientConfig {
-        let mut config = cluster.config();
-        let defaults = [
-            ("compression.type", "lz4"),
-            ("linger.ms", "5"),
-            ("batch.num.messages", "10000"),
-            ("socket.timeout.ms", "10000"),
-            // What waits to be sent is bounded: a slow broker slows the reading down and takes no memory.
-            ("queue.buffering.max.messages", "20000"),
-            ("queue.buffering.max.kbytes", "32768"),
-        ];
-        for (name, value) in defaults {
-            if config.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
-        // The guarantee stands on these; they are not for choosing.
-        config.set("enable.idempotence", "true").set("acks", "all");
-        // As Java's clients place keys; without a key librdkafka fills one partition's batch after another.
-        config.set("partitioner", "murmur2_random");
-        if self.delivery == Delivery::ExactlyOnce {
-            config.set("transaction.timeout.ms", self.timeouts.transaction.as_millis().to_string());
-            config.set("transactional.id", format!("rollcall-{}", self.stream));
-        }
+        let mut config = configured(cluster.config());
+        match self.delivery {
+            Delivery::ExactlyOnce => config.set("transactional.id", format!("rollcall-{}", self.stream)),
+            Delivery::AtLeastOnce => config.remove("transaction.timeout.ms"),
+        };
         config
     }
 
@@ -369,7 +352,7 @@ impl Producer {
                     if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline =>
                 {
                     record = back;
-                    inner.poll(Duration::from_millis(1));
+                    breathe(inner);
                 }
                 Err((error, _)) => match error.rdkafka_error_code() {
                     Some(code) if trouble::permanent(code) => return Ok(Err(code)),
@@ -379,11 +362,11 @@ impl Producer {
         }
     }
 
-    /// Waits until every record was stored or failed, in short polls.
+    /// Waits until every record was stored or failed, without long polls.
     fn drain(&self, inner: &BaseProducer<Watch>) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeouts.transaction;
         while inner.in_flight_count() > 0 {
-            inner.poll(Duration::from_millis(1));
+            breathe(inner);
             if Instant::now() > deadline {
                 return Err(Failure::Doubt(
                     Error::wait("records were not stored in time")
@@ -442,8 +425,40 @@ impl Producer {
     }
 }
 
+/// Takes in what has been reported, then rests a moment. (rust-rdkafka's `poll` with a timeout of a millisecond spins: what is
+/// left of it rounds down to nothing.)
+pub fn breathe<C: ProducerContext>(inner: &BaseProducer<C>) {
+    inner.poll(Duration::ZERO);
+    std::thread::sleep(Duration::from_micros(200));
+}
+
 /// Being fenced is fatal for a client; records and calls may fail by other codes in its wake.
 fn fenced(inner: &BaseProducer<Watch>, doing: &str) -> Option<Failure> {
     let (code, _) = inner.client().fatal_error()?;
     trouble::fenced(code).then(|| Failure::Fenced(trouble::code(code, doing)))
+}
+
+/// What a producer of ours is set up with, where the destination does not say otherwise, and where it may not.
+pub fn configured(mut config: ClientConfig) -> ClientConfig {
+    let defaults = [
+        ("compression.type", "lz4"),
+        ("linger.ms", "5"),
+        ("batch.num.messages", "10000"),
+        ("reconnect.backoff.max.ms", "500"),
+        ("socket.timeout.ms", "10000"),
+        ("transaction.timeout.ms", "60000"),
+        // What waits to be sent is bounded: a slow broker slows the reading down and takes no memory.
+        ("queue.buffering.max.messages", "20000"),
+        ("queue.buffering.max.kbytes", "32768"),
+    ];
+    for (name, value) in defaults {
+        if config.get(name).is_none() {
+            config.set(name, value);
+        }
+    }
+    // The guarantee stands on these; they are not for choosing.
+    config.set("enable.idempotence", "true").set("acks", "all");
+    // As Java's clients place keys; without a key librdkafka fills one partition's batch after another.
+    config.set("partitioner", "murmur2_random");
+    config
 }

@@ -161,6 +161,7 @@ impl Session {
         told.from = *began.get_or_insert(position);
         told.to = position;
         let mut ready = self.pages.page(position, self.limit, &self.skipped).await?;
+        let mut committed = None;
         while let Some(page) = ready {
             let page = Arc::new(page);
             self.put_aside(&page.rejected, told).await?;
@@ -169,8 +170,13 @@ impl Session {
                 let page = page.clone();
                 self.thread.run(move |producer| producer.tell(&page).map(|()| producer.is_open()))
             };
-            // The next page is made while this one is on its way.
-            let (result, next) = tokio::join!(telling, self.pages.page(page.to, self.limit, &self.skipped));
+            // While this page is on its way, the next one is made and the one before is mirrored.
+            let (result, next, mirrored) = tokio::join!(
+                telling,
+                self.pages.page(page.to, self.limit, &self.skipped),
+                mirror(&self.pool, self.destination, self.stream, committed),
+            );
+            mirrored?;
             let sure = match result? {
                 Ok(sure) => sure,
                 Err(Failure::Refused { records, certain }) => {
@@ -180,22 +186,20 @@ impl Session {
             };
             position = page.to;
             self.at = Some((position, page.chain.clone()));
-            state::mirror(&self.pool, self.destination, self.stream, position).await?;
-            fault::point(Point::AfterMirror);
+            committed = Some(position);
             told.to = position;
             told.end = told.end.max(position);
             told.records += page.records.len() as u64;
             self.limit = (self.limit * 2).min(self.target.page_changes);
-            if !go_on(told) {
-                return Err(Stop::Asked);
-            }
-            if !sure {
-                // Committed, but not uneventfully: the next transaction is a new producer's.
-                return Err(Stop::Again);
+            // Committed, but not uneventfully: then the next transaction is a new producer's.
+            let stop = if go_on(told) { (!sure).then_some(Stop::Again) } else { Some(Stop::Asked) };
+            if let Some(stop) = stop {
+                mirror(&self.pool, self.destination, self.stream, committed).await?;
+                return Err(stop);
             }
             ready = next?;
         }
-        Ok(())
+        Ok(mirror(&self.pool, self.destination, self.stream, committed).await?)
     }
 
     /// Where to go on: known from the last call if nothing happened since, else recovered.
@@ -400,4 +404,12 @@ impl Session {
     async fn halt(&self, halt: &Halt) -> Stop {
         Stop::Error(state::halted(&self.pool, self.destination, &self.target.name, halt).await)
     }
+}
+
+/// Mirrors a commit, if there is one to mirror.
+async fn mirror(pool: &PgPool, destination: DestinationId, stream: Uuid, committed: Option<Position>) -> Result<()> {
+    let Some(position) = committed else { return Ok(()) };
+    state::mirror(pool, destination, stream, position).await?;
+    fault::point(Point::AfterMirror);
+    Ok(())
 }

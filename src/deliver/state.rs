@@ -14,13 +14,15 @@ use crate::{
 };
 
 /// Mirrors a committed cursor. Late news of an older instance cannot move it back, nor speak of an older stream.
+/// Not waited for to reach the disk: should Postgres lose it, it is behind, which is allowed.
 ///
 /// # Errors
 /// If the database cannot be asked.
 pub async fn mirror(pool: &PgPool, destination: DestinationId, stream: Uuid, next: Position) -> Result<()> {
     sqlx::query(
-        "insert into deliveries (destination_id, cursor_position)
-         select id, $3 from destinations where id = $1 and stream = $2
+        "with unhurried as (select set_config('synchronous_commit', 'off', true))
+         insert into deliveries (destination_id, cursor_position)
+         select id, $3 from destinations, unhurried where id = $1 and stream = $2
          on conflict (destination_id) do update
          set cursor_position = greatest(deliveries.cursor_position, excluded.cursor_position), updated_at = now()",
     )

@@ -139,18 +139,15 @@ impl Compiler {
             "@literal" => c.node(value),
             "@excludeWhenNull" => Plan::ExcludeWhenNull(Box::new(c.node(value))),
             "@arrayPath" => c.array_path(value),
-            name => match c.options(value) {
-                Some(options) => match name {
-                    "@if" => c.condition(options),
-                    "@case" => c.case(options),
-                    "@replace" => c.replace(options),
-                    "@flatten" => c.flatten(options),
-                    "@json" => c.json(options),
-                    "@merge" => c.merge(options),
-                    _ => c.transform(options),
-                },
-                None => Plan::Nothing,
-            },
+            "@if" => c.with_options(value, &["exists", "blank", "then", "else"], Self::condition),
+            "@case" => c.with_options(value, &["operator", "value"], Self::case),
+            "@replace" => {
+                c.with_options(value, &["pattern", "replacement", "value", "ignorecase", "global"], Self::replace)
+            }
+            "@flatten" => c.with_options(value, &["separator", "value"], Self::flatten),
+            "@json" => c.with_options(value, &["mode", "value"], Self::json),
+            "@merge" => c.with_options(value, &["direction", "objects"], Self::merge),
+            _ => c.with_options(value, &["apply", "mapping"], Self::transform),
         })
     }
 
@@ -380,15 +377,16 @@ impl Compiler {
         Plan::Transform(Box::new(apply), Box::new(mapping))
     }
 
-    /// The object of options of a directive.
-    fn options<'v>(&mut self, value: &'v Value) -> Option<&'v Map<String, Value>> {
-        match value {
-            Value::Object(options) if !is_directive(value) => Some(options),
-            other => {
-                self.wrong_kind("an object", other);
-                None
-            }
+    /// A directive whose argument is an object of options; those it does not read itself are still checked.
+    fn with_options(&mut self, value: &Value, read: &[&str], go: fn(&mut Self, &Map<String, Value>) -> Plan) -> Plan {
+        let Value::Object(options) = value else { return self.wrong_kind("an object", value) };
+        if is_directive(value) {
+            return self.wrong_kind("an object", value);
         }
+        for (key, value) in options.iter().filter(|(key, _)| !read.contains(&key.as_str())) {
+            self.at(key, |c| c.node(value));
+        }
+        go(self, options)
     }
 
     fn option(&mut self, options: &Map<String, Value>, name: &str) -> Plan {

@@ -11,6 +11,7 @@
 pub mod coerce;
 mod compile;
 mod event;
+mod explain;
 pub mod js;
 mod json;
 mod liquid;

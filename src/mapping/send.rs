@@ -203,13 +203,8 @@ fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>, batching: bool
     Ok(Record { topic: topic.into_owned(), partition, key, headers, value: Some(value.into_bytes()), timestamp_ms })
 }
 
-/// An object, or an array of one, which ajv takes for it.
 fn object<'v, 'a>(value: &'v Json<'a>) -> Option<&'v Json<'a>> {
-    match value.view() {
-        Json::Array(items) if items.len() == 1 => Some(items[0].view()),
-        value => Some(value),
-    }
-    .filter(|value| matches!(value, Json::Object(_)))
+    Some(value.view()).filter(|value| matches!(value, Json::Object(_)))
 }
 
 /// Headers as text: what is no text becomes its text, null is left out, an array is the same header several times.

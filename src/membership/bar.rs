@@ -40,7 +40,7 @@ impl Bar {
         let scaled = literal * BigDecimal::new(10_i64.pow(decimals).into(), 0);
         let floor = scaled.with_scale_round(0, RoundingMode::Floor);
         let exact = floor == scaled;
-        let end = if floor < BigDecimal::from(0) { i128::MIN } else { i128::MAX };
+        let end = if floor < 0 { i128::MIN } else { i128::MAX };
         Some(Bar { operator, floor: floor.to_i128().unwrap_or(end), exact })
     }
 
@@ -56,9 +56,9 @@ impl Bar {
         }
     }
 
-    /// Whether every number from `n` on has the same answer.
-    pub(super) fn is_constant_after(self, n: i128) -> bool {
-        self.floor < n
+    /// Whether every number from `n` on has the same answer: beyond the literal nothing changes.
+    pub(super) fn is_constant_from(self, n: i128) -> bool {
+        self.floor < n || self.floor == n && self.passes(n) == self.passes(n + 1)
     }
 }
 
@@ -85,9 +85,9 @@ mod tests {
             for (comparator, expected) in cases {
                 let bar = Bar::of(&comparator, decimals).unwrap();
                 prop_assert_eq!(bar.passes(n.into()), expected, "{} {:?}", number, comparator);
-                if bar.is_constant_after(n.into()) {
-                    prop_assert_eq!(bar.passes(i128::from(n)), bar.passes(i128::from(n) + 1_000));
-                }
+                let answers = (i128::from(n)..i128::from(n) + 6_000).map(|n| bar.passes(n));
+                let constant = answers.clone().all(|answer| answer == bar.passes(n.into()));
+                prop_assert_eq!(bar.is_constant_from(n.into()), constant, "from {} {:?}", number, comparator);
             }
         }
     }

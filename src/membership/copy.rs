@@ -146,7 +146,7 @@ pub(super) async fn rows(
 ) -> Result<u64> {
     // The driver leaves the connection out of step when COPY fails before its first row. Planning the query once as an
     // ordinary statement brings such errors out where they do no harm, and takes the locks that COPY will need.
-    sqlx::query(AssertSqlSafe(format!("explain {query}"))).fetch_all(&mut *conn).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("explain {query}"))).execute(&mut *conn).await?;
     let copy = format!("copy ({query}) to stdout (format binary)");
     let mut cutter = Cutter::default();
     let mut count = 0;

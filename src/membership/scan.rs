@@ -61,7 +61,7 @@ impl<'c> Probe<'c> {
         let negated = compile::holds_for_nobody(condition, t);
         let measure = match reducer {
             Reducer::Count => match Bar::of(comparator, 0)? {
-                bar if (1..3).all(|n| bar.passes(n) != negated) && bar.is_constant_after(1) => Measure::Occurs,
+                bar if bar.passes(1) != negated && bar.is_constant_from(1) => Measure::Occurs,
                 bar => Measure::Count(bar),
             },
             Reducer::Sum(value @ EventValue::Property(path)) if is_plain(path) => {

@@ -370,4 +370,9 @@ fn numbers_and_dates_of_text_are_exact() {
         assert_eq!(instant_of(text), None, "{text}");
     }
     assert_eq!(Number::average((-5).into(), 3).text(), "-1.666666666667");
+    assert_eq!(Number::average(5.into(), 2).text(), "2.5");
+    assert_eq!(Number::average(number_of("1e-12").unwrap(), 2).text(), "0.000000000001", "half goes away from zero");
+    assert_eq!(Number::average(number_of("-1e-13").unwrap(), 3).text(), "0");
+    let long = Number::average(number_of("1e200").unwrap(), 3).text();
+    assert_eq!(long, format!("{}.{}", "3".repeat(200), "3".repeat(12)), "all digits are exact");
 }

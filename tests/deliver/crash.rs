@@ -112,7 +112,9 @@ async fn assert_told(stage: &Stage, changes: i64) {
     // Runs enter profiles 1 to 60 and take them out again, so position p is about profile p % 60 + 1.
     let expected: Vec<i64> = (0..changes).filter(|position| (position % 60 + 1) % 10 != 5).collect();
     assert_eq!(positions, expected);
-    let aside: i64 = sqlx::query_scalar("select count(*) from quarantine").fetch_one(stage.pool()).await.unwrap();
+    // An instance that was overtaken may have put aside what is still to come.
+    let aside = sqlx::query_scalar("select count(*) from quarantine where position < $1").bind(changes);
+    let aside: i64 = aside.fetch_one(stage.pool()).await.unwrap();
     assert_eq!(aside, changes / 10);
 }
 

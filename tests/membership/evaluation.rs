@@ -136,6 +136,20 @@ async fn a_condition_that_fails_fails_the_audiences_that_use_it_and_no_others() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_cannot_even_begin_leaves_the_connection_in_step() {
+    let database = Database::fresh().await;
+    store::insert(&database.pool, &[profile(json!({ "plan": "pro", "born": "2000-01-01" }), [])]).await;
+    sqlx::raw_sql("drop function rollcall_instant").execute(&database.pool).await.unwrap();
+    let formulas =
+        [ask("trait('born').before_date(2010-01-01)"), ask("trait('plan') = 'pro'"), ask("trait('plan') = 'free'")];
+    let evaluation = evaluated(&database.pool, now(), &formulas, &Settings::default()).await;
+    let outcomes: Vec<_> =
+        evaluation.audiences.iter().map(|(_, members)| members.as_ref().ok().map(RoaringBitmap::len)).collect();
+    // Out of step, each answer would be that of the question before.
+    assert_eq!(outcomes, [None, Some(1), Some(0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reference_reads_the_same_tick_else_what_was_stored_else_fails() {
     let database = Database::fresh().await;
     store::insert(&database.pool, &vec![profile(json!({}), []); 4]).await;

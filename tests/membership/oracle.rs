@@ -82,8 +82,8 @@ async fn compare(conn: &mut PgConnection, profiles: &[Profile], definitions: &[E
         let expected = ids(profiles, |profile| interpret::holds(definition, profile, at));
         if *members != expected {
             let wrong = (members ^ &expected).min().unwrap();
-            let profile = &profiles[wrong as usize - 1];
-            panic!("{}", told(&format!("{wrong} is in: {} by the store\n{profile:#?}", members.contains(wrong))));
+            let told = told(&format!("{wrong} is in: {} by the store", members.contains(wrong)));
+            panic!("{told}\n{:#?}", profiles[wrong as usize - 1]);
         }
     }
 }

@@ -83,3 +83,18 @@ async fn other_identifiers_belong_to_whoever_brings_them_first() {
         ["crm_id:c1 email:a@example.com ios.id:d1 ios.push_token:t1 user_id:7", "user_id:8", "user_id:9"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_whom_several_imports_bring_at_once_are_made_once() {
+    let database = Database::fresh().await;
+    // Different messages, so that nothing but the people can hold one import up for another.
+    let of = |import: usize| {
+        lines(&(0..500).map(|n| seen(&format!("{import}-{n}"), Some(&format!("u{n}")), None)).collect::<Vec<_>>())
+    };
+    let (a, b, c, d) = (of(1), of(2), of(3), of(4));
+    let pool = &database.pool;
+    tokio::join!(import(pool, &a), import(pool, &b), import(pool, &c), import(pool, &d));
+    assert_eq!(count(pool, "select count(*) from events").await, 2_000);
+    assert_eq!(count(pool, "select count(*) from profiles").await, 500);
+    assert_eq!(count(pool, "select max(id) from profiles").await, 500, "ids are dense");
+}

@@ -1,6 +1,9 @@
 //! Numbers with a column of their own.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rollcall::profile::promote::promote;
 use serde_json::json;
@@ -97,18 +100,40 @@ async fn another_promotion_overwrites_what_the_dropped_one_left() {
     assert!(promote(&database.pool, &wanted(&["items.0"]), |_, _| ()).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_imported_while_a_promotion_is_made_have_their_number_too() {
+#[tokio::test]
+async fn an_event_being_written_while_its_number_is_promoted_has_it_too() {
     let database = Database::fresh().await;
-    let messages: Vec<_> =
-        (0..3_000).map(|n| track(&format!("m{n}"), "u", "Paid", "2024-01-01", json!({"n": n}))).collect();
-    let pool = database.pool.clone();
-    let importing = tokio::spawn(async move {
-        for part in messages.chunks(100) {
-            import(&pool, &lines(part)).await;
+    // Holds the import up after it has read which numbers are promoted: it waits for the same message id.
+    let mut holder = database.pool.begin().await.unwrap();
+    sqlx::query("insert into messages values (encode(substring(sha256('m') for 16), 'hex')::uuid)")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let waiting = async |least: i64| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let waits =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while count(&database.pool, waits).await < least && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    });
-    promote(&database.pool, &wanted(&["n"]), |_, _| ()).await.unwrap();
-    importing.await.unwrap();
-    assert_eq!(count(&database.pool, "select count(number_1) from events").await, 3_000);
+    };
+    let pool = database.pool.clone();
+    let importing =
+        tokio::spawn(
+            async move { import(&pool, &lines(&[track("m", "u", "Paid", "2024-01-01", json!({"n": 7}))])).await },
+        );
+    waiting(1).await;
+    let pool = database.pool.clone();
+    let promoting = tokio::spawn(async move { promote(&pool, &wanted(&["n"]), |_, _| ()).await });
+    let promoted = async {
+        while !promoting.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // It waits for the import; without its lock it would be through by now.
+    tokio::select! { () = waiting(2) => {}, () = promoted => {} }
+    holder.rollback().await.unwrap();
+    assert_eq!(importing.await.unwrap().0.accepted, 1);
+    promoting.await.unwrap().unwrap();
+    assert_eq!(count(&database.pool, "select sum(number_1)::bigint from events").await, 7);
 }

@@ -11,26 +11,31 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use roaring::RoaringBitmap;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 
+use super::super::{Context, table};
 use crate::{
     Error, Result, audience,
     audience::conditions::{Formula, formula},
     membership::{Due, Settings, Universe, evaluate},
+    profile,
 };
 
 /// How much to generate, and how often to measure.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Options {
+pub struct Args {
     /// Profiles of the data set.
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub profiles: u32,
     /// Events of the data set, over one year; one in five is an `Order Completed`.
-    #[arg(long, default_value_t = 30_000_000)]
+    #[arg(long, default_value_t = 30_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub events: u32,
     /// Each side is measured so many times, in turns.
     #[arg(long, default_value_t = 7)]
     pub rounds: usize,
+    /// Keep the data set for the next time, in the database `rollcall_bench_evaluate`.
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// What was measured of one audience.
@@ -97,18 +102,59 @@ const ASKED: [Asked; 3] = [
     },
 ];
 
-/// Measures in the database of `pool`, which is filled if it holds no profiles.
+const DATABASE: &str = "rollcall_bench_evaluate";
+
+pub async fn run(args: Args, context: &Context) -> Result<()> {
+    let server = context.database().await?;
+    let cases = with_database(&server, &args, |step| context.output().note(step)).await?;
+    context.output().show(&cases, |cases| {
+        let rows = cases.iter().map(|case| {
+            [
+                case.name.to_owned(),
+                case.members.to_string(),
+                format!("{:.2}", case.sql_seconds),
+                format!("{:.2}", case.evaluate_seconds),
+                format!("{:.2}", case.ratio),
+                format!("{:.1}", case.at_most),
+            ]
+        });
+        table(["audience", "members", "SQL s", "rollcall s", "ratio", "promised"], rows)
+    })
+}
+
+/// Measures in a database of its own, which is filled unless an earlier run kept it.
 ///
 /// # Errors
-/// If the database holds other data, or if both sides do not give the same ids.
-pub async fn run(pool: &PgPool, options: &Options, mut progress: impl FnMut(&str)) -> Result<Vec<Case>> {
-    generate(pool, options, &mut progress).await?;
+/// If both sides do not give the same ids.
+async fn with_database(
+    server: &PgConnectOptions,
+    args: &Args,
+    mut told: impl FnMut(&str) -> Result<()>,
+) -> Result<Vec<Case>> {
+    let mut connection = server.connect().await?;
+    let kept = sqlx::query("select from pg_database where datname = $1").bind(DATABASE);
+    if kept.fetch_optional(&mut connection).await?.is_none() {
+        sqlx::raw_sql(AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut connection).await?;
+    }
+    let pool = PgPool::connect_with(server.clone().database(DATABASE)).await?;
+    profile::migrate(&pool).await?;
+    let cases = cases(&pool, args, &mut told).await;
+    pool.close().await;
+    if !args.keep {
+        sqlx::raw_sql(AssertSqlSafe(format!("drop database {DATABASE}"))).execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    cases
+}
+
+async fn cases(pool: &PgPool, args: &Args, told: &mut impl FnMut(&str) -> Result<()>) -> Result<Vec<Case>> {
+    generate(pool, args, told).await?;
     let mut conn = pool.acquire().await?;
     let now: DateTime<Utc> = NOW.parse().map_err(|error| Error::internal("a constant is no instant").because(error))?;
     let mut cases = Vec::new();
     for asked in &ASKED {
-        progress(asked.name);
-        cases.push(measure(&mut conn, asked, now, options.rounds).await?);
+        told(asked.name)?;
+        cases.push(measure(&mut conn, asked, now, args.rounds).await?);
     }
     Ok(cases)
 }
@@ -157,7 +203,9 @@ async fn ours(
     let members = evaluation.audiences.into_iter().map(|(_, members)| members).next();
     let members = members.unwrap_or_else(|| Err(Error::internal("an audience was not evaluated")))?;
     for delta in [&members - before, before - &members] {
-        delta.serialize_into(sink()).map_err(|error| Error::internal("a bitmap could not be written").because(error))?;
+        delta
+            .serialize_into(sink())
+            .map_err(|error| Error::internal("a bitmap could not be written").because(error))?;
     }
     tx.commit().await?;
     Ok((members, start.elapsed()))
@@ -177,7 +225,8 @@ async fn by_hand(conn: &mut PgConnection, sql: &str, keep: bool) -> Result<(Opti
     drop(rows);
     let seconds = start.elapsed();
     sqlx::raw_sql("reset work_mem; reset jit").execute(&mut *conn).await?;
-    let ids = keep.then(|| String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse::<u32>().ok()).collect());
+    let ids =
+        keep.then(|| String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse::<u32>().ok()).collect());
     Ok((ids, seconds))
 }
 
@@ -186,25 +235,21 @@ fn median(mut taken: Vec<Duration>) -> Duration {
     taken.get(taken.len() / 2).copied().unwrap_or_default()
 }
 
-async fn generate(pool: &PgPool, options: &Options, progress: &mut impl FnMut(&str)) -> Result<()> {
-    let (profiles, ours): (i64, bool) = sqlx::query_as(
-        "select (select count(*) from profiles), exists (select from event_names where id = 1 and name = 'Order Completed')",
-    )
-    .fetch_one(pool)
-    .await?;
-    if profiles == i64::from(options.profiles) && ours {
+async fn generate(pool: &PgPool, args: &Args, told: &mut impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let sizes: (i64, i64) =
+        sqlx::query_as("select (select count(*) from profiles), (select count(*) from events)").fetch_one(pool).await?;
+    if sizes == (args.profiles.into(), args.events.into()) {
         return Ok(());
     }
-    if profiles > 0 {
-        return Err(Error::settings(format!("the database holds {profiles} profiles already, of something else"))
-            .help("Measure in a database of its own: an empty one is filled."));
+    if sizes != (0, 0) {
+        return Err(Error::settings(format!("the database {DATABASE} holds a data set of another size")).help(
+            format!("Drop it (`drop database {DATABASE}`), or ask for {} profiles and {} events.", sizes.0, sizes.1),
+        ));
     }
     let mut conn = pool.acquire().await?;
-    for (told, sql) in GENERATE {
-        progress(told);
-        let sql = sql
-            .replace("{profiles}", &options.profiles.to_string())
-            .replace("{events}", &options.events.max(1).to_string());
+    for (step, sql) in GENERATE {
+        told(step)?;
+        let sql = sql.replace("{profiles}", &args.profiles.to_string()).replace("{events}", &args.events.to_string());
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await?;
     }
     Ok(())
@@ -213,7 +258,7 @@ async fn generate(pool: &PgPool, options: &Options, progress: &mut impl FnMut(&s
 /// Hashes instead of random numbers: the same data each time, whatever the plan.
 const GENERATE: [(&str, &str); 5] = [
     (
-        "partitions",
+        "making partitions",
         "set synchronous_commit = off; set maintenance_work_mem = '1GB';
          drop index events_by_name; drop index events_by_profile;
          do $$ begin for i in 0..11 loop execute format('create table %I partition of events for values from (%L) to (%L)',
@@ -223,7 +268,7 @@ const GENERATE: [(&str, &str); 5] = [
          insert into promotions (name_id, path, slot) values (1, '{revenue}', 1);",
     ),
     (
-        "profiles",
+        "making profiles",
         "insert into profiles (id, traits) select g, jsonb_build_object(
              'plan', (array['free', 'free', 'free', 'pro', 'team'])[1 + (hashint8extended(g, 1) & 1048575) % 5],
              'age', 18 + (hashint8extended(g, 2) & 1048575) % 60,
@@ -235,7 +280,7 @@ const GENERATE: [(&str, &str); 5] = [
          from generate_series(1, {profiles}) g;",
     ),
     (
-        "events",
+        "making events",
         "insert into events (profile_id, name_id, occurred_at, message_id, properties, number_1)
          select p, n, moment, 'm' || g,
              case when n = 1 then jsonb_build_object('revenue', r, 'quantity', 1 + g % 5, 'currency', 'EUR')
@@ -249,9 +294,9 @@ const GENERATE: [(&str, &str); 5] = [
              from generate_series(1, {events}) g offset 0) s;",
     ),
     (
-        "indexes",
+        "indexing",
         "create index events_by_name on events (name_id, occurred_at) include (profile_id, number_1, number_2);
          create index events_by_profile on events (profile_id, name_id, occurred_at);",
     ),
-    ("vacuum", "vacuum analyze"),
+    ("vacuuming", "vacuum analyze"),
 ];

@@ -123,7 +123,8 @@ fn generate(path: &Path, options: &Args) -> std::io::Result<()> {
     out.flush()
 }
 
-async fn database(server: &PgConnectOptions, name: &str) -> Result<PgPool> {
+/// An empty database of that name, migrated.
+pub(super) async fn database(server: &PgConnectOptions, name: &str) -> Result<PgPool> {
     execute(server, format!("drop database if exists {name}")).await?;
     execute(server, format!("create database {name}")).await?;
     let pool = PgPool::connect_with(server.clone().database(name)).await?;
@@ -131,7 +132,8 @@ async fn database(server: &PgConnectOptions, name: &str) -> Result<PgPool> {
     Ok(pool)
 }
 
-async fn execute(server: &PgConnectOptions, sql: String) -> Result<()> {
+/// One statement outside of any such database.
+pub(super) async fn execute(server: &PgConnectOptions, sql: String) -> Result<()> {
     let mut connection = server.connect().await?;
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     Ok(connection.close().await?)

@@ -87,7 +87,10 @@ mod tests {
         let orders = read().unwrap();
         assert_eq!(orders.len(), 69_659);
         let days: Vec<String> = orders.iter().map(|order| order.day.to_string()).collect();
-        assert_eq!((days.iter().min().unwrap().as_str(), days.iter().max().unwrap().as_str()), ("1997-01-01", "1998-06-30"));
+        assert_eq!(
+            (days.iter().min().unwrap().as_str(), days.iter().max().unwrap().as_str()),
+            ("1997-01-01", "1998-06-30")
+        );
         let defaults = Defaults { now: chrono::Utc::now(), file: None, source_id: None };
         let text = messages().unwrap();
         let messages: Vec<_> =

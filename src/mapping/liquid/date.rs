@@ -23,8 +23,11 @@ fn read(value: &Value<'_>, text: &str) -> Option<DateTime<Utc>> {
     if is_number || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())) {
         return DateTime::from_timestamp_millis((value.as_number()? * 1000.0) as i64);
     }
-    if !matches!(value.as_json(), Some(Json::Text(_))) {
-        return None;
+    match value.as_json() {
+        Some(Json::Text(_)) => {}
+        // JavaScript reads a boolean as the millisecond 0 or 1.
+        Some(Json::Bool(bool)) => return DateTime::from_timestamp_millis((*bool).into()),
+        _ => return None,
     }
     let zoned = DateTime::parse_from_rfc3339(text)
         .or_else(|_| DateTime::parse_from_rfc2822(text))
@@ -113,7 +116,7 @@ fn piece(at: DateTime<Utc>, conversion: char, flags: &str) -> Option<(String, us
         'u' => number(at.weekday().number_from_monday().into(), 1),
         'w' => number(at.weekday().num_days_from_sunday().into(), 1),
         'U' | 'W' => text(at.format(&format!("%{conversion}")).to_string()),
-        'A' | 'a' | 'B' | 'b' | 'h' | 'D' | 'F' | 'R' | 'T' => text(at.format(&format!("%{conversion}")).to_string()),
+        'A' | 'a' | 'B' | 'b' | 'h' => text(at.format(&format!("%{conversion}")).to_string()),
         'p' => text(if flags.contains('#') { half.into() } else { half.to_uppercase() }),
         'P' => text(half.into()),
         'z' => text(if flags.contains(':') { "+00:00".into() } else { "+0000".into() }),
@@ -128,7 +131,7 @@ fn piece(at: DateTime<Utc>, conversion: char, flags: &str) -> Option<(String, us
             }
             .into(),
         }),
-        'c' => text(at.format("%a %b %e %H:%M:%S %Y").to_string()),
+        'c' => text(at.format("%-m/%-d/%Y, %-I:%M:%S %p").to_string()),
         'x' => text(at.format("%-m/%-d/%Y").to_string()),
         'X' => text(at.format("%-I:%M:%S %p").to_string()),
         'n' => text("\n".into()),

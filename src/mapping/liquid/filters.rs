@@ -60,15 +60,18 @@ pub fn apply<'a>(
             let quotient = value.to_number() / same(0);
             Value::Number(if arguments.get(1).is_some_and(Value::is_true) { quotient.floor() } else { quotient })
         }
-        "modulo" => Value::Number(value.to_number() % same(0)),
+        // With the sign of the divisor.
+        "modulo" => Value::Number((value.to_number() % same(0) + same(0)) % same(0)),
         "at_least" => Value::Number(value.to_number().max(same(0))),
         "at_most" => Value::Number(value.to_number().min(same(0))),
         "round" => {
             let scale = 10f64.powf(number(0, 0.0));
-            Value::Number((value.to_number() * scale + 0.5).floor() / scale)
+            let scaled = value.to_number() * scale * (1.0 + f64::EPSILON);
+            Value::Number((scaled + 0.5).floor() / scale)
         }
         "to_integer" => Value::Number(value.as_number().unwrap_or(f64::NAN)),
         // Texts.
+        "append" | "prepend" if arguments.len() != 1 => return Err(format!("filter \"{name}\" wants one argument")),
         "append" => bounded(input() + &text(0))?,
         "prepend" => bounded(text(0) + &input())?,
         "upcase" => Value::text(input().to_uppercase()),
@@ -100,7 +103,7 @@ pub fn apply<'a>(
         "split" => {
             let (input, by) = (input(), text(0));
             let mut parts: Vec<String> = match by.as_str() {
-                "" => input.chars().map(String::from).collect(),
+                "" => input.encode_utf16().map(|unit| String::from_utf16_lossy(&[unit])).collect(),
                 by => input.split(by).map(str::to_owned).collect(),
             };
             while parts.last().is_some_and(String::is_empty) {
@@ -111,17 +114,19 @@ pub fn apply<'a>(
         "truncate" => {
             let (input, length) = (input(), number(0, 50.0).max(0.0) as usize);
             let end = if arguments.len() > 1 { text(1) } else { "...".into() };
-            if input.chars().count() <= length {
+            let units: Vec<u16> = input.encode_utf16().collect();
+            if units.len() <= length {
                 Value::text(input)
             } else {
-                let kept: String = input.chars().take(length.saturating_sub(end.chars().count())).collect();
-                Value::text(kept + &end)
+                let kept = length.saturating_sub(end.encode_utf16().count());
+                Value::text(String::from_utf16_lossy(&units[..kept]) + &end)
             }
         }
         "truncatewords" => {
             let (input, most) = (input(), number(0, 15.0).max(1.0) as usize);
             let end = if arguments.len() > 1 { text(1) } else { "...".into() };
-            let words: Vec<&str> = input.split_whitespace().collect();
+            let spaced = in_words(&input, " ");
+            let words: Vec<&str> = spaced.split(' ').collect();
             let kept = words[..most.min(words.len())].join(" ");
             Value::text(if words.len() >= most { kept + &end } else { kept })
         }
@@ -140,10 +145,7 @@ pub fn apply<'a>(
         "cgi_escape" => bounded(percent_encode(&input(), "-_.~").replace("%20", "+"))?,
         "uri_escape" => bounded(percent_encode(&input(), "-_.!~*'();/?:@&=+$,#[]"))?,
         "url_decode" => Value::text(percent_decode(&input())?.replace('+', " ")),
-        "slugify" => {
-            let spaced: String = input().chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
-            Value::text(in_words(spaced.trim(), "-").to_lowercase())
-        }
+        "slugify" => Value::text(slugify(&input(), &text(0), arguments.get(1).is_some_and(Value::is_true))),
         "base64_encode" => bounded(base64_encode(input().as_bytes()))?,
         "base64_decode" => Value::text(String::from_utf8_lossy(&base64_decode(&input())).into_owned()),
         // Arrays.
@@ -213,8 +215,15 @@ pub fn apply<'a>(
         "date" => date::format(value, arguments.first().map(Value::to_text).as_deref())?,
         "date_to_xmlschema" => date::format(value, Some("%Y-%m-%dT%H:%M:%S%:z"))?,
         "date_to_rfc822" => date::format(value, Some("%a, %d %b %Y %H:%M:%S %z"))?,
-        "date_to_string" => date::format(value, Some("%d %b %Y"))?,
-        "date_to_long_string" => date::format(value, Some("%d %B %Y"))?,
+        "date_to_string" | "date_to_long_string" => {
+            let month = if name == "date_to_string" { "%b" } else { "%B" };
+            let form = match (text(0).as_str(), text(1).as_str()) {
+                ("ordinal", "US") => format!("{month} %-d%q, %Y"),
+                ("ordinal", _) => format!("%-d%q {month} %Y"),
+                _ => format!("%d {month} %Y"),
+            };
+            date::format(value, Some(&form))?
+        }
         "sample" => {
             return Err(
                 "filter \"sample\" gives another value each time, so that a record could not be repeated".into()
@@ -374,20 +383,34 @@ fn ends<'a>(value: &Value<'a>, first: bool) -> Value<'a> {
 fn slice<'a>(value: &Value<'a>, begin: f64, length: f64) -> Value<'a> {
     let bounds = |size: usize| {
         let begin = if begin < 0.0 { size as f64 + begin } else { begin };
+        let valid = begin >= 0.0 && length >= 0.0;
         let from = begin.clamp(0.0, size as f64);
         let to = (begin + length).clamp(from, size as f64);
-        (from as usize, to as usize)
+        if valid { from as usize..to as usize } else { 0..0 }
     };
     match value.as_json() {
-        Some(Json::Array(items)) => {
-            let (from, to) = bounds(items.len());
-            array(items[from..to].to_vec())
-        }
+        Some(Json::Array(items)) => array(items[bounds(items.len())].to_vec()),
         Some(Json::Undefined | Json::Null) => array(Vec::new()),
         _ => {
-            let chars: Vec<char> = value.to_text().chars().collect();
-            let (from, to) = bounds(chars.len());
-            Value::text(chars[from..to].iter().collect::<String>())
+            let units: Vec<u16> = value.to_text().encode_utf16().collect();
+            Value::text(String::from_utf16_lossy(&units[bounds(units.len())]))
         }
     }
+}
+
+/// Jekyll's slugs: what the mode does not keep becomes a hyphen.
+fn slugify(text: &str, mode: &str, cased: bool) -> String {
+    let keeps = |char: char| match mode {
+        "raw" => !js::is_space(char),
+        "pretty" => char.is_alphanumeric() || "._~!$&'()+,;=@".contains(char),
+        "ascii" | "latin" => char.is_ascii_alphanumeric(),
+        _ => char.is_alphanumeric(),
+    };
+    let slug = if matches!(mode, "" | "default" | "raw" | "pretty" | "ascii" | "latin") {
+        let spaced: String = text.chars().map(|char| if keeps(char) { char } else { ' ' }).collect();
+        in_words(spaced.trim(), "-")
+    } else {
+        text.to_owned()
+    };
+    if cased { slug } else { slug.to_lowercase() }
 }

@@ -29,7 +29,8 @@ enum Node {
     If(Vec<(Option<Condition>, Vec<Node>)>),
     Increment(String),
     Decrement(String),
-    Cycle(String, Vec<Expr>),
+    /// The group, and the values that take turns.
+    Cycle(Option<Expr>, Vec<Expr>),
     /// `break` and `continue`: outside a loop, as everything here is, they end the rendering.
     Stop,
 }

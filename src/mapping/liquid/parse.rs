@@ -202,6 +202,9 @@ impl Parser {
             let stop = stop.ok_or_else(|| format!("tag {name} not closed"))?;
             branches.push((condition, nodes));
             match name_of(&stop) {
+                "elsif" | "else" if branches.last().is_some_and(|(condition, _)| condition.is_none()) => {
+                    return Err("nothing may follow else but the end".into());
+                }
                 "elsif" => {
                     condition = Some(Condition { test: filtered(&stop.trim_start()["elsif".len()..])?, negated: false })
                 }
@@ -223,11 +226,11 @@ fn cycle(text: &str) -> Result<Node, String> {
     let first = reader.operand()?.ok_or("cycle wants values")?;
     let mut values = Vec::new();
     let group = if reader.eat(':') {
-        format!("{first:?}")
+        Some(first)
     } else {
         values.push(first);
         reader.eat(',');
-        String::new()
+        None
     };
     while let Some(value) = reader.operand()? {
         values.push(value);
@@ -236,7 +239,7 @@ fn cycle(text: &str) -> Result<Node, String> {
     if values.is_empty() {
         return Err("cycle wants values".into());
     }
-    Ok(Node::Cycle(format!("{group}:{values:?}"), values))
+    Ok(Node::Cycle(group, values))
 }
 
 /// A value and its filters.
@@ -245,9 +248,11 @@ fn filtered(text: &str) -> Result<Filtered, String> {
     let value = reader.expression()?.ok_or_else(|| format!("invalid value expression: {:?}", text.trim()))?;
     let mut filters = Vec::new();
     while reader.eat('|') {
-        // A pipe before nothing is passed over, as by the peer.
-        if let Some(name) = reader.word() {
-            filters.push(reader.filter(name)?);
+        match reader.word() {
+            Some(name) => filters.push(reader.filter(name)?),
+            // A pipe before the end is passed over, as by the peer.
+            None if reader.at_end() => {}
+            None => return Err("a filter's name is missing after |".into()),
         }
     }
     if !reader.at_end() {
@@ -335,7 +340,7 @@ impl<'t> Reader<'t> {
         let expr = match self.operator(&[("and", Operator::And), ("or", Operator::Or)]) {
             Some(operator) => {
                 self.descend()?;
-                let right = self.expression()?.ok_or("a value is missing after and, or")?;
+                let right = self.expression()?.unwrap_or(Expr::Literal(Json::Undefined));
                 self.depth -= 1;
                 Expr::Binary(operator, Box::new(first), Box::new(right))
             }
@@ -368,7 +373,7 @@ impl<'t> Reader<'t> {
         ];
         let compared = match self.operator(&operators) {
             Some(operator) => {
-                let right = self.operand()?.ok_or("a value is missing after the operator")?;
+                let right = self.operand()?.unwrap_or(Expr::Literal(Json::Undefined));
                 Expr::Binary(operator, Box::new(left), Box::new(right))
             }
             None => left,
@@ -443,6 +448,13 @@ impl<'t> Reader<'t> {
         // Two dots make a range, not a number.
         if let Some(digits) = fraction.filter(|digits| *digits > 0 || !rest[end + 1..].starts_with('.')) {
             end += 1 + digits;
+        }
+        if rest[end..].starts_with(is_identifier)
+            || (fraction.is_some() && rest[end..].starts_with('.') && !rest[end..].starts_with(".."))
+        {
+            // More than a number: a name, as in the peer.
+            self.at += rest.find(|c: char| !is_identifier(c) && c != '.').unwrap_or(rest.len());
+            return Expr::Variable(rest.to_owned(), Vec::new());
         }
         self.at += end;
         let number = rest[..end].trim_start_matches('+').parse::<f64>().ok();

@@ -68,6 +68,7 @@ impl<'a> Value<'a> {
                 Json::Text(text) => js::number(text),
                 Json::Bool(bool) => Some(f64::from(u8::from(*bool))),
                 Json::Null => Some(0.0),
+                array @ Json::Array(_) => js::number(&js::string(array)),
                 _ => None,
             },
         }
@@ -93,7 +94,7 @@ struct Renderer<'a> {
     event: &'a Json<'a>,
     variables: HashMap<&'a str, Value<'a>>,
     counters: HashMap<&'a str, f64>,
-    cycles: HashMap<&'a str, usize>,
+    cycles: HashMap<String, usize>,
     steps: usize,
 }
 
@@ -162,7 +163,9 @@ impl<'a> Renderer<'a> {
                     out.push_str(&Value::Number(*counter).to_text());
                 }
                 Node::Cycle(group, values) => {
-                    let turn = self.cycles.entry(group).or_default();
+                    let name = group.as_ref().map(|group| self.value(group)).transpose()?;
+                    let name = name.map(|name| name.to_text()).unwrap_or_default();
+                    let turn = self.cycles.entry(format!("{name}:{values:?}")).or_default();
                     let value = &values[*turn % values.len()];
                     *turn += 1;
                     out.push_str(&self.value(value)?.to_text());
@@ -251,7 +254,7 @@ impl<'a> Renderer<'a> {
             _ => is_blank(value),
         };
         let equal = || match (special(left), special(right)) {
-            (true, true) => true,
+            (true, true) => false,
             (true, false) => is(left, &r),
             (false, true) => is(right, &l),
             (false, false) => same(&l, &r),
@@ -266,8 +269,8 @@ impl<'a> Renderer<'a> {
                 Some(Json::Array(items)) => items.iter().any(|item| same(&Value::Json(Json::Ref(item)), &r)),
                 _ => false,
             },
-            // Nothing is less or greater than `empty` and `blank`.
-            _ if special(left) || special(right) => false,
+            // Nothing is less or greater than `empty`, `blank` and `nil`.
+            _ if [left, right].iter().any(|expr| special(expr) || matches!(expr, Expr::Literal(Json::Null))) => false,
             order => match compare(&l, &r) {
                 Some(ordering) => match order {
                     Operator::Greater => ordering.is_gt(),
@@ -342,6 +345,8 @@ fn same(l: &Value<'_>, r: &Value<'_>) -> bool {
                 let entry = |item| Value::Json(Json::Ref(item));
                 l.len() == r.len() && l.iter().zip(r).all(|(l, r)| same(&entry(l), &entry(r)))
             }
+            // JavaScript's objects equal only themselves.
+            (Json::Object(_), Json::Object(_)) => std::ptr::eq(l, r),
             _ => false,
         },
         _ => false,
@@ -360,6 +365,13 @@ fn plain_number(value: &Value<'_>) -> Option<f64> {
 
 /// JavaScript's order: texts by UTF-16 units, everything else as numbers.
 fn compare(l: &Value<'_>, r: &Value<'_>) -> Option<std::cmp::Ordering> {
+    let primitive = |value: &Value<'_>| match value.as_json() {
+        Some(Json::Undefined) => None,
+        Some(container @ (Json::Array(_) | Json::Object(_))) => Some(Value::text(js::string(container))),
+        Some(other) => Some(Value::Json(other.clone().into_owned())),
+        None => Some(Value::Number(value.to_number())),
+    };
+    let (l, r) = (primitive(l)?, primitive(r)?);
     if let (Some(Json::Text(l)), Some(Json::Text(r))) = (l.as_json(), r.as_json()) {
         return Some(l.encode_utf16().cmp(r.encode_utf16()));
     }

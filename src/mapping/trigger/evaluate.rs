@@ -60,6 +60,8 @@ fn compare(left: &Operand, op: Op, right: &Operand, event: &Event<'_>) -> bool {
     match op {
         Op::Equal => equal(left, right, event),
         Op::NotEqual => differ(left, right, event),
+        // A text field is compared with the text of a boolean, which is no number.
+        _ if matches!(right, Operand::Bool(_)) && is_text_field(left, &Operand::Number(0.0)) => false,
         _ => {
             let left = value(left, event);
             let Json::Number(left) = left.view() else { return false };

@@ -73,6 +73,7 @@ pub(super) struct Scope {
 #[derive(Debug, Clone)]
 struct Enclosing {
     alias: String,
+    window: Window,
 }
 
 /// Composes one query.

@@ -52,6 +52,11 @@ impl Rows {
     fn filters(&self) -> String {
         self.filters.join(" and ")
     }
+
+    /// The alias under which values are ranked by frequency: its own, since an outer one may be compared with it.
+    fn ranked(&self) -> String {
+        format!("{}_ranked", self.alias)
+    }
 }
 
 /// The name of the event; entities are refused when a definition is checked.
@@ -83,11 +88,11 @@ impl Compiler<'_> {
         let join = if self.traits_used { format!(" join profiles p on p.id = {id}") } else { String::new() };
         rows.from[0].push_str(&join);
         let not = if negated { "not " } else { "" };
-        let (from, filters) = (rows.from.join(" cross join "), rows.filters());
+        let (from, filters, r) = (rows.from.join(" cross join "), rows.filters(), rows.ranked());
         Ok(match ranked {
             None => format!("select {id} from {from} where {filters} group by {id} having {not}{holds}"),
             Some(text) => format!(
-                "select r.profile_id from (select {id}, {text} as value, count(*) as times from {from} where {filters} group by 1, 2) r group by r.profile_id having {not}{holds}"
+                "select {r}.profile_id from (select {id}, {text} as value, count(*) as times from {from} where {filters} group by 1, 2) {r} group by {r}.profile_id having {not}{holds}"
             ),
         })
     }
@@ -100,24 +105,57 @@ impl Compiler<'_> {
         scope: &Scope,
         then: &mut dyn FnMut(&mut Self, Sql) -> Result<String>,
     ) -> Result<String> {
-        let mut rows = self.rows(stream, scope)?;
-        let owner = scope.events.last().map_or("p.id".to_owned(), |event| format!("{}.profile_id", event.alias));
-        rows.filters.insert(0, format!("{}.profile_id = {owner}", rows.alias));
+        let mut rows = self.own_rows(stream, scope)?;
         let (value, ranked) = self.aggregate(reducer, stream, &mut rows)?;
         let holds = then(self, value)?;
-        let (from, filters) = (rows.from.join(" cross join "), rows.filters());
+        let (from, filters, r) = (rows.from.join(" cross join "), rows.filters(), rows.ranked());
         Ok(match ranked {
             // `having` makes it one row even if what is compared needs no aggregate.
             None => format!("(select {holds} from {from} where {filters} having true)"),
             Some(text) => format!(
-                "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) r having true)"
+                "(select {holds} from (select {text} as value, count(*) as times from {from} where {filters} group by 1) {r} having true)"
             ),
         })
     }
 
+    /// Whether the one profile has an event of the stream, as `(none, some)` says: Postgres can make a join of it.
+    pub(super) fn occurs(&mut self, stream: &Stream, scope: &Scope, holds: (bool, bool)) -> Result<String> {
+        let rows = self.own_rows(stream, scope)?;
+        let exists = format!("exists (select from {} where {})", rows.from.join(" cross join "), rows.filters());
+        Ok(match holds {
+            (false, true) => exists,
+            (true, false) => format!("not {exists}"),
+            (always, _) => always.to_string(),
+        })
+    }
+
+    /// The events of the profile that is `p`, or that the enclosing event belongs to.
+    fn own_rows(&mut self, stream: &Stream, scope: &Scope) -> Result<Rows> {
+        let mut rows = self.rows(stream, scope)?;
+        let owner = scope.events.last().map_or("p.id".to_owned(), |event| format!("{}.profile_id", event.alias));
+        rows.filters.insert(0, format!("{}.profile_id = {owner}", rows.alias));
+        Ok(rows)
+    }
+
+    /// The window of a stream; within that of its parent and a little more, if it must follow its parent: no other event
+    /// could, and the index need not be read any further.
+    fn window(&self, stream: &Stream, scope: &Scope) -> Window {
+        let mut window = Window::of(stream, self.t);
+        if let Some(parent) = scope.events.last() {
+            for filter in &stream.filters {
+                if let Filter::WithinParent(span) = filter {
+                    window.after = window.after.max(parent.window.after);
+                    window.until =
+                        shift(parent.window.until, *span, 1).map_or(window.until, |end| end.min(window.until));
+                }
+            }
+        }
+        window
+    }
+
     fn rows(&mut self, stream: &Stream, scope: &Scope) -> Result<Rows> {
         let alias = self.alias();
-        let mut filters = self.bounds(stream, &alias, Window::of(stream, self.t))?;
+        let mut filters = self.bounds(stream, &alias, self.window(stream, scope))?;
         filters.extend(self.predicates(stream, &alias, scope)?);
         Ok(Rows { from: vec![format!("events {alias}")], alias, filters })
     }
@@ -151,7 +189,7 @@ impl Compiler<'_> {
                 Filter::Within(_) | Filter::Between { .. } => {}
                 Filter::Where(expression) => {
                     let mut inner = scope.clone();
-                    inner.events.push(Enclosing { alias: alias.to_owned() });
+                    inner.events.push(Enclosing { alias: alias.to_owned(), window: self.window(stream, scope) });
                     filters.push(self.expression(expression, &inner)?);
                 }
                 Filter::WithinParent(span) => {
@@ -202,8 +240,9 @@ impl Compiler<'_> {
                     text(self, value)
                 };
                 let least = self.constant(min_frequency.to_string(), "bigint");
+                let r = rows.ranked();
                 let most_frequent = format!(
-                    "(array_agg(r.value order by r.times desc, r.value) filter (where r.value is not null and r.times >= {least}))[1]"
+                    "(array_agg({r}.value order by {r}.times desc, {r}.value) filter (where {r}.value is not null and {r}.times >= {least}))[1]"
                 );
                 return Ok((Sql::Text(most_frequent), Some(ranked)));
             }

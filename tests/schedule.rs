@@ -1,0 +1,10 @@
+//! When an audience is computed: schedules, what is due, leases and firing.
+
+mod due;
+mod fire;
+mod lease;
+mod model;
+mod random;
+mod text;
+mod verb;
+mod zones;

@@ -1,0 +1,136 @@
+//! What goes wrong stops only itself, is said clearly, and loses nothing.
+
+use serde_json::{Value, json};
+
+use super::{RECENT, World, order, users};
+use crate::support::kafka;
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_definition_stops_itself_and_what_refers_to_it_and_nothing_else() {
+    let audiences = format!(
+        "{RECENT}
+  - {{name: Broken, query: \"event('Order Completed').cuont() >= 1\"}}
+  - {{name: Dependant, query: \"NOT trait('broken') = 'true'\"}}
+"
+    );
+    let world = World::new(&audiences).await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    let output = world.run(&["sync", "--at", "2024-05-02"]);
+    assert_eq!(output.status.code(), Some(3), "the exit code of a wrong definition");
+    let said = stderr(&output);
+    assert!(said.contains("count"), "the nearest name is proposed: {said}");
+    assert!(said.contains("'broken'") && said.contains("'dependant'"), "{said}");
+    let fold = world.fold();
+    assert_eq!(fold["order_completed_last_30days"], users(["ann"]), "everyone else is served");
+    assert_eq!(fold.len(), 1, "nothing was told on a guess");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_property_is_nobody_and_no_error() {
+    let world =
+        World::new("  - {name: Odd, query: \"event('Order Completed').sum(property('no.such')) > 1\"}").await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    assert_eq!(world.json(&["sync", "--at", "2024-05-02"])["runs"][0]["members"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_profiles_are_told_or_put_aside_and_their_neighbours_are_told() {
+    let audience = "  - {name: All, query: \"trait('n').exists()\", include_traits: [blob, odd]}";
+    let world = World::new(audience).await;
+    let mut nested = json!(1);
+    (0..60).for_each(|_| nested = json!([nested]));
+    let identify = |user: &str, traits: Value| {
+        json!({"type": "identify", "userId": user, "messageId": format!("m-{user}"), "timestamp": "2024-05-01T00:00:00Z",
+               "traits": traits})
+    };
+    world.import(&[
+        identify("plain", json!({"n": 1})),
+        identify("\u{202e}odd\u{fffd}😀\"\\\u{7f}", json!({"n": 1, "odd": "\u{2028}\u{1}"})),
+        identify("deep", json!({"n": 1, "odd": nested})),
+        identify("big", json!({"n": 1, "blob": "x".repeat(25_000)})),
+    ]);
+    let run = world.json(&["sync", "--at", "2024-05-02"]);
+    let told = world.told();
+    let quarantined = run["deliveries"][0]["told"]["quarantined"].as_u64().unwrap();
+    assert_eq!(run["runs"][0]["members"].as_u64().unwrap(), told.len() as u64 + quarantined);
+    assert!(world.fold()["all"].contains("plain"));
+    assert!(world.fold()["all"].contains("\u{202e}odd\u{fffd}😀\"\\\u{7f}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_is_told_everything_when_it_is_back() {
+    let world = World::new(RECENT).await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    world.configure_with(RECENT, "127.0.0.1:1", &world.topic, "");
+    let output = world.run(&["sync", "--at", "2024-05-02"]);
+    assert_eq!(output.status.code(), Some(5), "wait, and try again: {}", stderr(&output));
+    assert!(stderr(&output).contains("kafka"), "it says which destination: {}", stderr(&output));
+
+    world.configure(RECENT);
+    let status = world.json(&["status"]);
+    assert_eq!(status[0]["end"], 1, "it was sealed all the same");
+    world.json(&["sync", "--at", "2024-05-02"]);
+    assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_named_and_the_other_destination_is_served() {
+    let world = World::new(RECENT).await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    let lost = kafka::unique("never-created");
+    let more = format!(
+        "  lost:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false}}\n    cursor_topic: {lost}.cursors\n    \
+         mappings:\n      - {{name: all, mapping: {{topic: {lost}, payload: {{\"@path\": $.}}}}}}\n",
+        kafka::broker()
+    );
+    world.configure_with(RECENT, kafka::broker(), &world.topic, &more);
+    let output = world.run(&["sync", "--at", "2024-05-02"]);
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains(&lost), "the topic is named: {}", stderr(&output));
+    assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_is_said_at_once_with_the_code_to_wait() {
+    let world = World::new(RECENT).await;
+    let output =
+        world.command(&["sync"]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none").output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+}
+
+/// The database ends the program's connections in the middle of a seal: nothing of it is left, and the next run does it all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_in_mid_run_loses_nothing() {
+    let world = World::new(RECENT).await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    // The run waits for this lock once it has evaluated; then its connection is cut.
+    let mut blocker = world.db.pool.begin().await.unwrap();
+    sqlx::query("lock table runs in access exclusive mode").execute(&mut *blocker).await.unwrap();
+    let child = world.command(&["sync", "--at", "2024-05-02"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let cut: i64 = sqlx::query_scalar(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut *blocker)
+        .await
+        .unwrap();
+        if cut > 0 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the run never came to the lock");
+        tokio::task::yield_now().await;
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    blocker.rollback().await.unwrap();
+
+    assert_eq!(world.json(&["runs"]), json!([]));
+    world.json(&["sync", "--at", "2024-05-02"]);
+    assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+}
