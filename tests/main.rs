@@ -6,7 +6,7 @@ mod audience;
 mod cli;
 mod config;
 mod deliver;
-//mod mapping;
+mod mapping;
 mod membership;
 mod profile;
 mod secure;
