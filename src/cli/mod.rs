@@ -21,6 +21,7 @@ mod schedule;
 mod schema;
 mod status;
 mod sync;
+mod topics;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -94,6 +95,7 @@ pub enum Verb {
     Schedule(schedule::Args),
     Status(status::Args),
     Check(check::Args),
+    Topics(topics::Args),
     Schema(schema::Args),
     Map(map::MapArgs),
     Completions(completions::Args),
@@ -114,6 +116,7 @@ impl Verb {
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
+            Verb::Topics(args) => topics::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
             Verb::Map(args) => map::run(args, || context.config(), &mut std::io::stdout().lock()),
             Verb::Completions(args) => completions::run(args, context).await,

@@ -4,15 +4,6 @@ use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 
 use crate::Error;
 
-/// A configuration that librdkafka refuses.
-pub fn settings(error: &KafkaError) -> Error {
-    // The text names the property; its value, which may be a secret, is left out.
-    match error {
-        KafkaError::ClientConfig(_, why, name, _) => Error::settings(format!("the Kafka property '{name}': {why}")),
-        other => Error::settings("the Kafka client cannot be set up").because(other.clone()),
-    }
-}
-
 /// What `error` means for what was being done, as `read the cursor topic`.
 pub fn kafka(error: &KafkaError, doing: &str) -> Error {
     let explained = match error.rdkafka_error_code() {
@@ -90,10 +81,10 @@ pub fn attributable(code: Code) -> bool {
 }
 
 /// Whether a topic that was just created may look like this for a while.
-pub fn unknown_yet(error: &KafkaError) -> bool {
+pub fn unknown_yet(code: Code) -> bool {
     matches!(
-        error.rdkafka_error_code(),
-        Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)
+        code,
+        Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::LeaderNotAvailable
     )
 }
 
