@@ -141,7 +141,7 @@ impl Parser {
         let node = match name {
             "#" => return Ok(()),
             "comment" => {
-                while let Some(token) = self.tokens.next() {
+                for token in self.tokens.by_ref() {
                     if matches!(&token, Token::Tag(tag) if name_of(tag) == "endcomment") {
                         return Ok(());
                     }
@@ -312,8 +312,8 @@ impl<'t> Reader<'t> {
         }
         loop {
             let before = self.at;
-            if let Some(word) = self.word() {
-                if self.eat(':') {
+            if let Some(word) = self.word()
+                && self.eat(':') {
                     let value = self.operand()?.ok_or_else(|| format!("{word} wants a value"))?;
                     filter.named.push((word, value));
                     if !self.eat(',') {
@@ -321,7 +321,6 @@ impl<'t> Reader<'t> {
                     }
                     continue;
                 }
-            }
             self.at = before;
             match self.operand()? {
                 Some(value) => filter.arguments.push(value),
