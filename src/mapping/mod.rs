@@ -19,6 +19,7 @@ pub mod membership;
 pub mod partition;
 mod path;
 mod plan;
+mod read;
 mod record;
 mod report;
 mod send;
