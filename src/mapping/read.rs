@@ -105,15 +105,15 @@ impl<'a> Reader<'a> {
         let mut end = start;
         let mut escaped = false;
         loop {
-            match *self.bytes.get(end)? {
-                b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    end += 2;
-                }
-                0..0x20 => return None,
-                _ => end += 1,
+            end += memchr::memchr2(b'"', b'\\', self.bytes.get(end..)?)?;
+            if self.bytes[end] == b'"' {
+                break;
             }
+            escaped = true;
+            end += 2;
+        }
+        if self.bytes[start..end].iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+            return None;
         }
         self.at = end + 1;
         if escaped {
