@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 
 use serde_json::Value;
 
-use super::{js, json::Json, path::Path, read::read};
+use super::{js, json::Json, path::Path};
 
 /// One event.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl<'a> Event<'a> {
 
     /// Any JSON text. Borrows from it.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        Ok(Self::of(read(text)?))
+        Ok(Self::of(serde_json::from_str(text)?))
     }
 
     /// An event that is already a tree.
@@ -57,7 +57,7 @@ impl<'a> Event<'a> {
     /// The whole event, parsed now if it was not yet.
     pub fn tree(&self) -> &Json<'a> {
         // `known` promises that its text is JSON; if the promise is broken the event has no members, and is rejected.
-        self.tree.get_or_init(|| self.text.and_then(|text| read(text).ok()).unwrap_or(Json::Undefined))
+        self.tree.get_or_init(|| self.text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Json::Undefined))
     }
 
     /// The value at a path.

@@ -19,7 +19,6 @@ pub mod membership;
 pub mod partition;
 mod path;
 mod plan;
-mod read;
 mod record;
 mod report;
 mod send;

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use super::{
     json::{Json, Members, settle_repeats},
     plan::{Fault, Plan, Scope},
-    read::read,
 };
 
 /// Each item in the given shape. A single object counts as an array of one; anything else passes through.
@@ -79,7 +78,7 @@ pub fn merge(objects: Vec<Json<'_>>) -> Json<'_> {
 
 /// A text that is JSON becomes its value; any other text, and any other value, stays.
 pub fn decode(value: Json<'_>) -> Json<'_> {
-    match value.as_str().and_then(|text| read(text).ok()) {
+    match value.as_str().and_then(|text| serde_json::from_str::<Json<'_>>(text).ok()) {
         Some(decoded) => decoded.into_owned(),
         None => value,
     }
