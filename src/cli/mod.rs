@@ -22,6 +22,7 @@ mod schema;
 mod status;
 mod sync;
 mod topics;
+mod unhalt;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -94,6 +95,7 @@ pub enum Verb {
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Unhalt(unhalt::Args),
     Check(check::Args),
     Topics(topics::Args),
     Schema(schema::Args),
@@ -115,6 +117,7 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Unhalt(args) => unhalt::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
             Verb::Topics(args) => topics::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,

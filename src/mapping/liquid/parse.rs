@@ -312,15 +312,15 @@ impl<'t> Reader<'t> {
         }
         loop {
             let before = self.at;
-            if let Some(word) = self.word()
-                && self.eat(':') {
-                    let value = self.operand()?.ok_or_else(|| format!("{word} wants a value"))?;
-                    filter.named.push((word, value));
-                    if !self.eat(',') {
-                        return Ok(filter);
-                    }
-                    continue;
+            let word = self.word();
+            if let Some(word) = word.filter(|_| self.eat(':')) {
+                let value = self.operand()?.ok_or_else(|| format!("{word} wants a value"))?;
+                filter.named.push((word, value));
+                if !self.eat(',') {
+                    return Ok(filter);
                 }
+                continue;
+            }
             self.at = before;
             match self.operand()? {
                 Some(value) => filter.arguments.push(value),
