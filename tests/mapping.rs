@@ -1,34 +1,47 @@
-//! (being written)
-#[test]
-fn differential() {
-    let Ok(files) = std::env::var("VECTORS") else { return };
-    for file in files.split(',') {
-        let cases = rollcall::cli::map::vectors::run(&std::fs::read_to_string(file).unwrap()).unwrap();
-        let total = cases.len();
-        let mut failed = 0;
-        for case in cases {
-            if let Some(difference) = case.difference {
-                failed += 1;
-                println!("{} {} {}", case.id, case.kind, difference);
-            }
-        }
-        println!("{file} {failed} of {total}");
+//! The Send mapping: the peer's vectors, what is beyond them, and the command that shows it.
+
+mod command;
+mod properties;
+mod send;
+mod settings;
+mod vectors;
+
+use rollcall::{
+    Result,
+    config::{self, OnExit},
+    mapping::{Event, Mapping, Outcome, Record, Rejection},
+};
+use serde_json::Value;
+
+/// A mapping of the default trigger.
+fn compile(mapping: Value) -> Result<Mapping> {
+    compile_with(mapping, None, OnExit::Record)
+}
+
+fn compile_with(mapping: Value, subscribe: Option<&str>, on_exit: OnExit) -> Result<Mapping> {
+    let mapping = mapping.as_object().expect("a mapping is an object").clone();
+    let subscribe = subscribe.map(str::to_owned);
+    Mapping::compile("test", &config::Mapping { name: "test".into(), enabled: true, subscribe, mapping, on_exit })
+}
+
+fn apply(mapping: Value, event: &Value) -> Outcome {
+    compile(mapping).expect("a valid mapping").apply(&Event::of_value(event))
+}
+
+fn record(mapping: Value, event: &Value) -> Record {
+    match apply(mapping, event) {
+        Outcome::Record(record) => record,
+        other => panic!("expected a record, got {other:?}"),
     }
 }
-#[test]
-fn probe() {
-    for file in ["mapping", "fql", "send", "partitioner", "membership"] {
-        let text = std::fs::read_to_string(format!("tests/data/vectors/{file}.json")).unwrap();
-        let cases = rollcall::cli::map::vectors::run(&text).unwrap();
-        let mut totals = std::collections::BTreeMap::new();
-        for case in cases {
-            let total: &mut (u32, u32) = totals.entry(case.tier.clone()).or_default();
-            total.1 += 1;
-            match case.difference {
-                Some(difference) => println!("{} {} {} {}", case.id, case.kind, case.tier, difference),
-                None => total.0 += 1,
-            }
-        }
-        println!("{file} {totals:?}");
+
+fn rejection(mapping: Value, event: &Value) -> Rejection {
+    match apply(mapping, event) {
+        Outcome::Rejected(rejection) => rejection,
+        other => panic!("expected a rejection, got {other:?}"),
     }
+}
+
+fn text(record: &Record) -> &str {
+    std::str::from_utf8(record.value.as_deref().expect("a value")).expect("UTF-8")
 }

@@ -124,15 +124,24 @@ pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> 
     let deadline = Instant::now() + timeout;
     let watermarks = cluster.consumer(&[("isolation.level", "read_uncommitted")])?;
     let doing = format!("read the cursor topic '{topic}'");
-    let ends = watermarks.fetch_watermarks(topic, PARTITION, timeout);
-    let (start, end) = ends.map_err(|error| {
+    let known_by = Instant::now() + Duration::from_secs(10).min(timeout);
+    let (start, end) = loop {
+        let error = match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
+            Ok(watermarks) => break watermarks,
+            Err(error) if trouble::unknown_yet(&error) => error,
+            Err(error) => return Err(trouble::kafka(&error, &doing)),
+        };
         // Of a topic that we may not see it says only that there is no such partition.
         let described = topic::describe(watermarks.client(), &[topic.to_owned()], timeout).unwrap_or_default();
-        match described.first().and_then(|topic| topic.error) {
-            Some(code) => trouble::code(code, &doing),
-            None => trouble::kafka(&error, &doing),
+        if described.first().and_then(|topic| topic.error) == Some(Code::TopicAuthorizationFailed) {
+            return Err(trouble::code(Code::TopicAuthorizationFailed, &doing));
         }
-    })?;
+        // A topic made a moment ago is not known to every broker yet.
+        if Instant::now() > known_by {
+            return Err(trouble::kafka(&error, &doing));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
     let consumer = cluster.consumer(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])?;
     let mut from = end;
     let mut window = LOOK_BACK;

@@ -191,7 +191,10 @@ impl Session {
             told.end = told.end.max(position);
             told.records += page.records.len() as u64;
             self.limit = (self.limit * 2).min(self.target.page_changes);
-            // Committed, but not uneventfully: then the next transaction is a new producer's.
+            if !sure {
+                // Committed, but not uneventfully: the next transaction is a new producer's.
+                self.at = None;
+            }
             let stop = if go_on(told) { (!sure).then_some(Stop::Again) } else { Some(Stop::Asked) };
             if let Some(stop) = stop {
                 mirror(&self.pool, self.destination, self.stream, committed).await?;
@@ -226,13 +229,15 @@ impl Session {
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
         tracing::debug!(destination = self.target.name, "recovering");
+        // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
+        // looks like one, even if another instance takes over and goes on while we read.
+        let mirror = delta::head(&self.pool, &self.target.name).await?.mirror;
         // Nothing is under way yet: who cannot even begin tells the caller, who knows when to try again.
         let found = match self.thread.run(Producer::open).await? {
             Ok(found) => found,
             Err(Failure::Doubt(error) | Failure::Fenced(error)) => return Err(Stop::Error(error)),
             Err(Failure::Refused { .. }) => return Err(Stop::Again),
         };
-        // Only now, with older instances fenced, what Postgres says is looked at: it is as new as can be.
         let head = delta::head(&self.pool, &self.target.name).await?;
         told.end = head.end;
         if head.stream != self.stream {
@@ -255,14 +260,7 @@ impl Session {
             (_, found) => (found, None),
         };
         let recreated = self.recreated().await?;
-        let facts = Facts {
-            stream: self.stream,
-            log_end: head.end,
-            mirror: head.mirror,
-            cursor,
-            chain: chain.clone(),
-            recreated,
-        };
+        let facts = Facts { stream: self.stream, log_end: head.end, mirror, cursor, chain: chain.clone(), recreated };
         let position = match recover::decide(&facts) {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,

@@ -80,6 +80,14 @@ pub fn attributable(code: Code) -> bool {
     matches!(code, Code::UnknownPartition | Code::InvalidTopic)
 }
 
+/// Whether a topic that was just created may look like this for a while.
+pub fn unknown_yet(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)
+    )
+}
+
 /// Whether a consumer gets over it by itself.
 pub fn passes(error: &KafkaError) -> bool {
     matches!(

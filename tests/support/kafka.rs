@@ -343,12 +343,19 @@ fn read(address: &str, topic: &str, isolation: &str) -> Vec<Received> {
         assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
     }
     consumer.assign(&assignment).expect("assigned");
+    // The end as a reader of uncommitted records sees it. A commit returns before its markers are written everywhere, so
+    // the end of what is committed may come a moment later: it is waited for.
+    config.set("isolation.level", "read_uncommitted");
+    let watermarks: BaseConsumer = config.create().expect("a consumer");
+    let ends: Vec<i64> = (0..partitions as i32)
+        .map(|partition| watermarks.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks").1)
+        .collect();
     let mut received = Vec::new();
-    let mut at_end = vec![false; partitions];
+    let mut at_end: Vec<bool> = ends.iter().map(|end| *end == 0).collect();
     let deadline = Instant::now() + PATIENCE;
     while at_end.contains(&false) {
         assert!(Instant::now() < deadline, "the end of {topic} is not reached");
-        match consumer.poll(Duration::from_millis(500)) {
+        match consumer.poll(Duration::from_millis(20)) {
             Some(Ok(message)) => received.push(Received {
                 partition: message.partition(),
                 offset: message.offset(),
@@ -360,9 +367,14 @@ fn read(address: &str, topic: &str, isolation: &str) -> Vec<Received> {
                 }),
                 timestamp_ms: message.timestamp().to_millis(),
             }),
-            Some(Err(KafkaError::PartitionEOF(partition))) => at_end[partition as usize] = true,
+            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
             Some(Err(error)) => panic!("{topic} cannot be read: {error}"),
-            None => {}
+        }
+        for element in consumer.position().expect("a position").elements() {
+            if let Offset::Offset(offset) = element.offset() {
+                let partition = element.partition() as usize;
+                at_end[partition] = at_end[partition] || offset >= ends[partition];
+            }
         }
     }
     received.sort_by_key(|record| (record.partition, record.offset));

@@ -117,7 +117,7 @@ async fn a_database_that_goes_away_in_mid_run_loses_nothing() {
             "select count(pg_terminate_backend(pid)) from pg_stat_activity
              where datname = current_database() and pid <> pg_backend_pid() and wait_event_type = 'Lock'",
         )
-        .fetch_one(&mut *blocker)
+        .fetch_one(&world.db.pool)
         .await
         .unwrap();
         if cut > 0 {
