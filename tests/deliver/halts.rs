@@ -1,8 +1,6 @@
 //! Each reason to halt, reached on a real broker and a real Postgres, and the way out of it.
 
-use rdkafka::{
-    producer::{BaseProducer, BaseRecord, Producer as _},
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rollcall::{
     Kind,
     deliver::{recover::Reason, state},

@@ -31,8 +31,7 @@ async fn a_broken_definition_stops_itself_and_what_refers_to_it_and_nothing_else
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_property_is_nobody_and_no_error() {
-    let world =
-        World::new("  - {name: Odd, query: \"event('Order Completed').sum(property('no.such')) > 1\"}").await;
+    let world = World::new("  - {name: Odd, query: \"event('Order Completed').sum(property('no.such')) > 1\"}").await;
     world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
     assert_eq!(world.json(&["sync", "--at", "2024-05-02"])["runs"][0]["members"], 0);
 }
@@ -97,8 +96,7 @@ async fn a_missing_topic_is_named_and_the_other_destination_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_said_at_once_with_the_code_to_wait() {
     let world = World::new(RECENT).await;
-    let output =
-        world.command(&["sync"]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none").output().unwrap();
+    let output = world.command(&["sync"]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none").output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
 }
 
@@ -148,7 +146,8 @@ async fn a_sync_killed_between_any_two_steps_is_made_good_by_the_next() {
         let died = !killed.unwrap().status.success();
         assert!(died || !POINTS_ON_THE_WAY.contains(&point), "{point} was never reached");
         world.json(&["sync", "--at", &at]);
-        let members: std::collections::BTreeSet<String> = (day.saturating_sub(2)..=day).map(|n| format!("u{n}")).collect();
+        let members: std::collections::BTreeSet<String> =
+            (day.saturating_sub(2)..=day).map(|n| format!("u{n}")).collect();
         // `fold` fails on a change that is told twice.
         assert_eq!(world.fold()["order_completed_last_30days"], members, "after {point}");
     }
