@@ -7,8 +7,8 @@ use rollcall::{
     deliver::{
         Delivered, Session,
         cluster::Cluster,
-        settings::Settings,
-        topics,
+        settings::{Pem, Settings, Tls},
+        tls, topics,
     },
 };
 use serde_json::{Map, Value, json};
@@ -48,13 +48,43 @@ fn each_refusal_has_its_own_message_within_seconds() {
     let nobody = format!("127.0.0.1:{}", kafka::free_port());
     let settings = Kind::Settings;
     let cases = [
-        ("SASL", with(plain(), json!({"password": "wrong"})), settings, "refuses the user 'plain' or its password (plain)"),
-        ("SASL", json!({"mechanism": "scram-sha-256", "username": "scram", "password": "wrong"}), settings, "refuses the user 'scram' or its password (scram-sha-256)"),
-        ("SECURE", json!({"mechanism": "scram-sha-512", "username": "scram", "password": "wrong"}), settings, "refuses the user 'scram' or its password (scram-sha-512)"),
+        (
+            "SASL",
+            with(plain(), json!({"password": "wrong"})),
+            settings,
+            "refuses the user 'plain' or its password (plain)",
+        ),
+        (
+            "SASL",
+            json!({"mechanism": "scram-sha-256", "username": "scram", "password": "wrong"}),
+            settings,
+            "refuses the user 'scram' or its password (scram-sha-256)",
+        ),
+        (
+            "SECURE",
+            json!({"mechanism": "scram-sha-512", "username": "scram", "password": "wrong"}),
+            settings,
+            "refuses the user 'scram' or its password (scram-sha-512)",
+        ),
         ("MSK", plain(), settings, "does not offer the mechanism plain"),
-        ("MSK", json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": "wrong", "region": "eu-west-1"}), settings, "refuses the key of accessKeyId"),
-        ("SECURE", with(plain(), json!({"ssl_ca": stranger.certificate()})), settings, "shows a certificate of an authority that is not trusted"),
-        ("SECURE", with(plain(), json!({"ssl_ca": ""})), settings, "shows a certificate of an authority that is not trusted"),
+        (
+            "MSK",
+            json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": "wrong", "region": "eu-west-1"}),
+            settings,
+            "refuses the key of accessKeyId",
+        ),
+        (
+            "SECURE",
+            with(plain(), json!({"ssl_ca": stranger.certificate()})),
+            settings,
+            "shows a certificate of an authority that is not trusted",
+        ),
+        (
+            "SECURE",
+            with(plain(), json!({"ssl_ca": ""})),
+            settings,
+            "shows a certificate of an authority that is not trusted",
+        ),
         ("EXPIRED", plain(), settings, "shows a certificate that has expired"),
         ("SELFSIGNED", plain(), settings, "shows a certificate that it signed itself"),
         ("ELSEWHERE", plain(), settings, "shows a certificate for another host"),
@@ -64,8 +94,18 @@ fn each_refusal_has_its_own_message_within_seconds() {
         ("SASL", with(plain(), json!({"ssl_enabled": true})), Kind::Wait, "closes the connection"),
         ("SECURE", with(plain(), json!({"ssl_enabled": false, "ssl_ca": ""})), Kind::Wait, "closes the connection"),
         ("SASL", json!({"mechanism": "none"}), Kind::Wait, "closes the connection"),
-        ("SASL", with(plain(), json!({"brokers": nobody})), Kind::Wait, "refuses the connection: nothing listens there"),
-        ("SASL", with(plain(), json!({"brokers": "no-such-host.invalid:9092"})), Kind::Wait, "has a name that no address is known for"),
+        (
+            "SASL",
+            with(plain(), json!({"brokers": nobody})),
+            Kind::Wait,
+            "refuses the connection: nothing listens there",
+        ),
+        (
+            "SASL",
+            with(plain(), json!({"brokers": "no-such-host.invalid:9092"})),
+            Kind::Wait,
+            "has a name that no address is known for",
+        ),
     ];
     for (listener, settings, kind, told) in cases {
         let begun = Instant::now();
@@ -87,7 +127,6 @@ fn verification_can_be_switched_off_for_a_self_signed_certificate() {
     }
 }
 
-
 /// Delivers a sealed log by these settings, read back at the listener for masters.
 async fn deliver(stage: &Stage, settings: &Map<String, Value>) -> Result<Delivered> {
     let mut target = stage.target();
@@ -99,16 +138,25 @@ async fn deliver(stage: &Stage, settings: &Map<String, Value>) -> Result<Deliver
 async fn each_mechanism_delivers_exactly_once() {
     let kafka = secured();
     let client = kafka.authority.issue(&Subject { name: "client", ..Subject::default() });
-    let issuer = http::answers(|request| match request.contains("grant_type=client_credentials") && request.contains("Basic cm9ib3Q6cm9ib3Qtc2VjcmV0") {
-        true => (200, json!({"access_token": unsigned_token("robot"), "expires_in": 300}).to_string()),
-        false => (401, json!({"error": "invalid_client"}).to_string()),
+    let issuer = http::answers(|request| {
+        match request.contains("grant_type=client_credentials") && request.contains("Basic cm9ib3Q6cm9ib3Qtc2VjcmV0") {
+            true => (200, json!({"access_token": unsigned_token("robot"), "expires_in": 300}).to_string()),
+            false => (401, json!({"error": "invalid_client"}).to_string()),
+        }
     });
-    let lender = http::answers(|request| match request.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Frollcall") {
-        true => (200, "<Credentials><AccessKeyId>ASIALENT</AccessKeyId><SecretAccessKey>lent-secret</SecretAccessKey>\
-                       <SessionToken>a+session/token=</SessionToken></Credentials>".to_owned()),
-        false => (403, "<Error><Code>AccessDenied</Code><Message>not you</Message></Error>".to_owned()),
+    let lender = http::answers(|request| {
+        match request.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Frollcall") {
+            true => (
+                200,
+                "<Credentials><AccessKeyId>ASIALENT</AccessKeyId><SecretAccessKey>lent-secret</SecretAccessKey>\
+                       <SessionToken>a+session/token=</SessionToken></Credentials>"
+                    .to_owned(),
+            ),
+            false => (403, "<Error><Code>AccessDenied</Code><Message>not you</Message></Error>".to_owned()),
+        }
     });
-    let aws = json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": AWS_SECRET, "region": "eu-west-1"});
+    let aws =
+        json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": AWS_SECRET, "region": "eu-west-1"});
     let mut role = aws.clone();
     role["authorizationIdentity"] = "arn:aws:iam::123456789012:role/rollcall".into();
     role["sts_endpoint"] = lender.into();
@@ -123,8 +171,11 @@ async fn each_mechanism_delivers_exactly_once() {
         ("SECURE", scram("scram-sha-256")),
         ("SECURE", scram("scram-sha-512")),
         ("SECURE", oauth),
-        ("CERTIFIED", json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(),
-            "ssl_key": client.encrypted_key("open sesame"), "ssl_key_passphrase": "open sesame"})),
+        (
+            "CERTIFIED",
+            json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(),
+            "ssl_key": client.encrypted_key("open sesame"), "ssl_key_passphrase": "open sesame"}),
+        ),
         ("TLS", json!({"mechanism": "none"})),
         ("MSK", aws),
         ("MSK", role),
@@ -163,8 +214,11 @@ async fn a_missing_permission_is_named_and_delivery_goes_on_once_it_is_granted()
         stage.seal(1..=20, []).await;
         kafka::create_topic(address, &stage.cursor_topic, 1, &[("cleanup.policy", "compact")]);
         let transactions = format!("rollcall-{}", stage.stream().await);
-        let resources =
-            [Resource::Topic(&stage.topic), Resource::Transactions(&transactions), Resource::Topic(&stage.cursor_topic)];
+        let resources = [
+            Resource::Topic(&stage.topic),
+            Resource::Transactions(&transactions),
+            Resource::Topic(&stage.cursor_topic),
+        ];
         let missing = match user {
             "no-topic" => resources[0],
             "no-transactions" => resources[1],
@@ -199,7 +253,9 @@ async fn delivery_goes_on_without_a_restart_when_a_password_or_certificate_is_pu
     let mut target = stage.target();
     let settings = json!({"mechanism": "scram-sha-256", "username": "rotated", "password": "new"});
     target.settings = Settings::parse("kafka", &kafka.settings("SASL", settings)).expect("settings");
-    for resource in [Resource::Topic(&stage.topic), Resource::Transactions("rollcall-"), Resource::Topic(&stage.cursor_topic)] {
+    for resource in
+        [Resource::Topic(&stage.topic), Resource::Transactions("rollcall-"), Resource::Topic(&stage.cursor_topic)]
+    {
         grant(&kafka.broker.address, "rotated", resource);
     }
     let mut session = Session::start(stage.pool().clone(), target).await.expect("a session");
@@ -244,8 +300,9 @@ async fn a_destination_that_is_down_does_not_hold_up_another() {
     let reachable = kafka.settings("SASL", plain);
     let begun = Instant::now();
     let told = |outcome| (outcome, begun.elapsed());
-    let ((failed, _), (delivered, after)) =
-        tokio::join!(async { told(deliver(&down, &unreachable).await) }, async { told(deliver(&up, &reachable).await) });
+    let ((failed, _), (delivered, after)) = tokio::join!(async { told(deliver(&down, &unreachable).await) }, async {
+        told(deliver(&up, &reachable).await)
+    });
     let error = failed.expect_err("nobody is there");
     assert!(error.message.contains("nothing listens there"), "{error:?}");
     assert_eq!(error.kind, Kind::Wait);
@@ -275,7 +332,8 @@ mod http {
                 let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
                 let mut request = String::new();
                 while reader.read_line(&mut request).is_ok_and(|read| read > 2) {}
-                let length = request.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                let length =
+                    request.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
                 let mut body = vec![0; length.unwrap_or(0)];
                 reader.read_exact(&mut body).expect("the body");
                 request.push_str(&String::from_utf8_lossy(&body));
@@ -287,6 +345,41 @@ mod http {
         });
         url
     }
+}
+
+#[test]
+fn certificates_are_read_in_every_form_that_people_paste_and_wrong_ones_are_named() {
+    let authority = Pair::authority("Forms");
+    let (pair, other) = (authority.issue(&Subject::default()), authority.issue(&Subject::default()));
+    let bare = |pem: &str| pem.lines().filter(|line| !line.starts_with("-----")).collect::<Vec<_>>().join(" ");
+    let chain = pair.certificate() + &authority.certificate();
+    let inner =
+        chain.trim().trim_start_matches("-----BEGIN CERTIFICATE-----").trim_end_matches("-----END CERTIFICATE-----");
+    let read = |certificate: &str, key: &str, passphrase: Option<&str>| {
+        let pem = |text: &str| Some(Pem::Text(text.into()));
+        let key_passphrase = passphrase.map(Into::into);
+        let tls =
+            Tls { ca: None, certificate: pem(certificate), key: pem(key), key_passphrase, reject_unauthorized: true };
+        tls::read(&tls).map(|material| material.identity().expect("an identity").0.matches("BEGIN").count())
+    };
+    let encrypted = pair.encrypted_key("open sesame");
+    assert_eq!(read(&pair.certificate(), &pair.key(), None).expect("whole"), 1);
+    assert_eq!(read(&bare(&pair.certificate()), &bare(&pair.key()), None).expect("bare"), 1);
+    assert_eq!(read(inner, &pair.key(), None).expect("a chain without its ends"), 2);
+    assert_eq!(read(&chain, &bare(&encrypted), Some("open sesame")).expect("encrypted and bare"), 2);
+    for (certificate, key, passphrase, told) in [
+        (&pair.certificate(), &other.key(), None, "is not the key of the first certificate"),
+        (&pair.certificate(), &encrypted, Some("wrong"), "no private key that can be read"),
+        (&pair.certificate(), &encrypted, None, "no private key that can be read"),
+        (&"nonsense".to_owned(), &pair.key(), None, "ssl_cert holds no certificate"),
+    ] {
+        let error = read(certificate, key, passphrase).expect_err(told);
+        assert!(error.message.contains(told), "{error:?}");
+    }
+    let soon = authority.issue(&Subject { valid_days: (-1, 12), ..Subject::default() });
+    let tls = Tls { ca: Some(Pem::Text(soon.certificate().into())), ..Tls::default() };
+    let warnings = tls::read(&tls).expect("readable").warnings(chrono::Utc::now());
+    assert!(warnings.len() == 1 && warnings[0].contains("'broker' in ssl_ca expires in 1"), "{warnings:?}");
 }
 
 /// Runs the program in a folder with this configuration of one destination.
@@ -317,8 +410,11 @@ fn check_ticks_what_is_in_place_and_says_how_to_mend_the_rest() {
     let (out, err) = (text(&all_well.stdout), text(&all_well.stderr));
     assert!(all_well.status.success(), "{out}\n{err}");
     for line in [
-        "✓ destination 'prod', broker 127.0.0.1:", "TLSv1.3, certificate 'broker', good for 364 days", "login: let in; 1 brokers",
-        "3 partitions, 1 replicas, records up to 1048588 bytes, min.insync.replicas 1", "not there yet; it is created",
+        "✓ destination 'prod', broker 127.0.0.1:",
+        "TLSv1.3, certificate 'broker', good for 364 days",
+        "login: let in; 1 brokers",
+        "3 partitions, 1 replicas, records up to 1048588 bytes, min.insync.replicas 1",
+        "not there yet; it is created",
         "✓ destination 'prod', transactions: allowed",
     ] {
         assert!(out.contains(line), "{line} is not in\n{out}");
@@ -327,12 +423,19 @@ fn check_ticks_what_is_in_place_and_says_how_to_mend_the_rest() {
     // A user who may do nothing; a topic that is not there; a broker that is away.
     kafka::create_topic(address, &cursors, 1, &[("cleanup.policy", "delete")]);
     grant(address, "checked", Resource::Topic(&topic));
-    let checked = kafka.settings("SECURE", json!({"mechanism": "plain", "username": "checked", "password": "checked-secret"}));
+    let checked =
+        kafka.settings("SECURE", json!({"mechanism": "plain", "username": "checked", "password": "checked-secret"}));
     let refused = program(&checked, &topic, &cursors, &["check"]);
     let out = text(&refused.stdout);
     assert_eq!(refused.status.code(), Some(4), "{out}");
-    assert!(out.contains("✗ destination 'prod', cursor topic") && out.contains("Allow the user Read, Write and Describe"), "{out}");
-    assert!(out.contains("✗ destination 'prod', transactions") && out.contains("transactional ids with the prefix"), "{out}");
+    assert!(
+        out.contains("✗ destination 'prod', cursor topic") && out.contains("Allow the user Read, Write and Describe"),
+        "{out}"
+    );
+    assert!(
+        out.contains("✗ destination 'prod', transactions") && out.contains("transactional ids with the prefix"),
+        "{out}"
+    );
     assert!(out.contains(&format!("✓ destination 'prod', topic '{topic}'")), "{out}");
 
     let misspelt = program(&settings, &topic.replace("audience", "audeince"), &cursors, &["check"]);
@@ -367,14 +470,35 @@ fn no_secret_is_ever_printed_even_at_trace_level() {
         ("SECURE", json!({"mechanism": "plain", "username": "plain", "password": canary("password")})),
         ("SECURE", json!({"mechanism": "scram-sha-512", "username": "scram", "password": canary("password")})),
         ("SECURE", json!({"mechanism": "plain", "username": "plain", "password": "plain-secret"})),
-        ("CERTIFIED", json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(), "ssl_key": key, "ssl_key_passphrase": canary("passphrase")})),
-        ("CERTIFIED", json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(), "ssl_key": canary("key"), "ssl_key_passphrase": canary("passphrase")})),
-        ("MSK", json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": canary("aws"), "region": "eu-west-1"})),
-        ("MSK", json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": canary("aws"), "region": "eu-west-1",
-            "authorizationIdentity": "arn:aws:iam::1:role/x", "sts_endpoint": issuer})),
-        ("SASL", json!({"mechanism": "oauthbearer", "oauth_token_endpoint": issuer, "oauth_client_id": "robot", "oauth_client_secret": canary("oauth")})),
-        ("SASL", json!({"mechanism": "plain", "username": "plain", "password": canary("password"), "pasword": canary("typo")})),
-        ("SASL", json!({"mechanism": "plain", "username": "plain", "password": canary("password"), "properties": {"linger.ms": canary("property")}})),
+        (
+            "CERTIFIED",
+            json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(), "ssl_key": key, "ssl_key_passphrase": canary("passphrase")}),
+        ),
+        (
+            "CERTIFIED",
+            json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(), "ssl_key": canary("key"), "ssl_key_passphrase": canary("passphrase")}),
+        ),
+        (
+            "MSK",
+            json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": canary("aws"), "region": "eu-west-1"}),
+        ),
+        (
+            "MSK",
+            json!({"mechanism": "aws", "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": canary("aws"), "region": "eu-west-1",
+            "authorizationIdentity": "arn:aws:iam::1:role/x", "sts_endpoint": issuer}),
+        ),
+        (
+            "SASL",
+            json!({"mechanism": "oauthbearer", "oauth_token_endpoint": issuer, "oauth_client_id": "robot", "oauth_client_secret": canary("oauth")}),
+        ),
+        (
+            "SASL",
+            json!({"mechanism": "plain", "username": "plain", "password": canary("password"), "pasword": canary("typo")}),
+        ),
+        (
+            "SASL",
+            json!({"mechanism": "plain", "username": "plain", "password": canary("password"), "properties": {"linger.ms": canary("property")}}),
+        ),
     ];
     let mut librdkafka_spoke = false;
     for (listener, mut settings) in cases {
@@ -387,7 +511,12 @@ fn no_secret_is_ever_printed_even_at_trace_level() {
             librdkafka_spoke |= all.contains("librdkafka") && all.contains("Connected to");
             for secret in ["canary", "plain-secret", AWS_SECRET, "lent-secret", &key_body] {
                 let at = all.find(secret);
-                assert!(at.is_none(), "{listener} {args:?} {}: {}", settings["mechanism"], &all[at.unwrap_or(0).saturating_sub(300)..][..400]);
+                assert!(
+                    at.is_none(),
+                    "{listener} {args:?} {}: {}",
+                    settings["mechanism"],
+                    &all[at.unwrap_or(0).saturating_sub(300)..][..400]
+                );
             }
         }
     }

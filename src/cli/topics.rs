@@ -48,7 +48,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             let cluster = Cluster::open(&owned, &settings)?;
             topics::metadata(&cluster, PATIENCE).map(|metadata| topics::list(&metadata))
         });
-        let listed = listed.await.map_err(|error| Error::internal("asking for the topics was cut off").because(error))??;
+        let listed =
+            listed.await.map_err(|error| Error::internal("asking for the topics was cut off").because(error))??;
         let there = || listed.iter().map(|listed| listed.topic.as_str());
         for topic in topics::named(destination).into_iter().filter(|topic| !there().any(|there| there == topic)) {
             let remedy = topics::remedy(&topic, there());
@@ -57,10 +58,13 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         rows.extend(listed.into_iter().map(|listed| Row { destination: name.to_owned(), listed }));
     }
     context.output().show(&rows, |rows| {
-        table(["destination", "topic", "partitions", "replicas"], rows.iter().map(|row| {
-            let Row { destination, listed } = row;
-            [destination.clone(), listed.topic.clone(), listed.partitions.to_string(), listed.replicas.to_string()]
-        }))
+        table(
+            ["destination", "topic", "partitions", "replicas"],
+            rows.iter().map(|row| {
+                let Row { destination, listed } = row;
+                [destination.clone(), listed.topic.clone(), listed.partitions.to_string(), listed.replicas.to_string()]
+            }),
+        )
     })?;
     missing.iter().try_for_each(|missing| context.output().note(missing))
 }

@@ -169,7 +169,8 @@ mod tests {
         ];
         for (region, keys, expected) in cases {
             let token = msk_token(region, &keys, now).expect("signed");
-            let url = String::from_utf8(URL_SAFE_NO_PAD.decode(token.text.expose_secret()).expect("base64")).expect("text");
+            let url =
+                String::from_utf8(URL_SAFE_NO_PAD.decode(token.text.expose_secret()).expect("base64")).expect("text");
             let (url, agent) = url.split_once("&User-Agent=").expect("told who asks");
             assert!(agent.starts_with("rollcall%2F"), "{agent}");
             let parts = |url: &str| {

@@ -126,7 +126,9 @@ fn user_topic(cluster: &Cluster, topic: &Topic, listed: &[Listed]) -> Result<Str
     };
     if limits.min_insync > replicas {
         let message = format!("min.insync.replicas is {}, but it has {replicas} replicas", limits.min_insync);
-        return Err(Error::settings(message).help("No record can be stored: lower min.insync.replicas, or add replicas."));
+        return Err(
+            Error::settings(message).help("No record can be stored: lower min.insync.replicas, or add replicas.")
+        );
     }
     Ok(format!("{told}, records up to {} bytes, min.insync.replicas {}", limits.message_bytes, limits.min_insync))
 }
@@ -134,7 +136,8 @@ fn user_topic(cluster: &Cluster, topic: &Topic, listed: &[Listed]) -> Result<Str
 fn cursor_topic(cluster: &Cluster, topic: &Topic) -> Result<String> {
     if let Some(code) = topic.error {
         return match code {
-            rdkafka::types::RDKafkaErrorCode::UnknownTopic | rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition => {
+            rdkafka::types::RDKafkaErrorCode::UnknownTopic
+            | rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition => {
                 Ok("not there yet; it is created with the first delivery, for which this user needs Create".into())
             }
             code => Err(trouble::code(code, "use the cursor topic")
@@ -145,8 +148,9 @@ fn cursor_topic(cluster: &Cluster, topic: &Topic) -> Result<String> {
     permission(topic, "Write", |permitted| permitted.write)?;
     match limits(cluster, &topic.name) {
         Some(limits) if limits.cleanup != "compact" => {
-            Err(Error::settings(format!("cleanup.policy is {}", limits.cleanup))
-                .help("Cursors would be deleted in time: set cleanup.policy=compact on it, or name another cursor_topic."))
+            Err(Error::settings(format!("cleanup.policy is {}", limits.cleanup)).help(
+                "Cursors would be deleted in time: set cleanup.policy=compact on it, or name another cursor_topic.",
+            ))
         }
         Some(_) => Ok("there, compacted".into()),
         None => Ok("there; its cleanup.policy may not be read, it must be compact".into()),
@@ -178,8 +182,7 @@ fn transactions(cluster: &Cluster) -> Result<String> {
     config.set("transactional.id", "rollcall-check").set("enable.idempotence", "true").set("acks", "all");
     let context = cluster.context();
     let producer = cluster.producer(&config, context.clone())?;
-    let begun =
-        context.until_answered(PATIENCE, |time| producer.poll(time), |slice| producer.init_transactions(slice));
+    let begun = context.until_answered(PATIENCE, |time| producer.poll(time), |slice| producer.init_transactions(slice));
     match begun {
         Ok(()) => Ok("allowed (tried as rollcall-check)".into()),
         Err(Unanswered::Diagnosed(error)) => Err(error),

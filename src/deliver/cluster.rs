@@ -109,8 +109,16 @@ impl Cluster {
 
     fn config_without_producing(&self) -> ClientConfig {
         const PRODUCING: [&str; 10] = [
-            "compression.", "linger.ms", "batch.", "queue.buffering.", "message.", "sticky.", "transaction.", "retry.",
-            "request.timeout.ms", "delivery.",
+            "compression.",
+            "linger.ms",
+            "batch.",
+            "queue.buffering.",
+            "message.",
+            "sticky.",
+            "transaction.",
+            "retry.",
+            "request.timeout.ms",
+            "delivery.",
         ];
         let known: Vec<String> = self.settings.properties.keys().cloned().collect();
         let mut config = self.config.clone();
@@ -120,7 +128,11 @@ impl Cluster {
         config
     }
 
-    fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(&self, config: &ClientConfig, context: C) -> Result<T> {
+    fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
+        &self,
+        config: &ClientConfig,
+        context: C,
+    ) -> Result<T> {
         config.create_with_context(context).map_err(|error| match error {
             // A property's value may be a secret, so neither the value nor a text that may quote it is shown.
             KafkaError::ClientConfig(_, why, name, value) => {
@@ -183,7 +195,9 @@ impl Context {
         let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tls) = &self.settings.tls {
             // One look is enough: the brokers of a cluster have their certificates from one hand.
-            if let Some(broker) = remarks.iter().find(|remark| diagnosis::is_unexplained(remark)).map(|r| r.broker().to_owned()) {
+            if let Some(broker) =
+                remarks.iter().find(|remark| diagnosis::is_unexplained(remark)).map(|r| r.broker().to_owned())
+            {
                 let shown = handshake::look(&broker, tls).ok();
                 let reason = shown.and_then(|shown| shown.distrust).unwrap_or_else(|| "no reason found".into());
                 remarks.retain(|remark| !diagnosis::is_unexplained(remark));
@@ -195,7 +209,7 @@ impl Context {
 
     /// The error for when nothing answered in time.
     pub fn unanswered(&self) -> Error {
-        diagnosis::unreachable(&self.remarks.lock().unwrap_or_else(PoisonError::into_inner), &self.settings)
+        diagnosis::unanswered(&self.remarks.lock().unwrap_or_else(PoisonError::into_inner), &self.settings)
     }
 
     fn remark(&self, code: Code, text: &str) {
@@ -239,7 +253,11 @@ fn passes(error: &KafkaError) -> bool {
     let timed_out = |code| {
         matches!(
             code,
-            Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve
+            Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
         )
     };
     match error {

@@ -126,21 +126,21 @@ pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> 
     let doing = format!("read the cursor topic '{topic}'");
     let known_by = Instant::now() + Duration::from_secs(10).min(timeout);
     let (start, end) = loop {
-        match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
-            Ok(ends) => break ends,
-            Err(error) => {
-                // Of a topic that we may not see it says only that there is no such partition.
-                let described = topic::describe(watermarks.client(), &[topic.to_owned()], timeout).unwrap_or_default();
-                match described.first().and_then(|topic| topic.error) {
-                    Some(code) if !trouble::unknown_yet(code) => return Err(trouble::code(code, &doing)),
-                    // A topic made a moment ago is not known to every broker yet.
-                    _ if error.rdkafka_error_code().is_some_and(trouble::unknown_yet) && Instant::now() < known_by => {
-                        std::thread::sleep(Duration::from_millis(50));
-                    }
-                    _ => return Err(trouble::kafka(&error, &doing)),
-                }
-            }
+        let error = match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
+            Ok(watermarks) => break watermarks,
+            Err(error) if trouble::unknown_yet(&error) => error,
+            Err(error) => return Err(trouble::kafka(&error, &doing)),
+        };
+        // Of a topic that we may not see it says only that there is no such partition.
+        let described = topic::describe(watermarks.client(), &[topic.to_owned()], timeout).unwrap_or_default();
+        if described.first().and_then(|topic| topic.error) == Some(Code::TopicAuthorizationFailed) {
+            return Err(trouble::code(Code::TopicAuthorizationFailed, &doing));
         }
+        // A topic made a moment ago is not known to every broker yet.
+        if Instant::now() > known_by {
+            return Err(trouble::kafka(&error, &doing));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     };
     let consumer = cluster.consumer(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])?;
     let mut from = end;

@@ -33,20 +33,38 @@ pub fn diagnose(remarks: &[Remark], settings: &Settings) -> Option<Error> {
     last(|remark| remark.code == Code::AllBrokersDown).map(|_| unreachable(remarks, settings))
 }
 
-/// The error for when no call was answered in time, for whatever reason there is.
-pub fn unreachable(remarks: &[Remark], settings: &Settings) -> Error {
-    let brokers = settings.brokers.join(", ");
+/// The error for when no call was answered in time. One broker of several that is away is no reason by itself.
+pub fn unanswered(remarks: &[Remark], settings: &Settings) -> Error {
+    let all_away = remarks.iter().any(|remark| remark.code == Code::AllBrokersDown);
+    if all_away || settings.brokers.len() == 1 { unreachable(remarks, settings) } else { slow(remarks, settings) }
+}
+
+fn slow(remarks: &[Remark], settings: &Settings) -> Error {
+    let help = "Check that the brokers run and are not overloaded, and that enough replicas are in sync: \
+                min.insync.replicas of the topics, and of __transaction_state for transactions.";
+    let heard = remarks.last().map_or("", |remark| parts(remark).1);
+    failed(Error::wait, &format!("no answer in time from {}", settings.brokers.join(", ")), help, heard)
+}
+
+fn unreachable(remarks: &[Remark], settings: &Settings) -> Error {
     let Some(remark) = remarks.iter().rev().find(|remark| remark.code != Code::AllBrokersDown) else {
-        return failed(Error::wait, &format!("no answer from {brokers}"), "Check that the brokers run, and the network.", "");
+        return slow(remarks, settings);
     };
     let (broker, text) = parts(remark);
     let told = |fragment: &str| text.contains(fragment);
     let (wrong, help) = if remark.code == Code::Resolve {
-        ("has a name that no address is known for", "Check the spelling in brokers, and DNS on this machine.".to_owned())
+        (
+            "has a name that no address is known for",
+            "Check the spelling in brokers, and DNS on this machine.".to_owned(),
+        )
     } else if told("Connection refused") {
-        ("refuses the connection: nothing listens there", "Check the port in brokers, and that the broker runs.".to_owned())
+        (
+            "refuses the connection: nothing listens there",
+            "Check the port in brokers, and that the broker runs.".to_owned(),
+        )
     } else if told("timed out") {
-        let help = "A firewall may drop the packets, or the broker hangs: check the network between this machine and it.";
+        let help =
+            "A firewall may drop the packets, or the broker hangs: check the network between this machine and it.";
         ("does not answer in time", help.to_owned())
     } else if told("connecting to a SSL listener?") || told("PLAINTEXT broker listener?") || told("require SASL") {
         ("closes the connection at once: it speaks another protocol at this port", protocol_help(settings))
@@ -75,7 +93,9 @@ fn authentication(remark: &Remark, settings: &Settings) -> Error {
         return failed(Error::settings, &format!("{broker} does not offer the mechanism {mechanism}"), help, text);
     }
     let help = match &settings.mechanism {
-        Mechanism::Aws(_) => "Check the key, the region, and that its policy allows kafka-cluster:Connect on the cluster.",
+        Mechanism::Aws(_) => {
+            "Check the key, the region, and that its policy allows kafka-cluster:Connect on the cluster."
+        }
         Mechanism::OAuthBearer(_) => "Check that the broker trusts the token's issuer, and oauth_scope.",
         _ => "Check username and password: they must exist on the cluster for this very mechanism.",
     };
@@ -90,7 +110,8 @@ fn tls(remark: &Remark, settings: &Settings) -> Error {
         ("shows a certificate that has expired", "Renew the broker's certificate.")
     } else if told(&["not yet valid"]) {
         ("shows a certificate that is not yet valid", "Check the clocks of this machine and of the broker.")
-    } else if told(&["self-signed certificate in certificate chain", "unable to get local issuer", "signature failure"]) {
+    } else if told(&["self-signed certificate in certificate chain", "unable to get local issuer", "signature failure"])
+    {
         let help = if own_authority {
             "Give in ssl_ca the authority that signed the broker's certificate; the one there now did not."
         } else {
@@ -101,14 +122,21 @@ fn tls(remark: &Remark, settings: &Settings) -> Error {
         ("shows a certificate that it signed itself", "Give that certificate itself in ssl_ca, if you trust it.")
     } else if told(&["hostname mismatch", "IP address mismatch"]) {
         ("shows a certificate for another host", "Write in brokers the host name that the certificate is for.")
-    } else if told(&["certificate required", "bad certificate", "unknown ca", "certificate unknown", "client SSL authentication"]) {
+    } else if told(&[
+        "certificate required",
+        "bad certificate",
+        "unknown ca",
+        "certificate unknown",
+        "client SSL authentication",
+    ]) {
         match settings.mechanism {
             Mechanism::ClientCertificate => {
                 let help = "Give in ssl_cert and ssl_key a certificate from an authority that the broker trusts.";
                 ("refuses the certificate of ssl_cert", help)
             }
             _ => {
-                let help = "Use mechanism client-cert-auth, with ssl_cert and ssl_key, or the port of another listener.";
+                let help =
+                    "Use mechanism client-cert-auth, with ssl_cert and ssl_key, or the port of another listener.";
                 ("wants a client certificate", help)
             }
         }

@@ -147,7 +147,17 @@ impl Producer {
             transaction: Duration::from_millis(ms("transaction.timeout.ms", 60_000)),
         };
         let name = name.to_owned();
-        Producer { name, settings, delivery, stream, cursor_topic, administers: true, ensured: false, timeouts, inner: None }
+        Producer {
+            name,
+            settings,
+            delivery,
+            stream,
+            cursor_topic,
+            administers: true,
+            ensured: false,
+            timeouts,
+            inner: None,
+        }
     }
 
     fn config(&self, cluster: &Cluster) -> ClientConfig {

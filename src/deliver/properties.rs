@@ -56,7 +56,9 @@ pub fn properties(settings: &Settings) -> Result<ClientConfig> {
             config.set("ssl.certificate.pem", certificates).set("ssl.key.pem", key.expose_secret());
         }
         if !tls.reject_unauthorized {
-            config.set("enable.ssl.certificate.verification", "false").set("ssl.endpoint.identification.algorithm", "none");
+            config
+                .set("enable.ssl.certificate.verification", "false")
+                .set("ssl.endpoint.identification.algorithm", "none");
         }
     }
     // So that a connection closed by the broker is heard of; what is shown to people is for `tracing` to decide.

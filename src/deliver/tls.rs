@@ -37,8 +37,9 @@ pub fn read(tls: &Tls) -> Result<Material> {
     if let (Some(certificate), Some(key)) = (certificates.first(), &key) {
         let theirs = certificate.public_key().map_err(|error| unreadable("ssl_cert").because(error))?;
         if !theirs.public_eq(key) {
-            return Err(Error::settings("ssl_key is not the key of the first certificate in ssl_cert")
-                .help("Give the key that the certificate was made for; in ssl_cert the client's own certificate comes first."));
+            return Err(Error::settings("ssl_key is not the key of the first certificate in ssl_cert").help(
+                "Give the key that the certificate was made for; in ssl_cert the client's own certificate comes first.",
+            ));
         }
         if days_left(certificate, Utc::now()).is_some_and(|days| days < 0) {
             let until = certificate.not_after();
@@ -82,7 +83,8 @@ impl Material {
     /// What will stop working soon, or has, as sentences.
     pub fn warnings(&self, now: DateTime<Utc>) -> Vec<String> {
         let named = [("ssl_ca", &self.authorities), ("ssl_cert", &self.certificates)];
-        let all = named.into_iter().flat_map(|(setting, list)| list.iter().map(move |certificate| (setting, certificate)));
+        let all =
+            named.into_iter().flat_map(|(setting, list)| list.iter().map(move |certificate| (setting, certificate)));
         all.filter_map(|(setting, certificate)| {
             let days = days_left(certificate, now)?;
             let name = name(certificate.subject_name());

@@ -32,11 +32,8 @@ pub struct Listed {
 pub fn metadata(cluster: &Cluster, patience: Duration) -> Result<Metadata> {
     let context = cluster.context();
     let client = cluster.producer(&cluster.config(), context.clone())?;
-    let answer = context.until_answered(
-        patience,
-        |time| client.poll(time),
-        |slice| client.client().fetch_metadata(None, slice),
-    );
+    let answer =
+        context.until_answered(patience, |time| client.poll(time), |slice| client.client().fetch_metadata(None, slice));
     answer.map_err(|unanswered| match unanswered {
         Unanswered::Diagnosed(error) => error,
         Unanswered::Failed(error) => trouble::kafka(&error, "ask for the topics"),
@@ -84,7 +81,9 @@ pub fn nearest<'a>(name: &str, topics: impl IntoIterator<Item = &'a str>) -> Vec
 pub fn remedy<'a>(name: &str, topics: impl IntoIterator<Item = &'a str>) -> String {
     let near = nearest(name, topics).iter().map(|near| format!("'{near}'")).collect::<Vec<_>>().join(", ");
     match near.is_empty() {
-        true => "Create the topic, or allow this user to Describe it; `rollcall topics` lists those that it sees.".into(),
+        true => {
+            "Create the topic, or allow this user to Describe it; `rollcall topics` lists those that it sees.".into()
+        }
         false => format!("Did you mean {near}? Else create the topic, or allow this user to Describe it."),
     }
 }

@@ -81,10 +81,10 @@ pub fn attributable(code: Code) -> bool {
 }
 
 /// Whether a topic that was just created may look like this for a while.
-pub fn unknown_yet(code: Code) -> bool {
+pub fn unknown_yet(error: &KafkaError) -> bool {
     matches!(
-        code,
-        Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::LeaderNotAvailable
+        error.rdkafka_error_code(),
+        Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)
     )
 }
 

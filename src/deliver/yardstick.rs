@@ -80,7 +80,10 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
     sent.map_err(|error: rdkafka::error::KafkaError| trouble::kafka(&error, "send the yardstick's records"))
 }
 
-fn send(client: &BaseProducer<Context>, mut record: BaseRecord<'_, str, [u8]>) -> Result<(), rdkafka::error::KafkaError> {
+fn send(
+    client: &BaseProducer<Context>,
+    mut record: BaseRecord<'_, str, [u8]>,
+) -> Result<(), rdkafka::error::KafkaError> {
     loop {
         match client.send(record) {
             Ok(()) => return Ok(()),

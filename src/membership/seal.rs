@@ -11,13 +11,13 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
     Due, Settings, Universe,
+    chain::Chain,
     diff::{self, Change},
     evaluate,
     register::{Listener, Registered},
 };
 use crate::{
     Error, Result,
-    delta::Chain,
     fault::{self, Point},
     ids::{AudienceId, Position, RunId},
 };

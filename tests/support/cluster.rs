@@ -56,8 +56,7 @@ impl Cluster {
     /// A topic with three replicas, of which `min_insync` must store each record.
     pub fn topic(&self, name: &str, partitions: i32, min_insync: &str) -> String {
         let name = kafka::unique(name);
-        let topic =
-            NewTopic::new(&name, partitions, TopicReplication::Fixed(3)).set("min.insync.replicas", min_insync);
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(3)).set("min.insync.replicas", min_insync);
         let created = block_on(kafka::admin(&self.address()).create_topics([&topic], &AdminOptions::new()));
         created.expect("the cluster answers").remove(0).expect("the topic is created");
         name

@@ -272,6 +272,16 @@ pub fn create_topic(address: &str, name: &str, partitions: i32, settings: &[(&st
     });
 }
 
+/// Deletes a topic, and waits until its name is free again.
+pub fn delete_topic(address: &str, name: &str) {
+    let admin = admin(address);
+    block_on(admin.delete_topics(&[name], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    eventually("the topic is gone", || {
+        let new = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+        block_on(admin.create_topics([&new], &AdminOptions::new().validate_only(true))).ok()?.remove(0).ok()
+    });
+}
+
 /// A topic of its own for one test.
 pub fn topic(address: &str, name: &str, partitions: i32) -> String {
     let name = unique(name);

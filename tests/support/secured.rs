@@ -74,11 +74,15 @@ impl Secured {
         let mut listeners = format!("PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller}");
         let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
         let mut own: Vec<(String, String)> = Vec::new();
-        let users = ["plain"].iter().chain(&LIMITED).fold(String::new(), |all, user| format!("{all} user_{user}=\"{user}-secret\""));
+        let users = ["plain"]
+            .iter()
+            .chain(&LIMITED)
+            .fold(String::new(), |all, user| format!("{all} user_{user}=\"{user}-secret\""));
         for ((name, protocol, certificate), (_, port)) in LISTENERS.iter().zip(&ports) {
             listeners.push_str(&format!(",{name}://127.0.0.1:{port}"));
             protocols.push_str(&format!(",{name}:{protocol}"));
-            let mut set = |key: &str, value: String| own.push((format!("listener.name.{}.{key}", name.to_lowercase()), value));
+            let mut set =
+                |key: &str, value: String| own.push((format!("listener.name.{}.{key}", name.to_lowercase()), value));
             if !certificate.is_empty() {
                 set("ssl.keystore.type", "PEM".into());
                 set("ssl.keystore.location", folder.path().join(format!("{certificate}.pem")).display().to_string());
@@ -86,7 +90,8 @@ impl Secured {
                 set("ssl.truststore.location", trusted.display().to_string());
                 set("ssl.client.auth", if *name == "CERTIFIED" { "required" } else { "none" }.into());
             }
-            let jaas = |module: &str, options: &str| format!("org.apache.kafka.common.security.{module} required{options};");
+            let jaas =
+                |module: &str, options: &str| format!("org.apache.kafka.common.security.{module} required{options};");
             if *name == "MSK" {
                 set("sasl.enabled.mechanisms", "OAUTHBEARER".into());
                 set("oauthbearer.sasl.jaas.config", jaas("oauthbearer.OAuthBearerLoginModule", ""));
@@ -221,7 +226,8 @@ fn alter_broker(address: &str, key: &str, value: &str) {
     let (broker, key, value) = (c("1"), c(key), c(value));
     // SAFETY: as in `grant`.
     ask(address, |rk, queue| unsafe {
-        let mut change = ffi::rd_kafka_ConfigResource_new(ffi::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, broker.as_ptr());
+        let mut change =
+            ffi::rd_kafka_ConfigResource_new(ffi::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, broker.as_ptr());
         let set = ffi::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
         let error = ffi::rd_kafka_ConfigResource_add_incremental_config(change, key.as_ptr(), set, value.as_ptr());
         assert!(error.is_null(), "no such property");
@@ -240,25 +246,33 @@ fn ask(address: &str, send: impl FnOnce(*mut ffi::rd_kafka_t, *mut ffi::rd_kafka
         send(rk, queue);
         let event = ffi::rd_kafka_queue_poll(queue, PATIENCE.as_millis() as i32);
         assert!(!event.is_null(), "the broker does not answer");
-        let text = |text: *const c_char| if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+        let text = |text: *const c_char| {
+            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        };
         let mut refusals = vec![text(ffi::rd_kafka_event_error_string(event))];
         let mut count = 0;
         let acls = ffi::rd_kafka_event_CreateAcls_result(event);
         if !acls.is_null() {
             let results = ffi::rd_kafka_CreateAcls_result_acls(acls, &mut count);
-            refusals.extend((0..count).map(|index| text(ffi::rd_kafka_error_string(ffi::rd_kafka_acl_result_error(*results.add(index))))));
+            refusals
+                .extend((0..count).map(|index| {
+                    text(ffi::rd_kafka_error_string(ffi::rd_kafka_acl_result_error(*results.add(index))))
+                }));
         }
         let passwords = ffi::rd_kafka_event_AlterUserScramCredentials_result(event);
         if !passwords.is_null() {
             let results = ffi::rd_kafka_AlterUserScramCredentials_result_responses(passwords, &mut count);
             refusals.extend((0..count).map(|index| {
-                text(ffi::rd_kafka_error_string(ffi::rd_kafka_AlterUserScramCredentials_result_response_error(*results.add(index))))
+                text(ffi::rd_kafka_error_string(ffi::rd_kafka_AlterUserScramCredentials_result_response_error(
+                    *results.add(index),
+                )))
             }));
         }
         let configs = ffi::rd_kafka_event_IncrementalAlterConfigs_result(event);
         if !configs.is_null() {
             let results = ffi::rd_kafka_IncrementalAlterConfigs_result_resources(configs, &mut count);
-            refusals.extend((0..count).map(|index| text(ffi::rd_kafka_ConfigResource_error_string(*results.add(index)))));
+            refusals
+                .extend((0..count).map(|index| text(ffi::rd_kafka_ConfigResource_error_string(*results.add(index)))));
         }
         ffi::rd_kafka_event_destroy(event);
         ffi::rd_kafka_queue_destroy(queue);
