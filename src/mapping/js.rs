@@ -7,18 +7,15 @@ use std::borrow::Cow;
 use serde_json::Number;
 
 use super::json::Json;
+use crate::js::{array_index, push_number, push_string};
 
 /// Appends a number as JavaScript prints it: the shortest text that reads back, exponents from 1e21 and 1e-7.
 /// Integers that JSON gave with up to 64 bits are printed exactly.
 pub fn write_number(number: &Number, out: &mut String) {
-    use std::fmt::Write;
-    // Writing into a String cannot fail.
-    if let Some(integer) = number.as_i64() {
-        let _ = write!(out, "{integer}");
-    } else if let Some(integer) = number.as_u64() {
-        let _ = write!(out, "{integer}");
-    } else if let Some(float) = number.as_f64() {
-        out.push_str(ryu_js::Buffer::new().format(float));
+    match (number.as_i64(), number.as_u64()) {
+        (Some(integer), _) => out.push_str(itoa::Buffer::new().format(integer)),
+        (None, Some(integer)) => out.push_str(itoa::Buffer::new().format(integer)),
+        (None, None) => push_number(out, number),
     }
 }
 
@@ -28,7 +25,7 @@ pub fn write_json(value: &Json<'_>, out: &mut String) {
         Json::Undefined | Json::Null | Json::Ref(_) => out.push_str("null"),
         Json::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
         Json::Number(number) => write_number(number, out),
-        Json::Text(text) => write_text(text, out),
+        Json::Text(text) => push_string(out, text),
         Json::Array(items) => {
             out.push('[');
             for (at, item) in items.iter().enumerate() {
@@ -47,7 +44,7 @@ pub fn write_json(value: &Json<'_>, out: &mut String) {
                     if out.len() > start {
                         out.push(',');
                     }
-                    write_text(key, out);
+                    push_string(out, key);
                     out.push(':');
                     write_json(value, out);
                 }
@@ -68,54 +65,6 @@ pub fn in_javascript_order<'a>(members: &[(Cow<'a, str>, Json<'a>)], mut go: imp
     } else {
         members.iter().for_each(|(key, value)| go(key, value));
     }
-}
-
-/// The number that a key stands for when it is an array index: decimal, no leading zero, below 2^32 - 1.
-fn array_index(key: &str) -> Option<u32> {
-    let bytes = key.as_bytes();
-    let plausible =
-        matches!(bytes.first(), Some(b'0'..=b'9')) && bytes.len() <= 10 && (bytes[0] != b'0' || bytes.len() == 1);
-    if !plausible {
-        return None;
-    }
-    key.parse().ok().filter(|index| *index < u32::MAX)
-}
-
-/// Appends a text in quotes, escaping what `JSON.stringify` escapes and nothing else.
-pub fn write_text(text: &str, out: &mut String) {
-    out.push('"');
-    // Most texts need no escape; this look at all bytes is vectorised, which a search that stops is not.
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    if !text.bytes().fold(false, |found, byte| found | special(byte)) {
-        out.push_str(text);
-        out.push('"');
-        return;
-    }
-    let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if !special(byte) {
-            continue;
-        }
-        out.push_str(&text[from..at]);
-        from = at + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            0x08 => out.push_str("\\b"),
-            0x0c => out.push_str("\\f"),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.push_str("\\u00");
-                out.push(char::from(HEX[usize::from(byte >> 4)]));
-                out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
-    out.push_str(&text[from..]);
-    out.push('"');
 }
 
 /// `JSON.stringify(value)`.

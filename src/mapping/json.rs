@@ -139,15 +139,20 @@ impl<'a> From<&'a Value> for Json<'a> {
 const SMALL: usize = 24;
 
 /// Drops the earlier values of repeated keys: the last one wins, at the first one's place, as `JSON.parse` does.
-pub fn settle_repeats(members: Members<'_>) -> Members<'_> {
-    let repeats = if members.len() <= SMALL {
-        (1..members.len()).any(|at| members[..at].iter().any(|(key, _)| *key == members[at].0))
-    } else {
-        let mut keys: Vec<&str> = members.iter().map(|(key, _)| &**key).collect();
-        keys.sort_unstable();
-        keys.windows(2).any(|pair| pair[0] == pair[1])
-    };
-    if !repeats {
+pub fn settle_repeats(mut members: Members<'_>) -> Members<'_> {
+    if members.len() <= SMALL {
+        let mut at = 1;
+        while at < members.len() {
+            match members[..at].iter().position(|(key, _)| *key == members[at].0) {
+                Some(first) => members[first].1 = members.remove(at).1,
+                None => at += 1,
+            }
+        }
+        return members;
+    }
+    let mut keys: Vec<&str> = members.iter().map(|(key, _)| &**key).collect();
+    keys.sort_unstable();
+    if !keys.windows(2).any(|pair| pair[0] == pair[1]) {
         return members;
     }
     let mut places = std::collections::HashMap::new();

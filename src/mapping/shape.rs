@@ -56,7 +56,7 @@ pub fn flatten<'a>(value: Json<'a>, separator: &str, omit_arrays: bool) -> Json<
 /// `Object.assign({}, …objects)`: later members win, at the place of the first. Texts and arrays give their entries by
 /// number; null, nothing, numbers and booleans give nothing.
 pub fn merge(objects: Vec<Json<'_>>) -> Json<'_> {
-    let mut merged = Vec::new();
+    let mut merged = Vec::with_capacity(16);
     for object in objects {
         match object.view() {
             Json::Object(_) => merged.extend(members_of(object)),

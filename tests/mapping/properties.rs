@@ -209,6 +209,31 @@ proptest! {
 }
 
 #[test]
+fn parentheses_nest_but_do_not_stand_twice() {
+    let (a, b, c) = ("userId = 1", "event = \"b\"", "traits.c = 3");
+    for text in [
+        format!("({a} or ({b} and {c}))"),
+        format!("(({a}) or ({b}))"),
+        format!("({a})"),
+        format!("!(!({a}))"),
+        format!("(!({a}))"),
+        format!("(({a}) and {b})"),
+        format!("({a} and ({b}))"),
+    ] {
+        assert!(Trigger::parse(&text).is_ok(), "{text}");
+    }
+    let doubled = |text: &str| -> Vec<String> {
+        let problems = Trigger::parse(text).err().unwrap_or_default();
+        problems.into_iter().map(|problem| format!("{}: {}", &text[problem.span], problem.message)).collect()
+    };
+    for (before, after) in [("", ""), ("!", ""), ("event = 1 or ", ""), ("( event = 1 and ", " )")] {
+        let text = format!("{before}( ({a}) ){after}");
+        assert_eq!(doubled(&text), [format!("( ({a}) ): these parentheses stand twice")], "{text}");
+    }
+    assert_eq!(doubled(&format!("((({a})))")).len(), 2);
+}
+
+#[test]
 fn murmur2_is_javas_for_every_key_of_the_table() {
     // Written by Java's own `org.apache.kafka.common.utils.Utils.murmur2`: hex of the key, hash, partition of 12.
     let table = include_str!("../data/murmur2.csv");

@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Problem>> {
         return Err(vec![Problem { message, span: 0..0, help: Some("Split the mapping into several.".into()) }]);
     }
     let Lexed { tokens, problems } = lex(text);
-    let mut parser = Parser { tokens, at: 0, depth: 0, problems };
+    let mut parser = Parser { tokens, at: 0, depth: 0, closed: None, problems };
     let expr = parser.conditions();
     if *parser.peek() != Token::End {
         let span = parser.span();
@@ -44,6 +44,8 @@ struct Parser {
     tokens: Vec<(Token, Range<usize>)>,
     at: usize,
     depth: usize,
+    /// Where the parentheses stand that were closed last.
+    closed: Option<(usize, usize)>,
     problems: Vec<Problem>,
 }
 
@@ -139,16 +141,21 @@ impl Parser {
         if self.eat(&Token::Not) {
             return self.term().map(|term| Expr::Not(Box::new(term)));
         }
-        let span = self.span();
+        let (open, span) = (self.at, self.span());
         if self.eat(&Token::Open) {
             let known = self.problems.len();
             let inner = self.conditions();
-            let end = self.span();
+            let (close, end) = (self.at, self.span());
             if !self.eat(&Token::Close) {
                 return self.problem("the parenthesis is not closed", span, "Add ) where the group ends.");
             }
             if inner.is_none() && self.problems.len() == known {
                 return self.problem("there is nothing between the parentheses", span.start..end.end, "Remove them.");
+            }
+            // Parentheses whose whole content is other parentheses: the peer refuses them, and they add nothing.
+            let doubled = self.closed.replace((open, close)) == Some((open + 1, close - 1));
+            if doubled {
+                return self.problem("these parentheses stand twice", span.start..end.end, "Remove one pair.");
             }
             return inner;
         }
