@@ -174,12 +174,7 @@ fn every_module_begins_by_saying_what_it_is_for() {
 fn files_stay_short_and_are_named_for_what_they_hold() {
     const CEILING: usize = 400;
     // Longer today; each may shrink, none may be added.
-    const LONGER: [(&str, usize); 4] = [
-        ("src/deliver/producer.rs", 460),
-        ("src/deliver/session.rs", 410),
-        ("src/deliver/settings.rs", 530),
-        ("src/mapping/compile.rs", 440),
-    ];
+    const LONGER: [(&str, usize); 1] = [("src/mapping/compile.rs", 440)];
     let ceiling = |path: &str| LONGER.iter().find(|(long, _)| *long == path).map_or(CEILING, |(_, lines)| *lines);
     let all = files("src", ".rs");
     let long = all.iter().filter(|(path, text)| text.lines().count() > ceiling(path));

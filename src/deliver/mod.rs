@@ -34,8 +34,10 @@ mod thread;
 pub mod tls;
 mod token;
 mod topic;
+mod topic_ids;
 pub mod topics;
 mod trouble;
+mod watch;
 pub mod yardstick;
 
 pub use session::{Delivered, Session};

@@ -14,29 +14,29 @@
 //! producer only while each was committed promptly and without a transport error.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext,
-    client::OAuthToken,
-    config::RDKafkaLogLevel,
+    ClientConfig,
     error::KafkaError,
-    message::{DeliveryResult, Header, OwnedHeaders},
+    message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
     types::RDKafkaErrorCode as Code,
 };
 use uuid::Uuid;
 
 use super::{
-    cluster::{Cluster, Context, Unanswered},
+    cluster::{Cluster, Unanswered},
     cursor::{self, Cursor, End},
     page::Page,
+    properties,
     recover::Found,
     settings::Settings,
     topic::{self, Topic},
     trouble,
+    watch::{CURSOR, Seen, Watch},
 };
 use crate::{
     Error, Result,
@@ -51,9 +51,9 @@ pub struct Producer {
     delivery: Delivery,
     stream: Uuid,
     cursor_topic: String,
-    /// The cursor topic was found or made with the right policy.
     /// Whether the cluster answers questions about topics.
     administers: bool,
+    /// The cursor topic was found or made with the right policy.
     ensured: bool,
     timeouts: Timeouts,
     /// `None` before the first use and after every doubt.
@@ -77,64 +77,6 @@ pub enum Failure {
     Fenced(Error),
     /// It may have been committed or not: only the cursor knows.
     Doubt(Error),
-}
-
-/// What librdkafka reports beside the results of calls.
-struct Watch {
-    context: Context,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// Records that were not stored, by index in the page.
-    failed: Vec<(usize, Code)>,
-    /// The last error that is about the client as a whole.
-    error: Option<Code>,
-}
-
-/// The delivery opaque of cursor records.
-const CURSOR: usize = usize::MAX;
-
-impl Watch {
-    fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
-        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl ClientContext for Watch {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Context::ENABLE_REFRESH_OAUTH_TOKEN;
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.context.error(error.clone(), reason);
-        if let Some(code) = error.rdkafka_error_code() {
-            self.with(|seen| {
-                // "All brokers down" says less than why.
-                if code != Code::AllBrokersDown || seen.error.is_none() {
-                    seen.error = Some(code);
-                }
-            });
-        }
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.context.log(level, facility, message);
-    }
-
-    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.context.generate_oauth_token(config)
-    }
-}
-
-impl ProducerContext for Watch {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-            self.with(|seen| seen.failed.push((record, code)));
-        }
-    }
 }
 
 impl Producer {
@@ -161,7 +103,7 @@ impl Producer {
     }
 
     fn config(&self, cluster: &Cluster) -> ClientConfig {
-        let mut config = configured(cluster.config());
+        let mut config = properties::producing(cluster.config());
         match self.delivery {
             Delivery::ExactlyOnce => config.set("transactional.id", format!("rollcall-{}", self.stream)),
             Delivery::AtLeastOnce => config.remove("transaction.timeout.ms"),
@@ -182,7 +124,7 @@ impl Producer {
         let doubt = |error| Failure::Doubt(error);
         // Certificates and tokens are read anew for each producer: after a refusal, rotated ones are picked up.
         let cluster = Cluster::open(&self.name, &self.settings).map_err(doubt)?;
-        let watch = Watch { context: cluster.context(), seen: Mutex::default() };
+        let watch = Watch::new(cluster.context());
         let inner = cluster.producer(&self.config(&cluster), watch).map_err(doubt)?;
         if self.delivery == Delivery::AtLeastOnce {
             self.inner = Some(inner);
@@ -446,29 +388,4 @@ pub fn breathe<C: ProducerContext>(inner: &BaseProducer<C>) {
 fn fenced(inner: &BaseProducer<Watch>, doing: &str) -> Option<Failure> {
     let (code, _) = inner.client().fatal_error()?;
     trouble::fenced(code).then(|| Failure::Fenced(trouble::code(code, doing)))
-}
-
-/// What a producer of ours is set up with, where the destination does not say otherwise, and where it may not.
-pub fn configured(mut config: ClientConfig) -> ClientConfig {
-    let defaults = [
-        ("compression.type", "lz4"),
-        ("linger.ms", "5"),
-        ("batch.num.messages", "10000"),
-        ("reconnect.backoff.max.ms", "500"),
-        ("socket.timeout.ms", "10000"),
-        ("transaction.timeout.ms", "60000"),
-        // What waits to be sent is bounded: a slow broker slows the reading down and takes no memory.
-        ("queue.buffering.max.messages", "20000"),
-        ("queue.buffering.max.kbytes", "32768"),
-    ];
-    for (name, value) in defaults {
-        if config.get(name).is_none() {
-            config.set(name, value);
-        }
-    }
-    // The guarantee stands on these; they are not for choosing.
-    config.set("enable.idempotence", "true").set("acks", "all");
-    // As Java's clients place keys; without a key librdkafka fills one partition's batch after another.
-    config.set("partitioner", "murmur2_random");
-    config
 }

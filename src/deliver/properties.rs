@@ -67,3 +67,28 @@ pub fn properties(settings: &Settings) -> Result<ClientConfig> {
     config.extend(settings.properties.iter().map(|(name, value)| (name.clone(), value.clone())));
     Ok(config)
 }
+
+/// What a producer of ours is set up with, where the destination does not say otherwise, and where it may not.
+pub fn producing(mut config: ClientConfig) -> ClientConfig {
+    let defaults = [
+        ("compression.type", "lz4"),
+        ("linger.ms", "5"),
+        ("batch.num.messages", "10000"),
+        ("reconnect.backoff.max.ms", "500"),
+        ("socket.timeout.ms", "10000"),
+        ("transaction.timeout.ms", "60000"),
+        // What waits to be sent is bounded: a slow broker slows the reading down and takes no memory.
+        ("queue.buffering.max.messages", "20000"),
+        ("queue.buffering.max.kbytes", "32768"),
+    ];
+    for (name, value) in defaults {
+        if config.get(name).is_none() {
+            config.set(name, value);
+        }
+    }
+    // The guarantee stands on these; they are not for choosing.
+    config.set("enable.idempotence", "true").set("acks", "all");
+    // As Java's clients place keys; without a key librdkafka fills one partition's batch after another.
+    config.set("partitioner", "murmur2_random");
+    config
+}

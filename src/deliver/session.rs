@@ -1,9 +1,6 @@
 //! One destination, told what it must be told: recover, then page by page until the log's end.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
@@ -18,8 +15,7 @@ use super::{
     state,
     target::Target,
     thread::Thread,
-    topic::Topic,
-    trouble,
+    topic_ids::TopicIds,
 };
 use crate::{
     Error, Result,
@@ -57,8 +53,7 @@ pub struct Session {
     /// Changes in the next transaction: fewer while a record is looked for that Kafka refuses.
     limit: usize,
     skipped: Arc<HashSet<Skipped>>,
-    /// Topics that were looked at by this producer's predecessors or itself.
-    topics: HashSet<String>,
+    topics: TopicIds,
 }
 
 /// Why an attempt ended early.
@@ -111,13 +106,13 @@ impl Session {
             pool,
             destination: head.destination,
             stream: head.stream,
+            topics: TopicIds::of(head.stream),
             thread: Thread::start(producer)?,
             pages,
             limit: target.page_changes,
             target,
             at: None,
             skipped: Arc::default(),
-            topics: HashSet::new(),
         })
     }
 
@@ -264,7 +259,8 @@ impl Session {
             }
             (_, found) => (found, None),
         };
-        let recreated = self.recreated().await?;
+        let cursor_topic = (self.target.delivery == Delivery::ExactlyOnce).then_some(&*self.target.cursor_topic);
+        let recreated = self.topics.recreated(&self.pool, &self.thread, cursor_topic).await?;
         let facts = Facts { stream: self.stream, log_end: head.end, mirror, cursor, chain: chain.clone(), recreated };
         let position = match recover::decide(&facts) {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
@@ -278,55 +274,13 @@ impl Session {
         Ok(position)
     }
 
-    /// Topics that were told to, and are others now. Remembers the cursor topic on first sight.
-    async fn recreated(&mut self) -> Result<Vec<String>, Stop> {
-        self.topics.clear();
-        let known = state::topics(&self.pool, self.stream).await?;
-        let mut names: Vec<String> = known.iter().map(|(name, _)| name.clone()).collect();
-        if self.target.delivery == Delivery::ExactlyOnce && !names.contains(&self.target.cursor_topic) {
-            names.push(self.target.cursor_topic.clone());
-        }
-        let now = self.thread.run(move |producer| producer.describe(&names)).await??;
-        let other = |topic: &&Topic| {
-            topic.id.is_some_and(|id| known.iter().any(|(name, before)| *name == topic.name && *before != id))
-        };
-        let recreated = now.iter().filter(other).map(|topic| topic.name.clone()).collect();
-        state::remember(&self.pool, self.stream, &now).await?;
-        Ok(recreated)
-    }
-
     /// Makes sure that the page's topics exist, and are those that were told to before.
     async fn look_at_topics(&mut self, page: &Page) -> Result<(), Stop> {
-        let new: BTreeSet<&str> = page
-            .records
-            .iter()
-            .map(|told| told.record.topic.as_str())
-            .filter(|topic| !self.topics.contains(*topic))
-            .collect();
-        if new.is_empty() {
-            return Ok(());
+        let names = page.records.iter().map(|told| told.record.topic.as_str());
+        match self.topics.look(&self.pool, &self.thread, names).await? {
+            None => Ok(()),
+            Some(topic) => Err(self.halt(&Halt::new(Reason::TopicRecreated, &topic)).await),
         }
-        let names: Vec<String> = new.into_iter().map(str::to_owned).collect();
-        let found = self.thread.run(move |producer| producer.describe(&names)).await??;
-        for topic in &found {
-            match topic.error {
-                // A name that no topic can have is the record's fault, and comes back with it.
-                None | Some(Code::InvalidTopic) => {}
-                Some(code) => {
-                    return Err(Stop::Error(trouble::code(code, &format!("deliver to topic '{}'", topic.name))));
-                }
-            }
-        }
-        state::remember(&self.pool, self.stream, &found).await?;
-        let known = state::topics(&self.pool, self.stream).await?;
-        let other = found.iter().find(|topic| {
-            topic.id.is_some_and(|id| known.iter().any(|(name, before)| *name == topic.name && *before != id))
-        });
-        if let Some(topic) = other {
-            return Err(self.halt(&Halt::new(Reason::TopicRecreated, &topic.name)).await);
-        }
-        self.topics.extend(found.into_iter().map(|topic| topic.name));
-        Ok(())
     }
 
     /// Quarantines rows before the transaction that passes them.

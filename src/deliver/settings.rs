@@ -2,16 +2,24 @@
 //!
 //! Pure: nothing here opens a connection or a file until [`Pem::read`] is called. No secret is ever printed.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::collections::BTreeMap;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::{
     deliver::aws::region_of,
-    error::{Error, Problem, Problems, Result},
+    error::Result,
     mapping::{Json, coerce},
 };
+
+mod passthrough;
+mod pem;
+mod report;
+
+pub use pem::Pem;
+pub use report::Fault;
+use report::report;
 
 /// What a destination's settings say, checked.
 #[derive(Debug, Clone)]
@@ -81,22 +89,6 @@ pub struct Tls {
     pub reject_unauthorized: bool,
 }
 
-/// A PEM block: a file's path, or its text with or without the first and last lines.
-#[derive(Debug, Clone)]
-pub enum Pem {
-    File(PathBuf),
-    Text(SecretString),
-}
-
-/// One thing wrong with a settings block. The code is the peer's where it has one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    pub code: &'static str,
-    pub setting: String,
-    pub message: String,
-    pub help: Option<String>,
-}
-
 /// The settings, by Segment's names, and ours.
 const NAMES: [&str; 21] = [
     "clientId",
@@ -123,46 +115,7 @@ const NAMES: [&str; 21] = [
     "properties",
 ];
 
-/// Settings whose value is never shown.
-const SECRET: [&str; 7] = [
-    "password",
-    "secretAccessKey",
-    "ssl_key",
-    "ssl_key_passphrase",
-    "oauth_client_secret",
-    "accessKeyId",
-    "properties",
-];
-
 const MECHANISMS: &str = "plain, scram-sha-256, scram-sha-512, aws, client-cert-auth, oauthbearer, or none for a broker without authentication";
-
-/// librdkafka properties that are refused, whole or up to a dot, with the reason.
-const REFUSED: [(&str, &str); 24] = [
-    ("transactional.id", "it is fixed for each destination; another one would let two instances send at once"),
-    ("transaction.timeout.ms", "it is tied to how long a transaction of ours may take"),
-    ("enable.idempotence", "without it a retry repeats records"),
-    ("enable.gapless.guarantee", "it changes how a failed record is dealt with"),
-    ("acks", "anything but all loses records when a broker fails"),
-    ("request.required.acks", "anything but all loses records when a broker fails"),
-    ("max.in.flight", "more requests in flight reorder records when one is retried"),
-    ("retries", "the guarantee rests on retrying until the transaction ends"),
-    ("message.send.max.retries", "the guarantee rests on retrying until the transaction ends"),
-    ("message.timeout.ms", "a record that times out alone would leave a gap"),
-    ("delivery.timeout.ms", "a record that times out alone would leave a gap"),
-    ("partitioner", "records of one key must stay in the partition that Segment and Java choose"),
-    ("isolation.level", "the cursor must be read committed"),
-    ("group.", "no consumer group is used"),
-    ("enable.auto.", "positions live in the transaction, not in consumer offsets"),
-    ("auto.offset.reset", "the cursor is read from its beginning"),
-    ("bootstrap.servers", "write it as brokers"),
-    ("metadata.broker.list", "write it as brokers"),
-    ("client.id", "write it as clientId"),
-    ("security.protocol", "it follows from mechanism and the ssl settings"),
-    ("sasl.", "it follows from mechanism and its settings"),
-    ("ssl.", "it follows from the ssl settings"),
-    ("enable.ssl.certificate.verification", "write it as ssl_reject_unauthorized_ca"),
-    ("plugin.", "foreign code is not loaded"),
-];
 
 impl Settings {
     /// Reads and checks the settings of the destination called `name`; every problem in one report. What is not given
@@ -222,7 +175,8 @@ impl Reader<'_> {
             key_passphrase: self.secret("ssl_key_passphrase").filter(|_| certificates),
             reject_unauthorized,
         });
-        let properties = self.properties();
+        let (properties, refused) = passthrough::read(self.settings.get("properties"));
+        self.faults.extend(refused);
         Some(Settings { client_id: client_id?, brokers: brokers?, mechanism: mechanism?, tls, properties })
     }
 
@@ -322,71 +276,15 @@ impl Reader<'_> {
     }
 
     fn pem(&mut self, name: &str) -> Option<Pem> {
-        let text = self.filled(name)?;
-        let trimmed = text.trim();
-        if let Some(path) = trimmed.strip_prefix("file:") {
-            return Some(Pem::File(path.into()));
-        }
-        // The base64 of a certificate or key starts with M, so a path can be told from it.
-        if !trimmed.contains('\n') && ["/", "./", "../"].iter().any(|start| trimmed.starts_with(start)) {
-            return Some(Pem::File(trimmed.into()));
-        }
-        Some(Pem::Text(trimmed.into()))
-    }
-
-    fn properties(&mut self) -> BTreeMap<String, String> {
-        let mut kept = BTreeMap::new();
-        let given = match self.settings.get("properties") {
-            None | Some(Value::Null) => return kept,
-            Some(Value::Object(given)) => given,
-            Some(other) => {
-                self.wrong_kind("properties", "a map of librdkafka properties", Json::from(other).kind());
-                return kept;
-            }
-        };
-        for (name, value) in given {
-            let value = Json::from(value);
-            let refused = REFUSED.iter().find(|(stem, _)| {
-                name.strip_prefix(stem)
-                    .is_some_and(|rest| rest.is_empty() || stem.ends_with('.') || rest.starts_with('.'))
-            });
-            if let Some((_, reason)) = refused {
-                let message = format!("the property {name} cannot be set: {reason}");
-                self.fault("PROPERTY_REFUSED", "properties", message, Some(format!("Remove {name}.")));
-            } else if matches!(value, Json::Array(_) | Json::Object(_) | Json::Null) {
-                self.wrong_kind(&format!("properties.{name}"), "a text, a number or a boolean", value.kind());
-            } else if let Some(text) = coerce::text(&value) {
-                kept.insert(name.clone(), text.into_owned());
-            }
-        }
-        kept
+        self.filled(name).map(|text| Pem::of(&text))
     }
 
     fn wrong_kind(&mut self, name: &str, wanted: &str, kind: &str) {
-        self.fault("SETTING_TYPE", name, format!("{name} should be {wanted}, but it is of type {kind}"), None);
+        self.faults.push(Fault::of_kind(name, wanted, kind));
     }
 
     fn fault(&mut self, code: &'static str, setting: &str, message: String, help: Option<String>) {
         self.faults.push(Fault { code, setting: setting.to_owned(), message, help });
-    }
-}
-
-impl Pem {
-    /// The whole block; a bare body gets the first and last lines of `label` (`CERTIFICATE`, `PRIVATE KEY`). Reads the file.
-    pub fn read(&self, label: &str) -> Result<SecretString> {
-        let text = match self {
-            Pem::Text(text) => text.clone(),
-            Pem::File(path) => fs::read_to_string(path).map(SecretString::from).map_err(|cause| {
-                Error::settings(format!("the file {} cannot be read", path.display()))
-                    .help("Check that the path is right and that the file may be read by this user.")
-                    .because(cause)
-            })?,
-        };
-        let body = text.expose_secret().trim();
-        if body.starts_with("-----BEGIN") {
-            return Ok(SecretString::from(body));
-        }
-        Ok(format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----").into())
     }
 }
 
@@ -452,42 +350,4 @@ fn unknown_names(settings: &Map<String, Value>) -> Vec<Fault> {
             }
         })
         .collect()
-}
-
-/// One error that shows every faulty setting, secrets hidden.
-fn report(name: &str, settings: &Map<String, Value>, faults: Vec<Fault>) -> Error {
-    let mut text = String::new();
-    let mut problems = Vec::with_capacity(faults.len());
-    for fault in faults {
-        let shown = match settings.get(&fault.setting) {
-            _ if SECRET.contains(&fault.setting.as_str()) => "[hidden]".to_owned(),
-            Some(Value::String(shown)) if NAMES.contains(&fault.setting.as_str()) => {
-                shown.lines().next().unwrap_or("").to_owned()
-            }
-            Some(_) => "…".to_owned(),
-            None => String::new(),
-        };
-        let start = text.len();
-        text.push_str(&format!("{}: {shown}", fault.setting));
-        problems.push(Problem {
-            message: format!("{}: {}", fault.code, fault.message),
-            span: start..text.len(),
-            help: fault.help,
-        });
-        text.push('\n');
-    }
-    let count = problems.len();
-    let message = match problems.as_slice() {
-        [only] => format!("destination '{name}': {}", only.message),
-        _ => format!("destination '{name}': {count} settings are wrong"),
-    };
-    let help = problems
-        .first()
-        .and_then(|problem| problem.help.clone())
-        .unwrap_or_else(|| "Correct it under settings.".into());
-    Error::settings(message).help(help).at(Problems {
-        name: format!("settings of destination '{name}'"),
-        text,
-        problems,
-    })
 }

@@ -1,6 +1,6 @@
 //! Is this still the topic that was sent to? A topic's id tells it from a later one by the same name.
 //!
-//! rust-rdkafka does not wrap librdkafka's DescribeTopics, so this file does: the only unsafe code of delivery.
+//! rust-rdkafka does not wrap librdkafka's DescribeTopics, so this file does.
 
 use std::{
     ffi::{CStr, CString, c_char},

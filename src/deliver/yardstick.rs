@@ -14,7 +14,7 @@ use super::{
     Target,
     cluster::{Cluster, Context},
     page::Pages,
-    producer, trouble,
+    producer, properties, trouble,
 };
 use crate::{Error, Result, delta, ids::Position, limits};
 
@@ -43,7 +43,7 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
     let page = pages.page(Position(0), limits::PAGE_CHANGES, &Default::default()).await?;
     let page = page.ok_or_else(|| Error::internal("there is nothing to send"))?;
     let cluster = Cluster::open(&target.name, &target.settings)?;
-    let mut config = producer::configured(cluster.config());
+    let mut config = properties::producing(cluster.config());
     config.set("transactional.id", format!("rollcall-yardstick-{}", head.stream));
     let topic = topic.to_owned();
     let sent = tokio::task::spawn_blocking(move || {

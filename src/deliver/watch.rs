@@ -1,0 +1,76 @@
+//! What does librdkafka say beside the results of its calls? Records that were not stored, and errors of the client as a whole.
+//!
+//! It only takes down what is reported; what that means is for [`super::producer`] to decide.
+
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::{
+    ClientContext, client::OAuthToken, config::RDKafkaLogLevel, error::KafkaError, message::DeliveryResult,
+    producer::ProducerContext, types::RDKafkaErrorCode as Code,
+};
+
+use super::cluster::Context;
+
+/// What librdkafka reports beside the results of calls.
+pub struct Watch {
+    pub context: Context,
+    seen: Mutex<Seen>,
+}
+
+/// What was reported since it was last forgotten.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Records that were not stored, by index in the page.
+    pub failed: Vec<(usize, Code)>,
+    /// The last error that is about the client as a whole.
+    pub error: Option<Code>,
+}
+
+/// The delivery opaque of cursor records.
+pub const CURSOR: usize = usize::MAX;
+
+impl Watch {
+    pub fn new(context: Context) -> Watch {
+        Watch { context, seen: Mutex::default() }
+    }
+
+    /// Looks at what was seen, and may change it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Context::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error.clone(), reason);
+        if let Some(code) = error.rdkafka_error_code() {
+            self.with(|seen| {
+                // "All brokers down" says less than why.
+                if code != Code::AllBrokersDown || seen.error.is_none() {
+                    seen.error = Some(code);
+                }
+            });
+        }
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.context.generate_oauth_token(config)
+    }
+}
+
+impl ProducerContext for Watch {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
+        if let Err((error, _)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            self.with(|seen| seen.failed.push((record, code)));
+        }
+    }
+}
