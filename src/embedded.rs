@@ -1,10 +1,12 @@
-//! Where does Postgres come from when none is named? We start one from the server binaries on the machine.
+//! Where does Postgres come from when none is named? We start one from the server binaries on the machine,
+//! and fetch them where there are none.
 //!
 //! It listens on a Unix socket only, in a folder that only its own user can enter, keeps its data in that folder and
 //! stops with this process, however that ends. A second start on the same folder joins the server that runs there.
 //! Never for data that matter to a business: those belong in a Postgres that somebody backs up.
 
 mod binaries;
+mod fetch;
 mod server;
 mod user;
 
@@ -19,6 +21,8 @@ use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 use tokio::task::spawn_blocking;
 
 use crate::{Error, Result};
+pub use binaries::Binaries;
+pub use fetch::{Origin, VERSION as FETCHED_VERSION};
 use server::Server;
 use user::Account;
 
@@ -58,6 +62,11 @@ pub struct Embedded {
 impl Embedded {
     /// Starts the server of `options.folder`, or joins it where it runs. It answers when this returns.
     pub async fn start(options: EmbeddedOptions) -> Result<Embedded> {
+        Embedded::start_with(Binaries::default(), options).await
+    }
+
+    /// The same with server binaries from elsewhere than usual.
+    pub async fn start_with(binaries: Binaries, options: EmbeddedOptions) -> Result<Embedded> {
         let account = Account::unprivileged()?;
         let folder = account.reachable(&options.folder)?;
         // Held while starting only: of two that start at once, the later one joins.
@@ -65,11 +74,12 @@ impl Embedded {
         if let Some(joined) = join(&folder).await? {
             return Ok(joined);
         }
+        let bin = binaries.find(&folder.join("data")).await?;
         let short = short_folder(&folder, &account)?;
         let sockets = short.as_ref().map_or(&*folder, |short| short.path()).to_owned();
         let start = {
             let (folder, sockets) = (folder.clone(), sockets.clone());
-            move || Server::start(&folder, &sockets, &account, options.durable)
+            move || Server::start(&bin, &folder, &sockets, &account, options.durable)
         };
         let mut server = spawn_blocking(start).await.map_err(interrupted)??;
         let deadline = Instant::now() + START_DEADLINE;
@@ -151,15 +161,16 @@ fn short_folder(folder: &Path, account: &Account) -> Result<Option<tempfile::Tem
 }
 
 async fn lock(path: PathBuf) -> Result<File> {
+    let locking = path.clone();
     let locked = spawn_blocking(move || {
-        let file = File::create(&path)?;
+        let file = File::create(&locking)?;
         file.lock()?;
         Ok(file)
     });
     locked
         .await
         .map_err(interrupted)?
-        .map_err(|error: std::io::Error| Error::settings("the state folder cannot be locked").because(error))
+        .map_err(|error: std::io::Error| Error::settings(format!("{} cannot be locked", path.display())).because(error))
 }
 
 /// Makes `folder`, which only its owner may enter.

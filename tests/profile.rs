@@ -1,6 +1,7 @@
 //! The profile store: what is imported is there, once, whatever happens on the way.
 
 mod embedded;
+mod fetched;
 mod identity;
 mod killed;
 mod messages;

@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{binaries, unusable, user::Account};
+use super::{unusable, user::Account};
 use crate::{Error, Result};
 
 /// A fast shutdown writes everything out first; past this we give up waiting, not the server its work.
@@ -31,11 +31,10 @@ pub(super) struct Server {
 
 impl Server {
     /// Makes the data on first use and starts the server; it may not answer yet.
-    pub fn start(folder: &Path, sockets: &Path, account: &Account, durable: bool) -> Result<Server> {
+    pub fn start(bin: &Path, folder: &Path, sockets: &Path, account: &Account, durable: bool) -> Result<Server> {
         let data = folder.join("data");
-        let bin = binaries::find(&data)?;
         if !data.exists() {
-            init(folder, &data, &bin, account)?;
+            init(folder, &data, bin, account)?;
         }
         let log = File::create(folder.join("log")).map_err(|error| unusable(folder, error))?;
         let mut command = account.command(&bin.join("postgres"));
