@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
-pub use load::{load, parse, schema};
+pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use variables::Surroundings;

@@ -128,7 +128,7 @@ fn mappings_of(path: &Path) -> Result<Vec<Mapping>> {
     let shape = "A mapping is {topic: …, payload: …}, or {name, subscribe, mapping: {…}, on_exit}, or a list of those.";
     let value: Value = match serde_json::from_str(&text) {
         Ok(value) => value,
-        Err(_) => serde_saphyr::from_str(&text).map_err(|cause| wrong().help(shape).because(cause))?,
+        Err(_) => config::value(&path.display().to_string(), &text)?,
     };
     let list = match value {
         Value::Array(list) => list,

@@ -26,6 +26,21 @@ pub fn load(path: &Path) -> Result<Config> {
     parse(&path.display().to_string(), &text, &Surroundings { variable: &variable, file: &file })
 }
 
+/// Any YAML (and so JSON) as a value, within the limits of a configuration; variables are left as they stand.
+///
+/// # Errors
+/// [`crate::Kind::Settings`] with the place, if it is no YAML or too much of it.
+pub fn value(name: &str, text: &str) -> Result<serde_json::Value> {
+    if text.len() > limits::CONFIG_BYTES {
+        return Err(Error::settings(format!("{name} has more than {} bytes", limits::CONFIG_BYTES))
+            .help("A mapping is text written by people; is this another file?"));
+    }
+    match tree::read(text) {
+        Ok(tree) => Ok(tree.into_json()),
+        Err(problem) => Err(wrong(name, text.to_owned(), vec![problem])),
+    }
+}
+
 /// The configuration that `text` holds; `name` names it in errors.
 pub fn parse(name: &str, text: &str, around: &Surroundings<'_>) -> Result<Config> {
     if text.len() > limits::CONFIG_BYTES {
