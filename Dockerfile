@@ -7,6 +7,9 @@ COPY Cargo.toml Cargo.lock build.rs README.md ./
 COPY src ./src
 COPY migrations ./migrations
 COPY data ./data
+# Cargo reads no manifest whose targets are missing.
+COPY benches ./benches
+COPY tests/main.rs ./tests/main.rs
 RUN cargo build --release --locked --bin rollcall
 
 FROM debian:bookworm-slim
