@@ -4,7 +4,7 @@
 //!  Formula ──evaluate──► one bitmap per condition ──algebra──► members ──diff──► entered, exited ──seal──► run, log
 //! ```
 
-mod bar;
+mod threshold;
 mod compile;
 mod copy;
 mod evaluate;

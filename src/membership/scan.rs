@@ -9,11 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::{
-    bar::Bar,
     compile::{self, Compiler, Names, Query, Window, event_name},
     members::Members,
     query,
     tally::{Ids, Numbers, SUM_DECIMALS, millionths},
+    threshold::Threshold,
 };
 use crate::{
     Result,
@@ -40,8 +40,8 @@ pub(super) struct Probe<'c> {
 enum Measure<'c> {
     /// At least one event, or none: no count is kept.
     Occurs,
-    Count(Bar),
-    Sum(&'c EventValue, Bar),
+    Count(Threshold),
+    Sum(&'c EventValue, Threshold),
 }
 
 /// One pass over the events of one name, for all of its probes.
@@ -60,12 +60,12 @@ impl<'c> Probe<'c> {
         let Comparison { left: Scalar::Reduce(stream, reducer), comparator } = &condition.0 else { return None };
         let negated = compile::holds_for_nobody(condition, t);
         let measure = match reducer {
-            Reducer::Count => match Bar::of(comparator, 0)? {
-                bar if bar.passes(1) != negated && bar.is_constant_from(1) => Measure::Occurs,
-                bar => Measure::Count(bar),
+            Reducer::Count => match Threshold::of(comparator, 0)? {
+                threshold if threshold.passes(1) != negated && threshold.is_constant_from(1) => Measure::Occurs,
+                threshold => Measure::Count(threshold),
             },
             Reducer::Sum(value @ EventValue::Property(path)) if is_plain(path) => {
-                Measure::Sum(value, Bar::of(comparator, SUM_DECIMALS)?)
+                Measure::Sum(value, Threshold::of(comparator, SUM_DECIMALS)?)
             }
             _ => return None,
         };
@@ -315,10 +315,12 @@ impl Tally {
     fn found(self, probe: &Probe) -> Found {
         let ids = match (self.kept, &probe.measure) {
             (Kept::Ids(ids), _) => ids.into_bitmap(),
-            (Kept::Counts(counts), Measure::Count(bar)) => {
-                counts.select(|count| bar.passes(i128::from(count)) != probe.negated)
+            (Kept::Counts(counts), Measure::Count(threshold)) => {
+                counts.select(|count| threshold.passes(i128::from(count)) != probe.negated)
             }
-            (Kept::Sums(sums), Measure::Sum(_, bar)) => sums.select(|sum| bar.passes(i128::from(sum)) != probe.negated),
+            (Kept::Sums(sums), Measure::Sum(_, threshold)) => {
+                sums.select(|sum| threshold.passes(i128::from(sum)) != probe.negated)
+            }
             _ => return None,
         };
         Some(Members { ids, all_but: probe.negated })

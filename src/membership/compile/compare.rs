@@ -10,7 +10,7 @@ use crate::{
         ast::{Comparator, Comparison, Literal, Operand, Reducer, Scalar},
         value::{number_of, plain},
     },
-    membership::bar::Bar,
+    membership::threshold::Threshold,
 };
 
 /// The right side, by what is known of it.
@@ -30,9 +30,9 @@ impl Compiler<'_> {
     pub(super) fn comparison(&mut self, comparison: &Comparison, scope: &Scope) -> Result<String> {
         let Comparison { left, comparator } = comparison;
         if let Scalar::Reduce(stream, reducer) = left {
-            let bar = Bar::of(comparator, 0).filter(|bar| *reducer == Reducer::Count && bar.is_constant_from(1));
-            if let Some(bar) = bar {
-                return self.occurs(stream, scope, (bar.passes(0), bar.passes(1)));
+            let threshold = Threshold::of(comparator, 0).filter(|threshold| *reducer == Reducer::Count && threshold.is_constant_from(1));
+            if let Some(threshold) = threshold {
+                return self.occurs(stream, scope, (threshold.passes(0), threshold.passes(1)));
             }
             return self
                 .reduced(stream, reducer, scope, &mut |compiler, value| compiler.holds(&value, comparator, scope));

@@ -6,7 +6,7 @@ use crate::audience::ast::{Comparator, Literal, Operand};
 
 /// `n operator literal`, where `n` counts units of 10⁻ᵈ for some number of decimals d.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bar {
+pub(super) struct Threshold {
     operator: Operator,
     /// The literal in those units, rounded down; past the ends of the type, those ends.
     floor: i128,
@@ -24,9 +24,9 @@ enum Operator {
     AtMost,
 }
 
-impl Bar {
+impl Threshold {
     /// `None` for comparators that ask for more than a number's place.
-    pub(super) fn of(comparator: &Comparator, decimals: u32) -> Option<Bar> {
+    pub(super) fn of(comparator: &Comparator, decimals: u32) -> Option<Threshold> {
         let (operator, operand) = match comparator {
             Comparator::Equals(operand) => (Operator::Equals, operand),
             Comparator::Differs(operand) => (Operator::Differs, operand),
@@ -41,7 +41,7 @@ impl Bar {
         let floor = scaled.with_scale_round(0, RoundingMode::Floor);
         let exact = floor == scaled;
         let end = if floor < 0 { i128::MIN } else { i128::MAX };
-        Some(Bar { operator, floor: floor.to_i128().unwrap_or(end), exact })
+        Some(Threshold { operator, floor: floor.to_i128().unwrap_or(end), exact })
     }
 
     #[inline]
@@ -84,11 +84,11 @@ mod tests {
                 (Comparator::AtMost(operand()), number <= literal),
             ];
             for (comparator, expected) in cases {
-                let bar = Bar::of(&comparator, decimals).unwrap();
-                prop_assert_eq!(bar.passes(n.into()), expected, "{} {:?}", number, comparator);
-                let answers = (i128::from(n)..i128::from(n) + 6_000).map(|n| bar.passes(n));
-                let constant = answers.clone().all(|answer| answer == bar.passes(n.into()));
-                prop_assert_eq!(bar.is_constant_from(n.into()), constant, "from {} {:?}", number, comparator);
+                let threshold = Threshold::of(&comparator, decimals).unwrap();
+                prop_assert_eq!(threshold.passes(n.into()), expected, "{} {:?}", number, comparator);
+                let answers = (i128::from(n)..i128::from(n) + 6_000).map(|n| threshold.passes(n));
+                let constant = answers.clone().all(|answer| answer == threshold.passes(n.into()));
+                prop_assert_eq!(threshold.is_constant_from(n.into()), constant, "from {} {:?}", number, comparator);
             }
         }
     }
