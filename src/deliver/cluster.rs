@@ -21,6 +21,7 @@ use rdkafka::{
 };
 
 use crate::{
+    clock::Clock,
     deliver::{
         diagnosis::{self, Remark},
         handshake,
@@ -54,7 +55,7 @@ impl Cluster {
                     "ssl_reject_unauthorized_ca is false: ANYONE on the network path can read and change what is sent"
                 );
             }
-            for warning in tls::read(tls)?.warnings(chrono::Utc::now()) {
+            for warning in tls::read(tls)?.warnings(Clock::system().now()) {
                 tracing::warn!(destination, "{warning}");
             }
         }

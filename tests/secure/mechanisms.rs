@@ -15,12 +15,15 @@ use crate::{
 async fn each_mechanism_delivers_exactly_once() {
     let kafka = secured();
     let client = kafka.authority.issue(&Subject { name: "client", ..Subject::default() });
-    let issuer = http::answers(|request| {
-        match request.contains("grant_type=client_credentials") && request.contains("Basic cm9ib3Q6cm9ib3Qtc2VjcmV0") {
-            true => (200, json!({"access_token": unsigned_token("robot"), "expires_in": 300}).to_string()),
-            false => (401, json!({"error": "invalid_client"}).to_string()),
-        }
-    });
+    let grant = |request: &str| match request.contains("grant_type=client_credentials")
+        && request.contains("Basic cm9ib3Q6cm9ib3Qtc2VjcmV0")
+    {
+        true => (200, json!({"access_token": unsigned_token("robot"), "expires_in": 300}).to_string()),
+        false => (401, json!({"error": "invalid_client"}).to_string()),
+    };
+    let issuer = http::answers(grant);
+    // Known to the authority of ssl_ca alone.
+    let private_issuer = http::answers_with(&kafka.authority.issue(&Subject::default()), grant);
     let lender = http::answers(|request| {
         match request.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Frollcall") {
             true => (
@@ -38,6 +41,8 @@ async fn each_mechanism_delivers_exactly_once() {
     role["authorizationIdentity"] = "arn:aws:iam::123456789012:role/rollcall".into();
     role["sts_endpoint"] = lender.into();
     let oauth = json!({"mechanism": "oauthbearer", "oauth_token_endpoint": issuer, "oauth_client_id": "robot", "oauth_client_secret": "robot-secret"});
+    let mut private = oauth.clone();
+    private["oauth_token_endpoint"] = private_issuer.into();
     let scram = |mechanism: &str| json!({"mechanism": mechanism, "username": "scram", "password": "scram-secret"});
     let cases = [
         ("SASL", json!({"mechanism": "plain", "username": "plain", "password": "plain-secret"})),
@@ -47,7 +52,8 @@ async fn each_mechanism_delivers_exactly_once() {
         ("SECURE", json!({"mechanism": "plain", "username": "plain", "password": "plain-secret"})),
         ("SECURE", scram("scram-sha-256")),
         ("SECURE", scram("scram-sha-512")),
-        ("SECURE", oauth),
+        ("SECURE", oauth.clone()),
+        ("SECURE", private),
         (
             "CERTIFIED",
             json!({"mechanism": "client-cert-auth", "ssl_cert": client.certificate(),
