@@ -30,7 +30,7 @@ fn program(settings: &Map<String, Value>, topic: &str, cursor_topic: &str, args:
     let config = json!({"destinations": {"prod": {
         "settings": settings, "cursor_topic": cursor_topic,
         "mappings": [{"name": "changes", "mapping": {"topic": topic, "payload": {"@path": "$."}}}],
-    }}});
+    }}, "audiences": [{"name": "All", "query": "trait('email').exists()", "include_traits": ["email"]}]});
     std::fs::write(folder.path().join("rollcall.yaml"), config.to_string()).expect("writable");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rollcall"));
     command.current_dir(folder.path()).args(args).env_remove("DATABASE_URL").env("RUST_LOG", "trace");

@@ -5,11 +5,12 @@ use serde_json::json;
 use super::{program, text};
 use crate::support::{
     kafka,
+    postgres::Database,
     secured::{Resource, grant, secured},
 };
 
-#[test]
-fn check_ticks_what_is_in_place_and_says_how_to_mend_the_rest() {
+#[tokio::test(flavor = "multi_thread")]
+async fn check_ticks_what_is_in_place_and_says_how_to_mend_the_rest() {
     let kafka = secured();
     let address = &kafka.broker.address;
     let (topic, cursors) = (kafka::topic(address, "audience-changes", 3), kafka::unique("cursors"));
@@ -46,6 +47,14 @@ fn check_ticks_what_is_in_place_and_says_how_to_mend_the_rest() {
         "{out}"
     );
     assert!(out.contains(&format!("✓ destination 'prod', topic '{topic}'")), "{out}");
+
+    // An id of one's own is as good as the prefix, but trying it would fence a running delivery.
+    let database = Database::fresh().await;
+    let insert = "insert into destinations (name) values ('prod') returning stream";
+    let stream: uuid::Uuid = sqlx::query_scalar(insert).fetch_one(&database.pool).await.expect("inserted");
+    let not_proven = text(&program(&checked, &topic, &cursors, &["check", "--database", &database.url()]).stdout);
+    assert!(not_proven.contains("✓ destination 'prod', transactions: not proven"), "{not_proven}");
+    assert!(not_proven.contains(&format!("at least on rollcall-{stream}")), "{not_proven}");
 
     let misspelt = program(&settings, &topic.replace("audience", "audeince"), &cursors, &["check"]);
     let out = text(&misspelt.stdout);

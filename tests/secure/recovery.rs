@@ -106,6 +106,30 @@ async fn delivery_goes_on_without_a_restart_when_a_password_or_certificate_is_pu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn delivery_waits_for_a_broker_to_renew_its_certificate_and_goes_on_without_a_restart() {
+    let kafka = secured();
+    let stage = Stage::on(&kafka.broker.address, 20, 1).await;
+    stage.seal(1..=20, []).await;
+    let settings = json!({"mechanism": "plain", "username": "plain", "password": "plain-secret"});
+    let mut target = stage.target();
+    target.settings = Settings::parse("kafka", &kafka.settings("RENEWED", settings)).expect("settings");
+    let mut session = Session::start(stage.pool().clone(), target).await.expect("a session");
+    let begun = Instant::now();
+    let error = session.deliver(&|_| true).await.expect_err("expired");
+    assert!(error.message.contains("shows a certificate that has expired"), "{error:?}");
+    assert_eq!(error.kind, Kind::Wait, "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    // The broker takes a moment until it shows the new one; whoever waits and tries again gets in.
+    kafka.show_certificate("RENEWED", "renewed");
+    let deadline = Instant::now() + kafka::PATIENCE;
+    while let Err(error) = session.deliver(&|_| true).await {
+        assert_eq!(error.kind, Kind::Wait, "{error:?}");
+        assert!(Instant::now() < deadline, "the same session does not go on: {error:?}");
+    }
+    stage.assert_told_once_and_in_order(20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_down_does_not_hold_up_another() {
     let kafka = secured();
     let (down, up) = (Stage::on(&kafka.broker.address, 5, 1).await, Stage::on(&kafka.broker.address, 5, 1).await);

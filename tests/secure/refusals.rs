@@ -75,7 +75,7 @@ fn each_refusal_has_its_own_message_within_seconds() {
             settings,
             "shows a certificate of an authority that is not trusted",
         ),
-        ("EXPIRED", plain(), settings, "shows a certificate that has expired"),
+        ("EXPIRED", plain(), Kind::Wait, "shows a certificate that has expired"),
         ("SELFSIGNED", plain(), settings, "shows a certificate that it signed itself"),
         ("ELSEWHERE", plain(), settings, "shows a certificate for another host"),
         ("CERTIFIED", json!({"mechanism": "none"}), settings, "wants a client certificate"),
