@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 use tokio::{task::spawn_blocking, time::timeout};
+use uuid::Uuid;
 
 use super::Context;
 use crate::{
@@ -73,7 +74,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let mut findings = configuration(&config);
     findings.extend(database(context).await);
     for name in config.chosen_destinations(args.destination.as_deref())? {
-        findings.extend(kafka(name, &config).await);
+        findings.extend(kafka(name, &config, context).await);
     }
     context.output().show(&findings, |findings| findings.iter().map(line).collect())?;
     let bad: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
@@ -183,7 +184,17 @@ async fn steps(connection: &mut PgConnection) -> Result<String> {
     }
 }
 
-async fn kafka(name: &str, config: &Config) -> Vec<Finding> {
+/// The destination's stream, if the database is there and knows it; what is wrong with the database is told elsewhere.
+async fn stream(name: &str, context: &Context) -> Option<Uuid> {
+    if !context.has_store().ok()? {
+        return None;
+    }
+    let options = context.database().await.ok()?;
+    let mut connection = timeout(REACH, PgConnection::connect_with(&options)).await.ok()?.ok()?;
+    deliver::state::stream(&mut connection, name).await.ok()?
+}
+
+async fn kafka(name: &str, config: &Config, context: &Context) -> Vec<Finding> {
     let subject = format!("destination '{name}'");
     let target = match Target::of(config, name) {
         Ok(target) => target,
@@ -192,9 +203,10 @@ async fn kafka(name: &str, config: &Config) -> Vec<Finding> {
     let mut findings =
         vec![Finding::good(format!("{subject}, mappings"), format!("{} enabled", target.mappings.len()))];
     let Some(destination) = config.destinations.get(name).cloned() else { return findings };
+    let stream = stream(name, context).await;
     let name = name.to_owned();
     // librdkafka's calls block.
-    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination)).await {
+    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination, stream)).await {
         Ok(found) => findings
             .extend(found.into_iter().map(|found| Finding::of(format!("{subject}, {}", found.subject), found.result))),
         Err(_) => findings.push(Finding::bad(&subject, &Error::internal("the check was cut off"))),

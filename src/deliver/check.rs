@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use rdkafka::{
     admin::{AdminOptions, ResourceSpecifier},
+    error::KafkaError,
     producer::Producer as _,
+    types::RDKafkaErrorCode as Code,
 };
+use uuid::Uuid;
 
 use super::{
     cluster::{Cluster, Unanswered},
@@ -21,6 +24,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    clock::Clock,
     config::{self, Delivery},
 };
 
@@ -33,7 +37,8 @@ pub struct Finding {
 }
 
 /// Looks at a destination; what depends on something that failed is left out. Blocks; not for a tokio worker.
-pub fn check(name: &str, settings: &Settings, destination: &config::Destination) -> Vec<Finding> {
+/// `stream` is the destination's, if it has one already.
+pub fn check(name: &str, settings: &Settings, destination: &config::Destination, stream: Option<Uuid>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut note = |subject: String, result: Result<String>| {
         let went_well = result.is_ok();
@@ -74,7 +79,7 @@ pub fn check(name: &str, settings: &Settings, destination: &config::Destination)
         }
     }
     if destination.delivery == Delivery::ExactlyOnce {
-        note("transactions".into(), transactions(&cluster));
+        note("transactions".into(), transactions(&cluster, stream));
     }
     findings
 }
@@ -90,7 +95,7 @@ fn address(broker: &str) -> Result<String> {
 fn certificate(broker: &str, settings: &Settings) -> Result<String> {
     let Some(tls) = &settings.tls else { return Ok("not used".into()) };
     let shown = handshake::look(broker, tls)?;
-    let days = shown.certificate.as_ref().and_then(|certificate| tls::days_left(certificate, chrono::Utc::now()));
+    let days = shown.certificate.as_ref().and_then(|certificate| tls::days_left(certificate, Clock::system().now()));
     let name = shown.certificate.as_ref().map_or_else(String::new, |certificate| tls::name(certificate.subject_name()));
     let days = days.map_or_else(String::new, |days| format!(", good for {days} days"));
     match shown.distrust {
@@ -136,8 +141,7 @@ fn user_topic(cluster: &Cluster, topic: &Topic, listed: &[Listed]) -> Result<Str
 fn cursor_topic(cluster: &Cluster, topic: &Topic) -> Result<String> {
     if let Some(code) = topic.error {
         return match code {
-            rdkafka::types::RDKafkaErrorCode::UnknownTopic
-            | rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition => {
+            Code::UnknownTopic | Code::UnknownTopicOrPartition => {
                 Ok("not there yet; it is created with the first delivery, for which this user needs Create".into())
             }
             code => Err(trouble::code(code, "use the cursor topic")
@@ -177,15 +181,27 @@ fn limits(cluster: &Cluster, topic: &str) -> Option<Limits> {
     })
 }
 
-fn transactions(cluster: &Cluster) -> Result<String> {
+/// Tried under an id that no delivery uses: whoever begins under a delivery's own fences it.
+fn transactions(cluster: &Cluster, stream: Option<Uuid>) -> Result<String> {
     let mut config = cluster.config();
     config.set("transactional.id", "rollcall-check").set("enable.idempotence", "true").set("acks", "all");
     let context = cluster.context();
     let producer = cluster.producer(&config, context.clone())?;
     let begun = context.until_answered(PATIENCE, |time| producer.poll(time), |slice| producer.init_transactions(slice));
+    let refused = |error: &KafkaError| error.rdkafka_error_code() == Some(Code::TransactionalIdAuthorizationFailed);
     match begun {
         Ok(()) => Ok("allowed (tried as rollcall-check)".into()),
         Err(Unanswered::Diagnosed(error)) => Err(error),
+        // Who is allowed one id alone, and not the prefix, may well deliver: it is no fault, and cannot be proven.
+        Err(Unanswered::Failed(error))
+            if refused(&error)
+                && let Some(stream) = stream =>
+        {
+            Ok(format!(
+                "not proven: this user may not use the id rollcall-check, and that of the delivery is not tried, lest a running one \
+             be fenced; allow Write and Describe on transactional ids with the prefix rollcall-, or at least on rollcall-{stream}"
+            ))
+        }
         Err(Unanswered::Failed(error)) => Err(trouble::kafka(&error, "begin transactions (tried as rollcall-check)")),
     }
 }

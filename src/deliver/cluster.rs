@@ -21,6 +21,7 @@ use rdkafka::{
 };
 
 use crate::{
+    clock::Clock,
     deliver::{
         diagnosis::{self, Remark},
         handshake,
@@ -54,7 +55,7 @@ impl Cluster {
                     "ssl_reject_unauthorized_ca is false: ANYONE on the network path can read and change what is sent"
                 );
             }
-            for warning in tls::read(tls)?.warnings(chrono::Utc::now()) {
+            for warning in tls::read(tls)?.warnings(Clock::system().now()) {
                 tracing::warn!(destination, "{warning}");
             }
         }
@@ -198,8 +199,10 @@ impl Context {
             if let Some(broker) =
                 remarks.iter().find(|remark| diagnosis::is_unexplained(remark)).map(|r| r.broker().to_owned())
             {
-                let shown = handshake::look(&broker, tls).ok();
-                let reason = shown.and_then(|shown| shown.distrust).unwrap_or_else(|| "no reason found".into());
+                let reason = match handshake::look(&broker, tls) {
+                    Ok(shown) => shown.distrust.unwrap_or_else(|| diagnosis::TRUSTED_NOW.into()),
+                    Err(_) => "no reason found".into(),
+                };
                 remarks.retain(|remark| !diagnosis::is_unexplained(remark));
                 remarks.push(Remark { code: Code::SSL, text: format!("{broker}: certificate not trusted: {reason}") });
             }

@@ -9,6 +9,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// What is put for a reason when the broker's certificate was renewed between librdkafka's look and ours.
+pub const TRUSTED_NOW: &str = "it is trusted now";
+
 /// What librdkafka told beside a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
@@ -106,8 +109,15 @@ fn tls(remark: &Remark, settings: &Settings) -> Error {
     let (broker, text) = parts(remark);
     let told = |fragments: &[&str]| fragments.iter().any(|fragment| text.contains(fragment));
     let own_authority = settings.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+    // What its owner puts right without us is waited for.
+    let passes = told(&["certificate has expired", "not yet valid", TRUSTED_NOW]);
     let (wrong, help) = if told(&["certificate has expired"]) {
-        ("shows a certificate that has expired", "Renew the broker's certificate.")
+        (
+            "shows a certificate that has expired",
+            "Renew the broker's certificate; delivery goes on by itself after that.",
+        )
+    } else if told(&[TRUSTED_NOW]) {
+        ("showed a certificate that was not trusted, and shows another now", "Try again.")
     } else if told(&["not yet valid"]) {
         ("shows a certificate that is not yet valid", "Check the clocks of this machine and of the broker.")
     } else if told(&["self-signed certificate in certificate chain", "unable to get local issuer", "signature failure"])
@@ -145,7 +155,7 @@ fn tls(remark: &Remark, settings: &Settings) -> Error {
     } else {
         ("cannot agree on TLS", "Check ssl_ca, and which TLS versions and ciphers the broker allows.")
     };
-    failed(Error::settings, &format!("{broker} {wrong}"), help, text)
+    failed(if passes { Error::wait } else { Error::settings }, &format!("{broker} {wrong}"), help, text)
 }
 
 fn protocol_help(settings: &Settings) -> String {

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use crate::{
     deliver::{
         aws::encode,
-        settings::OAuthClient,
+        settings::{OAuthClient, Tls},
+        tls,
         token::{self, Token},
     },
     error::{Error, Result},
@@ -32,17 +33,20 @@ struct Refused {
 }
 
 /// A new token. Who asks is told in the `Authorization` header, which every endpoint must understand (section 2.3.1).
-pub fn token(client: &OAuthClient, now: SystemTime) -> Result<Token> {
+/// The endpoint may be known to the authority of `ssl_ca`, and always has to prove who it is: it gets the client's secret.
+pub fn token(client: &OAuthClient, tls: Option<&Tls>, now: SystemTime) -> Result<Token> {
     let endpoint = &client.token_endpoint;
     let secret = client.secret.expose_secret();
     let basic = STANDARD.encode(format!("{}:{}", encode(&client.id), encode(secret)));
+    let authorities = tls.map(tls::read).transpose()?.and_then(|material| material.authorities());
     let mut form = vec![("grant_type", "client_credentials")];
     form.extend(client.scope.as_deref().map(|scope| ("scope", scope)));
-    let (status, text) = token::post(endpoint, &format!("Basic {basic}"), &form).map_err(|error| {
-        Error::wait(format!("KAFKA_CONNECTION_ERROR: the token endpoint {endpoint} does not answer"))
-            .help("Check oauth_token_endpoint, and that this machine may reach it.")
-            .because(error)
-    })?;
+    let (status, text) =
+        token::post(endpoint, &format!("Basic {basic}"), &form, authorities.as_deref()).map_err(|error| {
+            Error::wait(format!("KAFKA_CONNECTION_ERROR: the token endpoint {endpoint} does not answer"))
+                .help("Check oauth_token_endpoint, and that this machine may reach it.")
+                .because(error)
+        })?;
     if status != 200 {
         let refused: Refused = serde_json::from_str(&text).unwrap_or_default();
         let reason = [refused.error, refused.error_description].join(" ");

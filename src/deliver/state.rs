@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{recover::Halt, topic::Topic};
@@ -166,4 +166,13 @@ pub async fn destinations(pool: &PgPool) -> Result<Vec<DestinationRow>> {
     )
     .fetch_all(pool)
     .await?)
+}
+
+/// The stream of the destination called `name`; `None` before its first sync.
+///
+/// # Errors
+/// The database's own, also where the schema is not set up yet.
+pub async fn stream(connection: &mut PgConnection, name: &str) -> Result<Option<Uuid>> {
+    let stream = sqlx::query_scalar("select stream from destinations where name = $1").bind(name);
+    Ok(stream.fetch_optional(connection).await?)
 }

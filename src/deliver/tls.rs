@@ -15,6 +15,7 @@ use openssl::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    clock::Clock,
     deliver::settings::{Pem, Tls},
     error::{Error, Result},
 };
@@ -41,7 +42,7 @@ pub fn read(tls: &Tls) -> Result<Material> {
                 "Give the key that the certificate was made for; in ssl_cert the client's own certificate comes first.",
             ));
         }
-        if days_left(certificate, Utc::now()).is_some_and(|days| days < 0) {
+        if days_left(certificate, Clock::system().now()).is_some_and(|days| days < 0) {
             let until = certificate.not_after();
             return Err(Error::settings(format!("the client's certificate in ssl_cert expired on {until}"))
                 .help("Renew it: no broker accepts it any more."));

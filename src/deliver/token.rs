@@ -4,6 +4,7 @@
 //! fetches the next one at half of its life, and the polling thread only ever gets the one at hand.
 
 use std::{
+    fs,
     io::Read as _,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,8 +16,10 @@ use std::{
 
 use rdkafka::client::OAuthToken;
 use secrecy::{ExposeSecret as _, SecretString};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::{
+    clock::Clock,
     deliver::{
         aws, oauth,
         settings::{Mechanism, Settings},
@@ -55,15 +58,15 @@ impl Tokens {
             return Ok(None);
         }
         let settings = settings.clone();
-        let at_hand = Arc::new(Mutex::new(fetch(&settings, SystemTime::now())?));
+        let at_hand = Arc::new(Mutex::new(fetch(&settings, now())?));
         let (alive, ended) = mpsc::channel::<()>();
         let shared = Arc::clone(&at_hand);
         let refresh = move || {
-            let mut wait = half_of_its_life(&shared.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut wait = half_of_its_life(&shared.lock().unwrap_or_else(PoisonError::into_inner), now());
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                wait = match fetch(&settings, SystemTime::now()) {
+                wait = match fetch(&settings, now()) {
                     Ok(token) => {
-                        let wait = half_of_its_life(&token);
+                        let wait = half_of_its_life(&token, now());
                         *shared.lock().unwrap_or_else(PoisonError::into_inner) = token;
                         wait
                     }
@@ -99,27 +102,51 @@ fn fetch(settings: &Settings, now: SystemTime) -> Result<Token> {
             }
             aws::msk_token(&iam.region, &keys, now)
         }
-        Mechanism::OAuthBearer(client) => oauth::token(client, now),
+        Mechanism::OAuthBearer(client) => oauth::token(client, settings.tls.as_ref(), now),
         _ => Err(Error::internal("this mechanism has no token")),
     }
 }
 
-fn half_of_its_life(token: &Token) -> Duration {
-    (token.expires.duration_since(SystemTime::now()).unwrap_or_default() / 2).max(RETRY)
+fn now() -> SystemTime {
+    Clock::system().now().into()
+}
+
+/// How long after `now` the next token is fetched: one that is short of breath, or ended already, is not asked for without a pause.
+fn half_of_its_life(token: &Token, now: SystemTime) -> Duration {
+    (token.expires.duration_since(now).unwrap_or_default() / 2).max(RETRY)
 }
 
 /// Asks over HTTP; gives the status and the text. Redirects are not followed: they would carry what proves who we are.
 pub fn get(url: &str) -> Result<(u16, String), ureq::Error> {
-    read(agent().get(url).call()?)
+    read(agent(TlsConfig::default()).get(url).call()?)
 }
 
-/// Sends a form over HTTP, with an `Authorization` header; gives the status and the text.
-pub fn post(url: &str, authorization: &str, form: &[(&str, &str)]) -> Result<(u16, String), ureq::Error> {
-    read(agent().post(url).header("authorization", authorization).send_form(form.iter().copied())?)
+/// Sends a form over HTTP, with an `Authorization` header; gives the status and the text. `authorities` (PEM) are trusted
+/// beside those of this system.
+pub fn post(
+    url: &str,
+    authorization: &str,
+    form: &[(&str, &str)],
+    authorities: Option<&str>,
+) -> Result<(u16, String), ureq::Error> {
+    let tls = authorities.map_or_else(TlsConfig::default, trusting);
+    read(agent(tls).post(url).header("authorization", authorization).send_form(form.iter().copied())?)
 }
 
-fn agent() -> ureq::Agent {
+fn trusting(authorities: &str) -> TlsConfig {
+    let system = openssl_probe::probe().cert_file.and_then(|file| fs::read(file).ok()).unwrap_or_default();
+    let certificates =
+        [authorities.as_bytes(), &system].into_iter().flat_map(parse_pem).filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        });
+    let certificates: Vec<_> = certificates.collect();
+    TlsConfig::builder().root_certs(RootCerts::from(certificates)).build()
+}
+
+fn agent(tls: TlsConfig) -> ureq::Agent {
     ureq::Agent::config_builder()
+        .tls_config(tls)
         .http_status_as_error(false)
         .max_redirects(0)
         .timeout_global(Some(PATIENCE))
@@ -132,4 +159,23 @@ fn read(answer: ureq::http::Response<ureq::Body>) -> Result<(u16, String), ureq:
     let mut text = String::new();
     answer.into_body().into_reader().take(ANSWER_BYTES).read_to_string(&mut text)?;
     Ok((status, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_token_is_fetched_at_half_of_this_ones_life_and_never_without_a_pause() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_773_500_966);
+        let wait = |lives: Duration, after: Duration| {
+            let token = Token { text: "t".into(), principal: "p".into(), expires: now + lives };
+            half_of_its_life(&token, now + after)
+        };
+        let [none, second, minute] = [0, 1, 60].map(Duration::from_secs);
+        assert_eq!(wait(15 * minute, none), Duration::from_secs(450), "a token of MSK");
+        assert_eq!(wait(5 * minute, minute), 2 * minute, "one that was late to arrive");
+        assert_eq!(wait(8 * second, none), RETRY, "a short one");
+        assert_eq!(wait(minute, 2 * minute), RETRY, "one that has ended");
+    }
 }

@@ -157,3 +157,15 @@ async fn a_cursor_far_back_in_a_busy_cursor_topic_is_found() {
     stage.seal(4..=6, []).await;
     assert_eq!(stage.deliver().await.unwrap().from, Position(3));
 }
+
+#[test]
+fn a_broker_that_dies_at_its_start_is_told_at_once_with_its_log() {
+    kafka::count_this_test();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let begun = Instant::now();
+    let panic = std::panic::catch_unwind(|| drop(Broker::start_as(&address, &[], &[], &[]))).unwrap_err();
+    let told = panic.downcast_ref::<String>().unwrap();
+    assert!(told.contains("does not start") && told.contains("Address already in use"), "{told}");
+    assert!(begun.elapsed() < kafka::PATIENCE / 2, "{:?}", begun.elapsed());
+}

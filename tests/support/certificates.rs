@@ -18,8 +18,8 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// A certificate and its key.
 pub struct Pair {
-    certificate: X509,
-    key: PKey<Private>,
+    pub certificate: X509,
+    pub key: PKey<Private>,
 }
 
 /// What a certificate says.

@@ -147,9 +147,8 @@ impl Broker {
         let client: BaseConsumer = config(&self.address).create().expect("a client");
         let deadline = Instant::now() + PATIENCE;
         while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
-            if Instant::now() > deadline || !Path::new(&format!("/proc/{java}")).exists() && cfg!(target_os = "linux") {
-                panic!("the broker does not answer; its log:\n{}", self.log_tail());
-            }
+            assert!(!has_ended(java), "the broker does not start; its log:\n{}", self.log_tail());
+            assert!(Instant::now() < deadline, "the broker does not answer; its log:\n{}", self.log_tail());
         }
     }
 
@@ -188,6 +187,13 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether a process is gone, or a zombie: its keeper waits for a word of ours, not for its child. Only Linux tells.
+fn has_ended(process: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    // The state follows the name, which stands in brackets: `4711 (java) S …`.
+    stat.map_or(cfg!(target_os = "linux"), |stat| stat.rsplit(") ").next().is_some_and(|state| state.starts_with('Z')))
 }
 
 /// `java` with Kafka's packages on its class path, and these.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{RECENT, World, order, users};
+use super::{RECENT, World, fold, order, users};
 use crate::support::kafka;
 
 fn stderr(output: &std::process::Output) -> String {
@@ -174,4 +174,32 @@ async fn a_destination_whose_topic_was_emptied_halts_until_a_person_decides() {
     world.json(&["sync", "--at", "2024-05-03"]);
     assert_eq!(world.fold()["order_completed_last_30days"], users(["ann", "bob"]));
     assert_eq!(world.json(&["status"])[0]["state"], "live");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halted_destination_does_not_hold_up_another() {
+    let world = World::new(RECENT).await;
+    let other = kafka::topic(kafka::broker(), "other", 1);
+    let more = format!(
+        "  other:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false}}\n    cursor_topic: {other}.cursors\n    \
+         mappings:\n      - {{name: all, mapping: {{topic: {other}, key: {{\"@path\": $.userId}}, payload: {{\"@path\": $.}}}}}}\n",
+        kafka::broker()
+    );
+    world.configure_with(RECENT, kafka::broker(), &world.topic, &more);
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    world.json(&["sync", "--at", "2024-05-02"]);
+    kafka::delete_topic(kafka::broker(), &world.topic);
+    kafka::create_topic(kafka::broker(), &world.topic, 3, &[]);
+    // It halts, and stays halted; each time the other one is told what is new.
+    for (user, id, at) in [("bob", "2", "2024-05-03"), ("eve", "3", "2024-05-04")] {
+        world.import(&[order(user, id, "2024-05-02T00:00:00Z", 10.0)]);
+        let output = world.run(&["sync", "--at", at]);
+        assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+        assert!(stderr(&output).contains("destination 'kafka'"), "{}", stderr(&output));
+        let told = fold(&kafka::read_committed(kafka::broker(), &other));
+        assert!(told["order_completed_last_30days"].contains(user), "{told:?}");
+        assert!(world.told().is_empty(), "nothing is sent on a guess");
+    }
+    let states = world.json(&["status"]);
+    assert_eq!((&states[0]["state"], &states[1]["state"]), (&json!("halted"), &json!("live")));
 }
