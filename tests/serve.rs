@@ -141,33 +141,80 @@ async fn two_instances_seal_each_tick_once_and_tell_each_change_once() {
     assert!(!one.log().contains(fenced) && !other.log().contains(fenced), "they take turns:\n{}", one.log());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_or_paused_instance_was_telling_or_sealing_is_taken_over_within_the_lease_time() {
-    for (point, wakes) in
-        [("amid_records", false), ("after_drain", true), ("before_seal", false), ("before_seal", true)]
-    {
-        let world = World::new(BUYERS).await;
-        buy(&world, 0..20);
-        let one = Instance::start(&world, "one", &format!("{point}:stop"));
-        one.wait_until_stopped();
-        let mut other = Instance::start(&world, "other", "");
-        if !wakes {
-            one.signal(Signal::SIGKILL);
-        }
-        let since = Instant::now();
-        told(&world, &users(0..20));
-        let limit = Duration::from_secs(2 * limits::LEASE_SECONDS);
-        assert!(since.elapsed() < limit, "{point}: {:?}\n{}", since.elapsed(), other.log());
-        if wakes {
-            one.signal(Signal::SIGCONT);
-        }
-        buy(&world, 20..25);
-        told(&world, &users(0..25));
-        drop(one);
-        buy(&world, 25..26);
-        told(&world, &users(0..26));
-        other.ends_cleanly();
+/// An instance stops at `point`, and is killed there or wakes up when another has taken over.
+fn taken_over(world: &World, point: &str, wakes: bool) {
+    buy(world, 0..20);
+    let one = Instance::start(world, "one", &format!("{point}:stop"));
+    one.wait_until_stopped();
+    let mut other = Instance::start(world, "other", "");
+    if !wakes {
+        one.signal(Signal::SIGKILL);
     }
+    let since = Instant::now();
+    told(world, &users(0..20));
+    let limit = Duration::from_secs(2 * limits::LEASE_SECONDS);
+    assert!(since.elapsed() < limit, "{point}: {:?}\n{}", since.elapsed(), other.log());
+    if wakes {
+        one.signal(Signal::SIGCONT);
+    }
+    buy(world, 20..25);
+    told(world, &users(0..25));
+    drop(one);
+    buy(world, 25..26);
+    told(world, &users(0..26));
+    other.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_instance_was_telling_is_taken_over() {
+    taken_over(&World::new(BUYERS).await, "amid_records", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_instance_was_sealing_is_taken_over() {
+    taken_over(&World::new(BUYERS).await, "before_seal", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_instance_was_telling_is_taken_over_and_not_told_again_when_it_wakes() {
+    taken_over(&World::new(BUYERS).await, "after_drain", true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_instance_was_sealing_is_taken_over_and_not_sealed_again_when_it_wakes() {
+    taken_over(&World::new(BUYERS).await, "before_seal", true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audiences_due_together_share_a_snapshot_and_one_that_fails_fails_alone_and_backs_off() {
+    let audiences = format!(
+        "  - {{name: All But Buyers, query: \"NOT trait('buyers') = 'true'\", schedule: every 1s}}
+  - {{name: Guess, query: \"trait('by_hand') = 'true'\", schedule: every 1s}}
+  - {{name: By Hand, query: \"trait('n').exists()\"}}
+{BUYERS}"
+    );
+    let world = World::new(&audiences).await;
+    buy(&world, 0..3);
+    let mut instance = Instance::start(&world, "one", "");
+    told(&world, &users(0..3));
+    let runs = "select count(*) from runs";
+    let deadline = Instant::now() + kafka::PATIENCE;
+    while count(&world, runs).await < 8 {
+        assert!(Instant::now() < deadline, "no more ticks:\n{}", instance.log());
+    }
+    let apart = "select count(*) from (select snapshot from runs group by snapshot having count(*) <> 2) apart";
+    assert_eq!(count(&world, apart).await, 0, "the two that can be computed are sealed together, each time");
+    assert_eq!(world.fold().get("all_but_buyers"), None, "it was computed after what it refers to");
+    let failed: (String, i32, bool) = sqlx::query_as(
+        "select reason, attempt, retry_at > finished_at + interval '5 s' from schedules
+         join audiences on id = audience_id where key = 'guess' and state = 'failed'",
+    )
+    .fetch_one(&world.db.pool)
+    .await
+    .unwrap();
+    assert!(failed.0.contains("by_hand") && failed.1 <= 2 && failed.2, "{failed:?}");
+    assert!(instance.log().contains("audience 'guess'"), "{}", instance.log());
+    instance.ends_cleanly();
 }
 
 /// One destination whose topic stands in a file, as a secret does.

@@ -17,6 +17,7 @@ use crate::{
 /// How often to look whether another instance has sealed something, or let the lease go. What is sealed here is told at once.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The keeping told of one destination.
 pub struct Telling {
     instance: Instance,
     target: Target,
@@ -94,7 +95,7 @@ fn back_off(kind: Kind, failures: u32) -> Duration {
     let longest = limits::DESTINATION_RETRY_SECONDS;
     match kind {
         Kind::Halted => Duration::from_secs(longest),
-        _ => Duration::from_secs((1 << failures.clamp(1, 20) - 1).min(longest)),
+        _ => Duration::from_secs((1 << (failures.clamp(1, 20) - 1)).min(longest)),
     }
 }
 

@@ -12,12 +12,17 @@ use uuid::Uuid;
 use super::{Instance, Stop, held::Held, log, plan::Plan};
 use crate::{
     Error, Result,
+    ids::AudienceId,
     membership::{
         register::{self, Registered},
         seal::{self, Run, Tick},
     },
     profile::promote::promote,
-    schedule::{Candidate, Firing, Schedule, due, fire, lease, retry_at},
+    schedule::{
+        Candidate, Firing, Last, Schedule, due, fire,
+        lease::{self, Lease},
+        retry_at,
+    },
     sync,
 };
 
@@ -26,17 +31,20 @@ const LOOK: Duration = Duration::from_secs(2);
 /// The sleep when others were faster, or the database is away.
 const BREATH: Duration = Duration::from_secs(1);
 
+/// The sealing of what is due, by one instance.
 pub struct Ticker {
     instance: Instance,
     plans: watch::Receiver<Arc<Plan>>,
     sealed: watch::Sender<()>,
-    /// The plan that the store knows, and what it knows of it.
-    known: Option<(Arc<Plan>, Vec<(Registered, Schedule)>)>,
+    /// The plan that the store knows.
+    known: Option<Arc<Plan>>,
+    /// What it knows of it.
+    scheduled: Vec<(Registered, Schedule)>,
 }
 
 impl Ticker {
     pub fn new(instance: Instance, plans: watch::Receiver<Arc<Plan>>, sealed: watch::Sender<()>) -> Ticker {
-        Ticker { instance, plans, sealed, known: None }
+        Ticker { instance, plans, sealed, known: None, scheduled: Vec::new() }
     }
 
     /// Works until it is asked to stop.
@@ -80,7 +88,7 @@ impl Ticker {
     /// Makes the latest plan known to the store.
     async fn learn(&mut self) -> Result<()> {
         let plan = self.plans.borrow_and_update().clone();
-        if self.known.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, &plan)) {
+        if self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &plan)) {
             return Ok(());
         }
         let pool = &self.instance.pool;
@@ -89,17 +97,17 @@ impl Ticker {
         let versions = sync::versions(&plan.targets);
         let registered = register::register(pool, plan.config.space_id(), &audiences, &versions).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
-        self.known = Some((plan, registered.into_iter().zip(schedules).collect()));
+        self.scheduled = registered.into_iter().zip(schedules).collect();
+        self.known = Some(plan);
         Ok(())
     }
 
     /// Fires and seals all that is due now; how long to sleep after it.
     async fn tick(&self, held: &Held) -> Result<Duration> {
         let Instance { pool, clock, .. } = &self.instance;
-        let known = self.known.as_ref().map_or(&[][..], |(_, known)| known);
         let last: HashMap<_, _> = fire::last(pool).await?.into_iter().collect();
         let now = clock.now();
-        let agenda = due(known.iter().map(|(of, schedule)| candidate(of, schedule, &last)), now);
+        let agenda = due(self.scheduled.iter().map(|(of, schedule)| candidate(of, schedule, &last)), now);
 
         let lease = held.lease();
         let mut fired = Vec::new();
@@ -109,7 +117,7 @@ impl Ticker {
             }
         }
         if !fired.is_empty() {
-            self.seal(known, &fired, &lease, now).await?;
+            self.seal(&fired, &lease, now).await?;
             return Ok(Duration::ZERO);
         }
         if !agenda.now.is_empty() {
@@ -119,17 +127,11 @@ impl Ticker {
     }
 
     /// Seals what has fired on one snapshot. Each audience is noted as done within it, or as failed after it.
-    async fn seal(
-        &self,
-        known: &[(Registered, Schedule)],
-        fired: &[Firing],
-        lease: &lease::Lease,
-        now: DateTime<Utc>,
-    ) -> Result<()> {
+    async fn seal(&self, fired: &[Firing], lease: &Lease, now: DateTime<Utc>) -> Result<()> {
         let firing = |of: &Registered| fired.iter().find(|firing| firing.audience == of.id);
         // In the order of the plan, in which whoever refers to another comes after it.
         let audiences: Vec<Registered> =
-            known.iter().map(|(of, _)| of).filter(|of| firing(of).is_some()).cloned().collect();
+            self.scheduled.iter().map(|(of, _)| of).filter(|of| firing(of).is_some()).cloned().collect();
         let tick = Tick { audiences: &audiences, t: now, dry_run: false, fired: Some((fired, lease)) };
         let sealed = seal::seal(&self.instance.pool, tick).await;
         self.sealed.send_replace(());
@@ -150,7 +152,7 @@ impl Ticker {
         Ok(())
     }
 
-    async fn fail(&self, of: &Registered, firing: &Firing, lease: &lease::Lease, error: &Error) -> Result<()> {
+    async fn fail(&self, of: &Registered, firing: &Firing, lease: &Lease, error: &Error) -> Result<()> {
         let retry_at = retry_at(firing.attempt, self.instance.clock.now());
         // False if the run is another instance's by now, which says itself what becomes of it.
         if fire::fail(&self.instance.pool, firing, lease, retry_at, &error.message).await? {
@@ -162,11 +164,7 @@ impl Ticker {
     }
 }
 
-fn candidate<'a>(
-    of: &'a Registered,
-    schedule: &'a Schedule,
-    last: &HashMap<crate::ids::AudienceId, crate::schedule::Last>,
-) -> Candidate<'a> {
+fn candidate<'a>(of: &'a Registered, schedule: &'a Schedule, last: &HashMap<AudienceId, Last>) -> Candidate<'a> {
     Candidate { audience: of.id, key: &of.audience.key, schedule, last: last.get(&of.id).copied() }
 }
 
