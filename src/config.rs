@@ -72,7 +72,7 @@ pub struct Store {
 }
 
 /// A Kafka cluster, and what each change becomes there.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
     /// Segment's settings of the Kafka destination, by its names.
@@ -105,7 +105,7 @@ pub enum Delivery {
 }
 
 /// One Send mapping, as in a Segment workspace.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
     /// For messages and metrics; unique within the destination.

@@ -66,6 +66,19 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
+impl Problems {
+    /// Line and column of one of them, from 1, in characters.
+    pub fn position(&self, problem: &Problem) -> (usize, usize) {
+        let mut end = problem.span.start.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &self.text[..end];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), help: None, problems: None, source: None }

@@ -32,6 +32,7 @@ pub mod identify;
 pub mod mapping;
 pub mod deliver;
 pub mod sync;
+pub mod serve;
 pub mod cli;
 
 pub use error::{Error, Kind, Result};

@@ -30,6 +30,12 @@ pub const PERIOD_SECONDS: u32 = 366 * 86_400;
 pub const JITTER_SECONDS: u32 = 3_600;
 /// How late a tick may start under `catch_up: skip` before it counts as missed, in seconds.
 pub const TICK_GRACE_SECONDS: i64 = 60;
+/// How long a lease lasts without being renewed, in seconds: how long the work of a dead instance waits for another.
+pub const LEASE_SECONDS: u64 = 15;
+/// The longest wait before a destination that is away is tried again, and the wait after it halted, in seconds.
+pub const DESTINATION_RETRY_SECONDS: u64 = 60;
+/// How long what is under way may take to end when the program is told to stop, in seconds; then it is abandoned.
+pub const STOP_SECONDS: u64 = 7;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 

@@ -6,6 +6,8 @@
 //!
 //! One bad audience, and one destination that is down or halted, stops only itself.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use sqlx::PgPool;
@@ -57,7 +59,7 @@ pub async fn sync(
     let targets = targets(config);
 
     let audiences = register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
-    let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run };
+    let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
     let mut runs: Vec<_> = catalogue.refused.into_iter().map(|(key, error)| (key, Err(error))).collect();
     runs.extend(seal::seal(pool, tick).await?);
 
@@ -66,12 +68,13 @@ pub async fn sync(
 }
 
 /// The enabled destinations, checked. One that is wrong is sealed for all the same, and told when it is mended.
-fn targets(config: &Config) -> Vec<(String, Result<Target>)> {
+pub fn targets(config: &Config) -> Vec<(String, Result<Target>)> {
     let enabled = config.destinations.iter().filter(|(_, destination)| destination.enabled);
     enabled.map(|(name, _)| (name.clone(), Target::of(config, name))).collect()
 }
 
-fn versions(targets: &[(String, Result<Target>)]) -> std::collections::HashMap<String, String> {
+/// The fingerprint of each destination's mappings, by name.
+pub fn versions(targets: &[(String, Result<Target>)]) -> HashMap<String, String> {
     let checked = targets.iter().filter_map(|(name, target)| Some((name, target.as_ref().ok()?)));
     checked.map(|(name, target)| (name.clone(), target.mapping_version())).collect()
 }

@@ -10,6 +10,7 @@ mod mapping;
 mod membership;
 mod profile;
 mod secure;
+mod serve;
 mod sync;
 mod schedule;
 mod tidy;

@@ -135,7 +135,8 @@ impl Context {
     /// Closes the connections and stops the embedded Postgres.
     pub(super) async fn close(&self) -> Result<()> {
         if let Some(pool) = self.store.get() {
-            pool.close().await;
+            // A database that does not answer does not keep the program from ending.
+            timeout(Duration::from_secs(1), pool.close()).await.ok();
         }
         match self.embedded.lock().await.take() {
             Some(embedded) => embedded.stop().await,

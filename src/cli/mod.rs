@@ -19,6 +19,7 @@ mod report;
 mod runs;
 mod schedule;
 mod schema;
+mod serve;
 mod status;
 mod sync;
 mod topics;
@@ -88,6 +89,7 @@ pub enum Verb {
     Demo(demo::Args),
     Import(import::Args),
     Sync(sync::Args),
+    Serve(serve::Args),
     Preview(preview::Args),
     Explain(explain::Args),
     Members(members::Args),
@@ -110,6 +112,7 @@ impl Verb {
             Verb::Demo(args) => demo::run(args, context).await,
             Verb::Import(args) => import::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
+            Verb::Serve(args) => serve::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,
             Verb::Members(args) => members::run(args, context).await,
@@ -151,10 +154,11 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
         .enable_all()
         .build()
         .map_err(|error| Error::wait("the system gave no threads to work with").because(error))?;
+    let stops_by_itself = matches!(verb, Verb::Serve(_));
     let result = runtime.block_on(async {
         let result = tokio::select! {
             result = verb.run(context) => result.map(|()| ExitCode::SUCCESS),
-            code = told_to_stop() => Ok(code),
+            code = told_to_stop(), if !stops_by_itself => Ok(code),
         };
         // Also after an error, Ctrl-C or SIGTERM: the embedded Postgres ends with the program.
         context.close().await.and(result)

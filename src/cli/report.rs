@@ -38,7 +38,7 @@ fn kind(kind: Kind) -> &'static str {
 fn as_json(error: &Error) -> String {
     let problems = error.problems.iter().flat_map(|at| {
         at.problems.iter().map(|problem| {
-            let (line, column) = position(&at.text, problem.span.start);
+            let (line, column) = at.position(problem);
             json!({ "message": problem.message, "help": problem.help, "in": at.name, "line": line, "column": column })
         })
     });
@@ -65,17 +65,6 @@ fn as_text(error: &Error, color: bool) -> String {
 
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(error.source(), |cause: &&'_ (dyn StdError + 'static)| (*cause).source())
-}
-
-/// Line and column, from 1, in characters.
-fn position(text: &str, byte: usize) -> (usize, usize) {
-    let mut end = byte.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let before = &text[..end];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// An error as miette sees it: the message, and each place as a report below it.

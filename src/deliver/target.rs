@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// A destination, with all that delivery needs to know of it.
+#[derive(Clone)]
 pub struct Target {
     /// Its name in the configuration, and under `integrations` in what it is told.
     pub name: String,

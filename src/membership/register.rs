@@ -50,7 +50,7 @@ pub async fn register(
         let mut destinations = Vec::with_capacity(audience.destinations.len());
         for name in &audience.destinations {
             let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
-            destinations.push(Listener { id: destination_id(&mut tx, name).await?, mapping_version });
+            destinations.push(Listener { id: destination(&mut tx, name).await?, mapping_version });
         }
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
@@ -132,7 +132,11 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
     Ok(next)
 }
 
-async fn destination_id(conn: &mut PgConnection, name: &str) -> Result<DestinationId> {
+/// Makes a destination known by its name, if it is not yet.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn destination(conn: &mut PgConnection, name: &str) -> Result<DestinationId> {
     let known =
         sqlx::query_scalar("select id from destinations where name = $1").bind(name).fetch_optional(&mut *conn).await?;
     match known {

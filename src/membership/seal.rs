@@ -20,6 +20,8 @@ use crate::{
     Error, Result,
     fault::{self, Point},
     ids::{AudienceId, Position, RunId},
+    limits,
+    schedule::{Firing, fire, lease::Lease},
 };
 
 /// What a tick is about.
@@ -31,6 +33,9 @@ pub struct Tick<'a> {
     pub t: DateTime<Utc>,
     /// Evaluate and diff, but record nothing.
     pub dry_run: bool,
+    /// The ticks that fired for these audiences, and the lease of the instance for which they did; none where a person
+    /// asked. Each is noted as done in the transaction that seals its run.
+    pub fired: Option<(&'a [Firing], &'a Lease)>,
 }
 
 /// One audience's run, as recorded (or, in a dry run, as it would be).
@@ -55,6 +60,11 @@ pub struct Run {
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     // A connection of its own: the session lock dies with it, however this function ends.
     let mut conn = pool.acquire().await?.detach();
+    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
+    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
+        let seconds = format!("{}s", limits::LEASE_SECONDS);
+        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
+    }
     // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
     // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
     sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
@@ -95,6 +105,10 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                 continue;
             }
         };
+        if !finish(tx, &tick, audience.id).await? {
+            runs.push((key, Err(Error::wait("another instance has taken over this run"))));
+            continue;
+        }
         let empty = RoaringBitmap::new();
         let before = previous.get(&key).unwrap_or(&empty);
         let change = Change::between(before, &members);
@@ -116,6 +130,17 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         runs.push((key, Ok(run)));
     }
     Ok(runs)
+}
+
+/// Notes the audience's tick as done, before anything of its run is written. False if the tick is another instance's by
+/// now: then nothing may be written. **This is what makes a tick sealed once**: the row stays locked until the commit, so
+/// whoever would take over waits for it, and finds it done; and if somebody did so since the snapshot, the transaction fails.
+async fn finish(tx: &mut PgConnection, tick: &Tick<'_>, audience: AudienceId) -> Result<bool> {
+    let Some((firings, lease)) = tick.fired else { return Ok(true) };
+    match firings.iter().find(|firing| firing.audience == audience) {
+        Some(firing) => fire::finish(tx, firing, lease).await,
+        None => Ok(true),
+    }
 }
 
 /// The snapshot that the transaction has just taken; refuses a standby, whose snapshots are no watermark.

@@ -112,6 +112,12 @@ pub async fn release(database: impl PgExecutor<'_>, lease: Lease) -> Result<()> 
     Ok(())
 }
 
+/// Gives all leases of a holder back: what it does when it ends.
+pub async fn release_all(database: impl PgExecutor<'_>, holder: Uuid) -> Result<()> {
+    sqlx::query("delete from leases where holder = $1").bind(holder).execute(database).await?;
+    Ok(())
+}
+
 /// Deletes what dead instances left behind, a day after it ended. To be called now and then.
 pub async fn sweep(database: impl PgExecutor<'_>) -> Result<u64> {
     let swept = sqlx::query("delete from leases where expires_at < clock_timestamp() - interval '1 day'");

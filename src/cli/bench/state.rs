@@ -89,7 +89,7 @@ async fn measure(pool: &PgPool, args: &Args) -> Result<Report> {
 
     let before = standing(pool).await?;
     let started = Instant::now();
-    let runs = seal(pool, Tick { audiences: &audiences, t, dry_run: false }).await?;
+    let runs = seal(pool, Tick { audiences: &audiences, t, dry_run: false, fired: None }).await?;
     let seconds = started.elapsed().as_secs_f64();
     let (_, run) = runs.into_iter().next().ok_or_else(|| Error::internal("nothing was sealed"))?;
     let after = standing(pool).await?;

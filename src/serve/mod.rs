@@ -1,0 +1,194 @@
+//! How are audiences kept in sync without a person? A ticker that seals what is due, and one task a destination that tells it.
+//!
+//! ```text
+//!  configuration ──► Plan ──► ticker: due → fire → seal, under the lease of this instance ──► log
+//!    (SIGHUP)          └────► telling, one a destination, under the destination's lease ◄──────┘ grows
+//! ```
+//!
+//! Any number of instances work on one database. Nothing here makes a change sealed or told once: [`crate::schedule::fire`],
+//! the seal's transaction and the fencing of producers do. So every task may be dropped at any moment, and is.
+
+mod held;
+mod plan;
+mod telling;
+mod ticker;
+
+use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use sqlx::PgPool;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use uuid::Uuid;
+
+use crate::{Error, Kind, Result, clock::Clock, config, config::Config, limits, schedule::lease};
+use plan::Plan;
+use telling::Telling;
+use ticker::Ticker;
+
+/// This process among all that work on the database.
+#[derive(Debug, Clone)]
+struct Instance {
+    pool: PgPool,
+    clock: Clock,
+    /// The holder of its leases.
+    id: Uuid,
+}
+
+/// A running ticker with its destinations.
+pub struct Server {
+    instance: Instance,
+    plan: watch::Sender<Arc<Plan>>,
+    sealed: watch::Sender<()>,
+    ticker: Task,
+    telling: BTreeMap<String, (config::Destination, Task)>,
+}
+
+impl Server {
+    /// Starts to work by a configuration. What is wrong with an audience or a destination is logged, and stops that one.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn start(pool: PgPool, clock: Clock, config: Config) -> Result<Server> {
+        let id = sqlx::query_scalar("select gen_random_uuid()").fetch_one(&pool).await?;
+        let instance = Instance { pool, clock, id };
+        let first = Arc::new(Plan::read(config));
+        first.wrong().for_each(|(name, error)| log(error, name, "not computed or told until it is mended"));
+        if first.scheduled.is_empty() {
+            tracing::warn!("no enabled audience has a schedule");
+        }
+        let (plan, plans) = watch::channel(first);
+        let (sealed, _) = watch::channel(());
+        let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
+        let ticker = Task::start(|stop| ticker.run(stop));
+        let mut server = Server { instance, plan, sealed, ticker, telling: BTreeMap::new() };
+        server.follow();
+        tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
+        Ok(server)
+    }
+
+    /// Works by another configuration from here on. What did not change goes on undisturbed; a destination that did is told
+    /// by a new session once the old one has ended its page.
+    ///
+    /// # Errors
+    /// If an audience or a destination is wrong that is not wrong already: then nothing changes.
+    pub fn reload(&mut self, config: Config) -> Result<()> {
+        let (new, old) = (Plan::read(config), self.plan.borrow().clone());
+        let worse: Vec<_> = new.wrong().filter(|(name, _)| !old.wrong().any(|(known, _)| known == *name)).collect();
+        worse.iter().for_each(|(name, error)| log(error, name, "wrong in the new configuration"));
+        if let Some((name, error)) = worse.first() {
+            return Err(Error::new(error.kind, format!("{name} is wrong in the new configuration: {error}")));
+        }
+        self.plan.send_replace(Arc::new(new));
+        self.follow();
+        tracing::info!(destinations = self.telling.len(), "works by the new configuration");
+        Ok(())
+    }
+
+    /// Makes the tasks of destinations those of the plan.
+    fn follow(&mut self) {
+        let plan = self.plan.borrow().clone();
+        let mut before = std::mem::take(&mut self.telling);
+        for (name, target) in &plan.targets {
+            let (Ok(target), Some(wanted)) = (target, plan.config.destinations.get(name)) else { continue };
+            let old = match before.remove(name) {
+                Some((known, task)) if known == *wanted && task.space_id == target.space_id => {
+                    self.telling.insert(name.clone(), (known, task));
+                    continue;
+                }
+                old => old,
+            };
+            let telling = Telling::new(self.instance.clone(), target.clone(), self.sealed.subscribe());
+            let mut task = Task::start(|stop| async move {
+                if let Some((_, old)) = old {
+                    old.end().await;
+                }
+                telling.run(stop).await;
+            });
+            task.space_id.clone_from(&target.space_id);
+            self.telling.insert(name.clone(), (wanted.clone(), task));
+        }
+        for (name, (_, task)) in before {
+            tracing::info!(destination = name, "no longer told");
+            tokio::spawn(task.end());
+        }
+    }
+
+    /// Waits for an end that nobody asked for, which is a defect.
+    pub async fn ended(&mut self) -> Error {
+        let ended = (&mut self.ticker.handle).await;
+        let error = Error::internal("the ticker ended");
+        match ended {
+            Ok(()) => error,
+            Err(panic) => error.because(panic),
+        }
+    }
+
+    /// Ends all work within ten seconds: what is under way is finished or abandoned, and the leases are given back.
+    pub async fn stop(self) {
+        let tasks: Vec<Task> = self.telling.into_values().map(|(_, task)| task).chain([self.ticker]).collect();
+        join_all(tasks.into_iter().map(Task::end)).await;
+        // Also those of tasks that were abandoned.
+        let released = timeout(Duration::from_secs(1), lease::release_all(&self.instance.pool, self.instance.id)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::warn!("the leases could not be given back; they end by themselves");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// A task that can be told to stop; dropped, it is abandoned.
+struct Task {
+    stop: watch::Sender<bool>,
+    handle: JoinHandle<()>,
+    /// Of a destination's task: told in each event, so another one makes another task.
+    space_id: String,
+}
+
+impl Task {
+    fn start<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Stop) -> F) -> Task {
+        let (stop, asked) = watch::channel(false);
+        Task { stop, handle: tokio::spawn(work(Stop(asked))), space_id: String::new() }
+    }
+
+    /// Asks it to stop, and abandons it if that takes too long.
+    async fn end(mut self) {
+        self.stop.send_replace(true);
+        timeout(Duration::from_secs(limits::STOP_SECONDS), &mut self.handle).await.ok();
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+/// Whether a task is to stop.
+#[derive(Debug, Clone)]
+struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is asked to.
+    async fn asked(&mut self) {
+        // Nobody left to ask is the same as being asked.
+        self.0.wait_for(|stop| *stop).await.ok();
+    }
+}
+
+/// Logs an error that `what` met, with all that a person needs to mend it.
+pub fn log(error: &Error, what: &str, meaning: &str) {
+    for text in error.problems.iter() {
+        for problem in &text.problems {
+            let ((line, column), help) = (text.position(problem), problem.help.as_deref().unwrap_or_default());
+            tracing::error!(about = what, file = text.name, line, column, help, "{}", problem.message);
+        }
+    }
+    // What keeps Postgres or Kafka from answering is no secret; what other errors are caused by may quote data.
+    let cause = error.source().filter(|_| error.kind == Kind::Wait).map(ToString::to_string).unwrap_or_default();
+    let help = error.help.as_deref().unwrap_or_default();
+    tracing::error!(about = what, %error, cause, help, "{meaning}");
+}

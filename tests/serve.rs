@@ -1,0 +1,306 @@
+//! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    process::{Child, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use rollcall::limits;
+
+use crate::{
+    support::kafka::{self, eventually},
+    sync::{World, fold, order},
+};
+
+const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 1s}";
+
+/// A running instance; killed when dropped.
+struct Instance {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Instance {
+    fn start(world: &World, name: &str, fault: &str) -> Instance {
+        let log = world.folder.path().join(format!("{name}.log"));
+        let mut command = world.command(&["serve", "-v", "--color", "never"]);
+        command.env("ROLLCALL_FAULT", fault).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        Instance { child: command.spawn().unwrap(), log }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn logs(&self, text: &str) {
+        let deadline = Instant::now() + kafka::PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "'{text}' is not logged:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits until it has stopped itself, as its fault says.
+    fn wait_until_stopped(&self) {
+        let status = waitpid(Pid::from_raw(self.child.id() as i32), Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert!(matches!(status, WaitStatus::Stopped(_, Signal::SIGSTOP)), "{status:?}:\n{}", self.log());
+    }
+
+    /// Asks it to end; how it did, and after how long.
+    fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let asked = Instant::now();
+        self.signal(Signal::SIGTERM);
+        let status = eventually("it ends", || self.child.try_wait().unwrap());
+        (status, asked.elapsed())
+    }
+
+    fn ends_cleanly(&mut self) {
+        let (status, took) = self.terminate();
+        assert!(status.success(), "{status}:\n{}", self.log());
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn buy(world: &World, users: impl IntoIterator<Item = usize>) {
+    let orders: Vec<_> =
+        users.into_iter().map(|n| order(&format!("u{n}"), &format!("m{n}"), "2024-05-01T00:00:00Z", 1.0)).collect();
+    world.import(&orders);
+}
+
+fn users(range: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
+    range.into_iter().map(|n| format!("u{n}")).collect()
+}
+
+/// Waits until exactly these are told to be in; `fold` fails on a change that is told twice.
+fn told(world: &World, expected: &BTreeSet<String>) {
+    eventually("all are told", || (world.fold().get("buyers")? == expected).then_some(()));
+}
+
+async fn count(world: &World, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&world.db.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audiences_are_computed_and_told_by_their_schedule_until_the_program_is_told_to_stop() {
+    let world = World::new(BUYERS).await;
+    buy(&world, 0..2);
+    let mut instance = Instance::start(&world, "one", "");
+    told(&world, &users(0..2));
+    buy(&world, 2..3);
+    told(&world, &users(0..3));
+    assert!(count(&world, "select count(*) from leases").await >= 2);
+    instance.ends_cleanly();
+    assert_eq!(count(&world, "select count(*) from leases").await, 0, "others need not wait");
+    assert_eq!(count(&world, "select count(*) from schedules where state <> 'done'").await, 0);
+    let log = instance.log();
+    let sealed = log.lines().find(|line| line.contains("sealed")).unwrap();
+    assert!(sealed.contains("run=") && sealed.contains("audience=\"buyers\""), "{sealed}");
+    assert!(log.lines().any(|line| line.contains("told") && line.contains("destination=\"kafka\"")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_seal_each_tick_once_and_tell_each_change_once() {
+    let world = World::new(BUYERS).await;
+    let (mut one, mut other) = (Instance::start(&world, "one", ""), Instance::start(&world, "other", ""));
+    one.logs("scheduled");
+    other.logs("scheduled");
+    for n in 0..8 {
+        buy(&world, n..n + 1);
+        told(&world, &users(0..n + 1));
+    }
+    one.ends_cleanly();
+    other.ends_cleanly();
+    let runs = count(&world, "select count(*) from runs").await;
+    // A tick is a second here, and a run is as of the instant at which its tick was found to be the latest.
+    let ticks = count(&world, "select count(distinct date_trunc('second', evaluated_at)) from runs").await;
+    assert_eq!(runs, ticks);
+    assert!(runs >= 4, "{runs}");
+    let sealed = |instance: &Instance| instance.log().matches("sealed").count() as i64;
+    assert_eq!(sealed(&one) + sealed(&other), runs);
+    let fenced = "another instance has taken over";
+    assert!(!one.log().contains(fenced) && !other.log().contains(fenced), "they take turns:\n{}", one.log());
+}
+
+/// An instance stops at `point`, and is killed there or wakes up when another has taken over.
+fn taken_over(world: &World, point: &str, wakes: bool) {
+    buy(world, 0..20);
+    let one = Instance::start(world, "one", &format!("{point}:stop"));
+    one.wait_until_stopped();
+    let mut other = Instance::start(world, "other", "");
+    if !wakes {
+        one.signal(Signal::SIGKILL);
+    }
+    let since = Instant::now();
+    told(world, &users(0..20));
+    let limit = Duration::from_secs(2 * limits::LEASE_SECONDS);
+    assert!(since.elapsed() < limit, "{point}: {:?}\n{}", since.elapsed(), other.log());
+    if wakes {
+        one.signal(Signal::SIGCONT);
+    }
+    buy(world, 20..25);
+    told(world, &users(0..25));
+    drop(one);
+    buy(world, 25..26);
+    told(world, &users(0..26));
+    other.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_instance_was_telling_is_taken_over() {
+    taken_over(&World::new(BUYERS).await, "amid_records", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_instance_was_sealing_is_taken_over() {
+    taken_over(&World::new(BUYERS).await, "before_seal", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_instance_was_telling_is_taken_over_and_not_told_again_when_it_wakes() {
+    taken_over(&World::new(BUYERS).await, "after_drain", true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_instance_was_sealing_is_taken_over_and_not_sealed_again_when_it_wakes() {
+    taken_over(&World::new(BUYERS).await, "before_seal", true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audiences_due_together_share_a_snapshot_and_one_that_fails_fails_alone_and_backs_off() {
+    let audiences = format!(
+        "  - {{name: All But Buyers, query: \"NOT trait('buyers') = 'true'\", schedule: every 1s}}
+  - {{name: Guess, query: \"trait('by_hand') = 'true'\", schedule: every 1s}}
+  - {{name: By Hand, query: \"trait('n').exists()\"}}
+{BUYERS}"
+    );
+    let world = World::new(&audiences).await;
+    buy(&world, 0..3);
+    let mut instance = Instance::start(&world, "one", "");
+    told(&world, &users(0..3));
+    let runs = "select count(*) from runs";
+    let deadline = Instant::now() + kafka::PATIENCE;
+    while count(&world, runs).await < 8 {
+        assert!(Instant::now() < deadline, "no more ticks:\n{}", instance.log());
+    }
+    let apart = "select count(*) from (select snapshot from runs group by snapshot having count(*) <> 2) apart";
+    assert_eq!(count(&world, apart).await, 0, "the two that can be computed are sealed together, each time");
+    assert_eq!(world.fold().get("all_but_buyers"), None, "it was computed after what it refers to");
+    let failed: (String, i32, bool) = sqlx::query_as(
+        "select reason, attempt, retry_at > finished_at + interval '5 s' from schedules
+         join audiences on id = audience_id where key = 'guess' and state = 'failed'",
+    )
+    .fetch_one(&world.db.pool)
+    .await
+    .unwrap();
+    assert!(failed.0.contains("by_hand") && failed.1 <= 2 && failed.2, "{failed:?}");
+    assert!(instance.log().contains("audience 'guess'"), "{}", instance.log());
+    instance.ends_cleanly();
+}
+
+/// One destination whose topic stands in a file, as a secret does.
+fn configure(world: &World, audiences: &str) {
+    let topic = &world.topic;
+    let text = format!(
+        "space_id: spa_test\ndestinations:\n  kafka:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false, \
+         clientId: \"${{file:client}}\"}}\n    cursor_topic: {topic}.cursors\n    mappings:\n      - {{name: all, mapping: \
+         {{topic: \"${{file:topic}}\", payload: {{\"@path\": $.}}}}}}\naudiences:\n{audiences}\n",
+        kafka::broker()
+    );
+    fs::write(world.folder.path().join("rollcall.yaml"), text).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_secret_or_setting_or_audience_takes_effect_on_sighup_and_a_wrong_one_is_refused() {
+    let world = World::new(BUYERS).await;
+    let file = |name: &str, text: &str| fs::write(world.folder.path().join(name), text).unwrap();
+    file("client", "first");
+    file("topic", &world.topic);
+    configure(&world, BUYERS);
+    buy(&world, 0..2);
+    let mut instance = Instance::start(&world, "one", "");
+    told(&world, &users(0..2));
+
+    // Only the file is another; the configuration is the same text.
+    let second = kafka::topic(kafka::broker(), "second", 1);
+    file("topic", &second);
+    instance.signal(Signal::SIGHUP);
+    instance.logs("works by the new configuration");
+    buy(&world, 2..4);
+    eventually("the new topic is told", || {
+        let told = kafka::read_committed(kafka::broker(), &second);
+        (!told.is_empty() && fold(&told)["buyers"] == users(2..4)).then_some(())
+    });
+    assert_eq!(world.fold()["buyers"], users(0..2), "each change is told to one of them");
+
+    configure(&world, "  - {name: Buyers, querry: x}");
+    instance.signal(Signal::SIGHUP);
+    instance.logs("the new configuration is refused");
+    assert!(instance.log().contains("querry"), "its problems are logged:\n{}", instance.log());
+    file("topic", "no topic of Kafka's: !");
+    let broken =
+        format!("{BUYERS}\n  - {{name: Big, query: \"event('Order Completed').cuont() >= 1\", schedule: every 1s}}");
+    configure(&world, &broken);
+    instance.signal(Signal::SIGHUP);
+    instance.logs("wrong in the new configuration");
+    assert!(instance.log().contains("count"), "the nearest name is proposed:\n{}", instance.log());
+
+    file("topic", &second);
+    configure(&world, &broken.replace("cuont", "count"));
+    instance.signal(Signal::SIGHUP);
+    eventually("the new audience is told", || {
+        let fold = fold(&kafka::read_committed(kafka::broker(), &second));
+        (fold.get("big")? == &users(0..4) && fold["buyers"] == users(2..4)).then_some(())
+    });
+    instance.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_away_delays_neither_the_other_nor_the_ticker() {
+    let world = World::new(BUYERS).await;
+    let away = "  away:\n    settings: {brokers: \"127.0.0.1:1\", mechanism: none, ssl_enabled: false}\n    mappings:\n      \
+                - {name: all, mapping: {topic: lost, payload: {\"@path\": $.}}}\n";
+    world.configure_with(BUYERS, kafka::broker(), &world.topic, away);
+    let mut instance = Instance::start(&world, "one", "");
+    instance.logs("destination 'away'");
+    for n in 0..3 {
+        buy(&world, n..n + 1);
+        told(&world, &users(0..n + 1));
+    }
+    assert!(count(&world, "select count(*) from runs").await >= 3);
+    instance.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_away_is_found_again_without_a_person() {
+    let world = World::new(BUYERS).await;
+    let mut instance = Instance::start(&world, "one", "");
+    instance.logs("sealed");
+    for n in 0..4 {
+        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                   where datname = current_database() and pid <> pg_backend_pid()";
+        assert!(count(&world, cut).await > 0);
+        buy(&world, n..n + 1);
+        told(&world, &users(0..n + 1));
+    }
+    instance.ends_cleanly();
+}
