@@ -45,6 +45,22 @@ impl Config {
     pub fn space_id(&self) -> &str {
         self.space_id.as_deref().unwrap_or("spa_rollcall")
     }
+
+    /// The destination of this name, enabled or not; every enabled one without a name.
+    pub fn chosen_destinations(&self, name: Option<&str>) -> crate::Result<Vec<&str>> {
+        let Some(name) = name else {
+            let enabled = self.destinations.iter().filter(|(_, destination)| destination.enabled);
+            return Ok(enabled.map(|(name, _)| name.as_str()).collect());
+        };
+        match self.destinations.get_key_value(name) {
+            Some((name, _)) => Ok(vec![name]),
+            None => {
+                let known = self.destinations.keys().map(|known| format!("'{known}'")).collect::<Vec<_>>().join(", ");
+                Err(crate::Error::settings(format!("the configuration has no destination '{name}'"))
+                    .help(format!("It has {}.", if known.is_empty() { "none" } else { &known })))
+            }
+        }
+    }
 }
 
 /// How profiles and events are stored.

@@ -7,7 +7,6 @@ use std::{ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sha2::{Digest, Sha256};
 use sqlx::{PgPool, Row, postgres::PgRow};
 
 use crate::{
@@ -17,29 +16,7 @@ use crate::{
     membership::diff::{self, Change},
 };
 
-/// A hash over all sealed runs of a destination up to some run: equal chains mean equal histories.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Chain(pub Vec<u8>);
-
-impl Chain {
-    /// The chain after one more run.
-    pub fn link(&self, run: RunId, range: &Range<Position>, entered: &[u8], exited: &[u8]) -> Chain {
-        let mut hash = Sha256::new();
-        hash.update((self.0.len() as u64).to_be_bytes());
-        hash.update(&self.0);
-        for number in [run.0, range.start.0, range.end.0] {
-            hash.update(number.to_be_bytes());
-        }
-        hash.update(Sha256::digest(entered));
-        hash.update(Sha256::digest(exited));
-        Chain(hash.finalize().to_vec())
-    }
-
-    /// As it stands in a cursor record.
-    pub fn to_hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
+pub use crate::membership::chain::Chain;
 
 /// A run as its destination sees it: what every Identify of it has in common.
 #[derive(Debug, Clone)]

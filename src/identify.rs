@@ -14,7 +14,7 @@ use crate::{
     delta::SealedRun,
     ids::ProfileId,
     js::{self, push_string},
-    limits,
+    ksuid, limits,
 };
 
 /// What is known of the profile that a change is about.
@@ -112,7 +112,7 @@ pub struct Envelope {
     middle: String,
     key: String,
     timestamp: String,
-    ksuid_seconds: u32,
+    evaluated_at: DateTime<Utc>,
     seed: Sha256,
 }
 
@@ -123,9 +123,6 @@ pub struct Identify<'a> {
     pub anonymous_id: Option<&'a str>,
     pub message_id: String,
 }
-
-/// Segment's ids count seconds from here (13 May 2014).
-const KSUID_EPOCH_SECONDS: i64 = 1_400_000_000;
 
 impl Envelope {
     /// `destination` is the name under `integrations`; `stream` makes message ids the destination's own.
@@ -158,8 +155,7 @@ impl Envelope {
         seed.update(stream.as_bytes());
         seed.update(run.audience.0.to_be_bytes());
         seed.update(run.run.0.to_be_bytes());
-        let seconds = (run.evaluated_at.timestamp() - KSUID_EPOCH_SECONDS).clamp(0, u32::MAX.into());
-        Envelope { head, middle, key: run.key.clone(), timestamp, ksuid_seconds: seconds as u32, seed }
+        Envelope { head, middle, key: run.key.clone(), timestamp, evaluated_at: run.evaluated_at, seed }
     }
 
     /// The `timestamp` of every Identify of the run.
@@ -224,45 +220,8 @@ impl Envelope {
             hash.update((value.len() as u64).to_be_bytes());
             hash.update(value);
         }
-        let digest = hash.finalize();
-        let mut bytes = [0u8; 20];
-        bytes[..4].copy_from_slice(&self.ksuid_seconds.to_be_bytes());
-        bytes[4..].copy_from_slice(&digest[..16]);
-        format!("personas_{}", ksuid(bytes))
+        format!("personas_{}", ksuid::of(self.evaluated_at, hash))
     }
-}
-
-/// `aud_` and a KSUID, as the peer names audiences; a function of space and key.
-pub fn computation_id(space_id: &str, key: &str, created: DateTime<Utc>) -> String {
-    let mut hash = Sha256::new();
-    hash.update((space_id.len() as u64).to_be_bytes());
-    hash.update(space_id);
-    hash.update(key);
-    let mut bytes = [0u8; 20];
-    let seconds = (created.timestamp() - KSUID_EPOCH_SECONDS).clamp(0, u32::MAX.into()) as u32;
-    bytes[..4].copy_from_slice(&seconds.to_be_bytes());
-    bytes[4..].copy_from_slice(&hash.finalize()[..16]);
-    format!("aud_{}", ksuid(bytes))
-}
-
-/// 20 bytes in base 62, 27 digits.
-fn ksuid(bytes: [u8; 20]) -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut words = [0u32; 5];
-    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-        *word = chunk.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
-    }
-    let mut digits = [b'0'; 27];
-    for digit in digits.iter_mut().rev() {
-        let mut remainder = 0u64;
-        for word in &mut words {
-            let value = remainder << 32 | u64::from(*word);
-            *word = (value / 62) as u32;
-            remainder = value % 62;
-        }
-        *digit = DIGITS[remainder as usize];
-    }
-    digits.iter().map(|digit| char::from(*digit)).collect()
 }
 
 fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
@@ -282,7 +241,7 @@ mod tests {
             run: RunId(7),
             audience: AudienceId(3),
             key: "order_completed_last_30days".into(),
-            computation_id: computation_id("spa_1", "order_completed_last_30days", DateTime::UNIX_EPOCH),
+            computation_id: "aud_0000038npSZL0yQDffimzpksyu1".into(),
             evaluated_at: "2024-05-03T19:42:50.066179Z".parse().unwrap(),
             options: Options::default(),
             range: Position(0)..Position(1),
@@ -365,11 +324,5 @@ mod tests {
         let options = Options { include_anonymous: true, ..Options::default() };
         let told = identities(&person, &options);
         assert_eq!(told, [Identity { anonymous_id: Some("a2"), ..Identity::default() }]);
-    }
-
-    #[test]
-    fn a_ksuid_of_all_ones_is_the_largest() {
-        assert_eq!(ksuid([0xff; 20]), "aWgEPTl1tmebfsQzFP4bxwgy80V");
-        assert_eq!(ksuid([0; 20]), "000000000000000000000000000");
     }
 }

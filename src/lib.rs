@@ -18,6 +18,7 @@ pub mod error;
 pub mod fault;
 pub mod ids;
 pub mod js;
+pub mod ksuid;
 pub mod limits;
 pub mod schedule;
 pub mod telemetry;

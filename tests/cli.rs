@@ -257,7 +257,7 @@ fn check_is_let_in_by_a_real_broker_and_says_where_none_is() {
         ));
         let output = run(folder.path(), &["check", "--json"]);
         let findings: Value = serde_json::from_str(&stdout(&output)).unwrap();
-        let cluster = findings.as_array().unwrap().iter().find(|f| f["subject"] == "destination 'k', cluster").unwrap();
+        let cluster = findings.as_array().unwrap().iter().find(|f| f["subject"] == "destination 'k', login").unwrap();
         assert_eq!(cluster["ok"], ok, "{findings}");
         assert_eq!(output.status.code(), Some(if ok { 0 } else { 5 }), "{findings}");
     }

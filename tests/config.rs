@@ -208,7 +208,7 @@ fn delivery_knows_every_setting_of_the_schema() {
     }
     let unknown = serde_json::Map::from_iter([("zzz".to_owned(), json!(""))]);
     let told = format!("{:?}", Settings::parse("kafka", &unknown).expect_err("unknown").problems);
-    assert!(told.contains("zzz") && count == 20, "{count} {told}");
+    assert!(told.contains("zzz") && count == 21, "{count} {told}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rollcall::{
     Result,
     config::Delivery,
-    deliver::{Delivered, Session, Target, properties as client, settings::Settings},
+    deliver::{Delivered, Session, Target, settings::Settings},
     delta::Chain,
     ids::{DestinationId, Position, RunId},
     limits,
@@ -179,7 +179,7 @@ pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, extra: s
         space_id: "spa_1".into(),
         delivery: Delivery::ExactlyOnce,
         cursor_topic: cursor_topic.to_owned(),
-        client: client::properties(&settings).unwrap(),
+        settings,
         mappings: mappings.into(),
         page_changes: limits::PAGE_CHANGES,
         in_process: false,

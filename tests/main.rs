@@ -9,6 +9,7 @@ mod deliver;
 mod mapping;
 mod membership;
 mod profile;
+mod secure;
 mod sync;
 mod schedule;
 mod tidy;

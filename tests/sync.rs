@@ -163,10 +163,7 @@ async fn everyone_is_told_first_and_then_only_who_changed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_definition_is_told_as_the_difference_to_what_was_told() {
     let world = World::new("  - {name: Buyers, query: \"event('Order Completed').count() >= 1\"}").await;
-    world.import(&[
-        order("ann", "1", "2024-05-01T00:00:00Z", 10.0),
-        order("bob", "2", "2024-05-20T00:00:00Z", 99.0),
-    ]);
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0), order("bob", "2", "2024-05-20T00:00:00Z", 99.0)]);
     world.json(&["sync", "--at", "2024-06-01"]);
     world.configure("  - {name: Buyers, query: \"event('Order Completed').sum(property('revenue')) > 50\"}");
     let edited = world.json(&["sync", "--at", "2024-06-01"]);

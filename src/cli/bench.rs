@@ -3,6 +3,7 @@
 mod deliver;
 mod evaluate;
 mod import;
+mod state;
 
 use clap::Subcommand;
 
@@ -25,6 +26,8 @@ pub enum What {
     Deliver(deliver::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
     Evaluate(evaluate::Args),
+    /// What a first sync writes, beside a row for each member.
+    State(state::Args),
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
@@ -32,5 +35,6 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         What::Import(args) => import::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
+        What::State(args) => state::run(args, context).await,
     }
 }

@@ -21,6 +21,8 @@ mod schedule;
 mod schema;
 mod status;
 mod sync;
+mod topics;
+mod unhalt;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -93,7 +95,9 @@ pub enum Verb {
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Unhalt(unhalt::Args),
     Check(check::Args),
+    Topics(topics::Args),
     Schema(schema::Args),
     Map(map::MapArgs),
     Completions(completions::Args),
@@ -113,7 +117,9 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Unhalt(args) => unhalt::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
+            Verb::Topics(args) => topics::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
             Verb::Map(args) => map::run(args, || context.config(), &mut std::io::stdout().lock()),
             Verb::Completions(args) => completions::run(args, context).await,

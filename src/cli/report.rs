@@ -93,7 +93,7 @@ struct Place<'a> {
 
 impl<'a> Report<'a> {
     fn new(error: &'a Error) -> Self {
-        let places = error.problems.iter().flat_map(|at: &'a Box<Problems>| {
+        let places = error.problems.as_deref().into_iter().flat_map(|at: &'a Problems| {
             let text = Arc::new(at.text.clone());
             at.problems
                 .iter()

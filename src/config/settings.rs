@@ -88,6 +88,8 @@ struct Named {
     ssl_key_passphrase: Option<String>,
     /// Not in Segment: the AWS region, where the brokers' names do not say it.
     region: Option<String>,
+    /// Not in Segment: who lends the role of `authorizationIdentity`, instead of AWS STS in the region.
+    sts_endpoint: Option<String>,
     /// Not in Segment: where `oauthbearer` gets its tokens, by client credentials.
     oauth_token_endpoint: Option<String>,
     /// Not in Segment: for `oauthbearer`.

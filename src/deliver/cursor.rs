@@ -6,9 +6,8 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
-    client::DefaultClientContext,
+    Message as _, Offset, TopicPartitionList,
+    admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     types::RDKafkaErrorCode as Code,
@@ -16,7 +15,11 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{recover::Found, trouble};
+use super::{
+    cluster::{Cluster, Context},
+    recover::Found,
+    topic, trouble,
+};
 use crate::{
     Error, Result,
     ids::{Position, RunId},
@@ -74,8 +77,8 @@ const LOOK_BACK: i64 = 1_000;
 ///
 /// # Errors
 /// [`crate::Kind::Settings`] if the topic would lose cursors, or may not be created; else [`crate::Kind::Wait`].
-pub fn ensure(config: &ClientConfig, topic: &str, timeout: Duration) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = config.create().map_err(|error| trouble::settings(&error))?;
+pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
+    let admin = cluster.admin()?;
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
     // Ten minutes or 16 MiB close a segment: what a recovery has to read stays small on a busy stream.
     let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1))
@@ -117,25 +120,29 @@ pub fn ensure(config: &ClientConfig, topic: &str, timeout: Duration) -> Result<(
 ///
 /// # Errors
 /// If the topic cannot be read to its end within `timeout`.
-pub fn read(config: &ClientConfig, topic: &str, stream: Uuid, timeout: Duration) -> Result<Found> {
+pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> Result<Found> {
     let deadline = Instant::now() + timeout;
-    let mut config = config.clone();
-    config.set("isolation.level", "read_uncommitted");
-    let watermarks: BaseConsumer = config.create().map_err(|error| trouble::settings(&error))?;
+    let watermarks = cluster.consumer(&[("isolation.level", "read_uncommitted")])?;
     let doing = format!("read the cursor topic '{topic}'");
     let known_by = Instant::now() + Duration::from_secs(10).min(timeout);
     let (start, end) = loop {
-        match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
+        let error = match watermarks.fetch_watermarks(topic, PARTITION, timeout) {
             Ok(watermarks) => break watermarks,
-            // A topic made a moment ago is not known to every broker yet.
-            Err(error) if trouble::unknown_yet(&error) && Instant::now() < known_by => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            Err(error) if trouble::unknown_yet(&error) => error,
             Err(error) => return Err(trouble::kafka(&error, &doing)),
+        };
+        // Of a topic that we may not see it says only that there is no such partition.
+        let described = topic::describe(watermarks.client(), &[topic.to_owned()], timeout).unwrap_or_default();
+        if described.first().and_then(|topic| topic.error) == Some(Code::TopicAuthorizationFailed) {
+            return Err(trouble::code(Code::TopicAuthorizationFailed, &doing));
         }
+        // A topic made a moment ago is not known to every broker yet.
+        if Instant::now() > known_by {
+            return Err(trouble::kafka(&error, &doing));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     };
-    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
-    let consumer: BaseConsumer = config.create().map_err(|error| trouble::settings(&error))?;
+    let consumer = cluster.consumer(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])?;
     let mut from = end;
     let mut window = LOOK_BACK;
     while from > start {
@@ -156,7 +163,7 @@ pub fn read(config: &ClientConfig, topic: &str, stream: Uuid, timeout: Duration)
 
 /// The last cursor of the stream among the offsets; the error is `None` when the deadline passed.
 fn last(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Context>,
     topic: &str,
     stream: Uuid,
     offsets: std::ops::Range<i64>,
@@ -198,7 +205,7 @@ fn last(
 }
 
 /// Waits for what the admin client's own thread completes.
-fn wait_for<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn wait_for<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {

@@ -7,7 +7,6 @@ use std::sync::Mutex;
 
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
-use super::trouble;
 use crate::{Error, Result};
 
 /// The addresses of the clusters of this process.
@@ -29,7 +28,8 @@ impl InProcess {
     /// # Errors
     /// If the machine refuses the loopback ports or threads that it needs.
     pub fn start() -> Result<InProcess> {
-        let cluster = MockCluster::new(1).map_err(|error| trouble::settings(&error))?;
+        let cluster =
+            MockCluster::new(1).map_err(|error| Error::wait("the in-process Kafka does not start").because(error))?;
         if let Ok(mut here) = HERE.lock() {
             here.push(cluster.bootstrap_servers());
         }

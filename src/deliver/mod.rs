@@ -12,13 +12,18 @@
 //! Whatever is in doubt (an error, a late answer) ends the producer; the next one reads the fact again. Postgres never moves the
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
+pub mod aws;
+pub mod check;
+pub mod cluster;
 pub mod cursor;
+pub mod diagnosis;
+mod handshake;
+mod oauth;
 pub mod in_process;
 mod page;
 mod producer;
 pub mod properties;
 pub mod quarantine;
-mod reach;
 pub mod readback;
 pub mod recover;
 mod session;
@@ -26,10 +31,12 @@ pub mod settings;
 pub mod state;
 mod target;
 mod thread;
+pub mod tls;
+mod token;
 mod topic;
+pub mod topics;
 mod trouble;
 pub mod yardstick;
 
-pub use reach::reach;
 pub use session::{Delivered, Session};
 pub use target::Target;

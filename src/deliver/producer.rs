@@ -20,7 +20,8 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    client::OAuthToken,
+    config::RDKafkaLogLevel,
     error::KafkaError,
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
@@ -29,9 +30,11 @@ use rdkafka::{
 use uuid::Uuid;
 
 use super::{
+    cluster::{Cluster, Context, Unanswered},
     cursor::{self, Cursor, End},
     page::Page,
     recover::Found,
+    settings::Settings,
     topic::{self, Topic},
     trouble,
 };
@@ -43,7 +46,8 @@ use crate::{
 
 /// One stream's way into Kafka.
 pub struct Producer {
-    config: ClientConfig,
+    name: String,
+    settings: Settings,
     delivery: Delivery,
     stream: Uuid,
     cursor_topic: String,
@@ -76,8 +80,8 @@ pub enum Failure {
 }
 
 /// What librdkafka reports beside the results of calls.
-#[derive(Debug, Default)]
 struct Watch {
+    context: Context,
     seen: Mutex<Seen>,
 }
 
@@ -99,8 +103,10 @@ impl Watch {
 }
 
 impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Context::ENABLE_REFRESH_OAUTH_TOKEN;
+
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka client");
+        self.context.error(error.clone(), reason);
         if let Some(code) = error.rdkafka_error_code() {
             self.with(|seen| {
                 // "All brokers down" says less than why.
@@ -112,7 +118,11 @@ impl ClientContext for Watch {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "librdkafka");
+        self.context.log(level, facility, message);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.context.generate_oauth_token(config)
     }
 }
 
@@ -128,15 +138,35 @@ impl ProducerContext for Watch {
 }
 
 impl Producer {
-    /// Nothing is connected yet. `config` has the brokers and whatever properties the destination sets.
-    pub fn new(config: ClientConfig, delivery: Delivery, stream: Uuid, cursor_topic: String) -> Producer {
-        let config = configured(config);
-        let ms = |name, default| config.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+    /// Nothing is connected yet.
+    pub fn new(name: &str, settings: Settings, delivery: Delivery, stream: Uuid, cursor_topic: String) -> Producer {
+        let properties = &settings.properties;
+        let ms = |name, default| properties.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let timeouts = Timeouts {
             socket: Duration::from_millis(ms("socket.timeout.ms", 10_000)),
             transaction: Duration::from_millis(ms("transaction.timeout.ms", 60_000)),
         };
-        Producer { config, delivery, stream, cursor_topic, administers: true, ensured: false, timeouts, inner: None }
+        let name = name.to_owned();
+        Producer {
+            name,
+            settings,
+            delivery,
+            stream,
+            cursor_topic,
+            administers: true,
+            ensured: false,
+            timeouts,
+            inner: None,
+        }
+    }
+
+    fn config(&self, cluster: &Cluster) -> ClientConfig {
+        let mut config = configured(cluster.config());
+        match self.delivery {
+            Delivery::ExactlyOnce => config.set("transactional.id", format!("rollcall-{}", self.stream)),
+            Delivery::AtLeastOnce => config.remove("transaction.timeout.ms"),
+        };
+        config
     }
 
     /// For the in-process cluster, which answers no administrative request: its topics are taken to be there.
@@ -150,34 +180,33 @@ impl Producer {
     pub fn open(&mut self) -> Result<Found, Failure> {
         self.inner = None;
         let doubt = |error| Failure::Doubt(error);
-        let mut config = self.config.clone();
-        if self.delivery == Delivery::ExactlyOnce {
-            config.set("transactional.id", format!("rollcall-{}", self.stream));
-        } else {
-            config.remove("transaction.timeout.ms");
-        }
-        let inner = BaseProducer::from_config_and_context(&config, Watch::default())
-            .map_err(|error| doubt(trouble::settings(&error)))?;
+        // Certificates and tokens are read anew for each producer: after a refusal, rotated ones are picked up.
+        let cluster = Cluster::open(&self.name, &self.settings).map_err(doubt)?;
+        let watch = Watch { context: cluster.context(), seen: Mutex::default() };
+        let inner = cluster.producer(&self.config(&cluster), watch).map_err(doubt)?;
         if self.delivery == Delivery::AtLeastOnce {
             self.inner = Some(inner);
             return Ok(Found::Nothing);
         }
-        if let Err(error) = inner.init_transactions(self.timeouts.socket + Duration::from_secs(5)) {
-            inner.poll(Duration::ZERO);
-            return Err(self.failure(&inner, &error, "start a transactional producer"));
-        }
+        let patience = self.timeouts.socket + Duration::from_secs(5);
+        let serve = |time| {
+            inner.poll(time);
+        };
+        let initialize = |slice| inner.init_transactions(slice);
+        inner.context().context.until_answered(patience, serve, initialize).map_err(|failed| match failed {
+            Unanswered::Diagnosed(error) => doubt(error),
+            Unanswered::Failed(error) => self.failure(&inner, &error, "start a transactional producer"),
+        })?;
         tracing::debug!("older instances are fenced");
         fault::point(Point::AfterFence);
         if self.administers && !self.ensured {
-            let mut admin = self.client_config();
-            admin.remove("group.id");
-            cursor::ensure(&admin, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
+            cursor::ensure(&cluster, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
             self.ensured = true;
             tracing::debug!(topic = self.cursor_topic, "the cursor topic is there");
         }
         // Only now: the other way round an older instance may commit between our reading and our fencing.
         let patience = self.timeouts.transaction + self.timeouts.socket;
-        let found = cursor::read(&self.client_config(), &self.cursor_topic, self.stream, patience).map_err(doubt)?;
+        let found = cursor::read(&cluster, &self.cursor_topic, self.stream, patience).map_err(doubt)?;
         tracing::debug!(?found, "the cursor is read");
         fault::point(Point::AfterCursorRead);
         self.inner = Some(inner);
@@ -187,7 +216,7 @@ impl Producer {
     /// Asks about topics by the open producer.
     pub fn describe(&self, names: &[String]) -> Result<Vec<Topic>> {
         if !self.administers {
-            let taken = |name: &String| Topic { name: name.clone(), id: None, error: None };
+            let taken = |name: &String| Topic { name: name.clone(), id: None, error: None, permitted: None };
             return Ok(names.iter().map(taken).collect());
         }
         let inner = self.inner.as_ref().ok_or_else(|| Error::internal("no producer is open"))?;
@@ -397,36 +426,12 @@ impl Producer {
             return Failure::Fenced(trouble::kafka(error, doing));
         }
         match (code, inner.context().with(|seen| seen.error)) {
-            (Code::OperationTimedOut | Code::Unknown, Some(why)) => Failure::Doubt(trouble::code(why, doing)),
+            (Code::OperationTimedOut | Code::Unknown, Some(why)) => {
+                let diagnosis = inner.context().context.check().err();
+                Failure::Doubt(diagnosis.unwrap_or_else(|| trouble::code(why, doing)))
+            }
             _ => Failure::Doubt(trouble::kafka(error, doing)),
         }
-    }
-
-    /// For consumers and admin clients: the same cluster and credentials, without what only producers know.
-    fn client_config(&self) -> ClientConfig {
-        const PRODUCER_ONLY: [&str; 14] = [
-            "compression.type",
-            "compression.level",
-            "linger.ms",
-            "batch.num.messages",
-            "batch.size",
-            "enable.idempotence",
-            "acks",
-            "partitioner",
-            "transaction.timeout.ms",
-            "queue.buffering.max.messages",
-            "queue.buffering.max.kbytes",
-            "message.timeout.ms",
-            "max.in.flight",
-            "sticky.partitioning.linger.ms",
-        ];
-        let mut config = self.config.clone();
-        for name in PRODUCER_ONLY {
-            config.remove(name);
-        }
-        // Required by the consumer, and never used: partitions are assigned by hand and nothing is committed.
-        config.set("group.id", "rollcall").set("enable.auto.commit", "false");
-        config
     }
 }
 

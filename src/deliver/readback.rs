@@ -7,7 +7,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use super::{Target, trouble};
+use super::{
+    Target,
+    cluster::{Cluster, Context},
+    trouble,
+};
 use crate::{Error, Result};
 
 /// A record as it was read.
@@ -22,7 +26,7 @@ pub struct Read {
 
 /// A consumer of one topic's every partition.
 pub struct Readback {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Context>,
     topic: String,
 }
 
@@ -32,11 +36,8 @@ impl Readback {
     /// # Errors
     /// If there is no such topic, or the cluster does not answer within `timeout`.
     pub fn of(target: &Target, topic: &str, timeout: Duration) -> Result<Readback> {
-        let mut config = target.client.clone();
-        // A group's name is demanded even of consumers that never join it.
-        config.set("group.id", "rollcall-readback").set("enable.auto.commit", "false");
-        config.set("isolation.level", "read_committed");
-        let consumer: BaseConsumer = config.create().map_err(|error| trouble::settings(&error))?;
+        let cluster = Cluster::open(&target.name, &target.settings)?;
+        let consumer = cluster.consumer(&[("isolation.level", "read_committed")])?;
         let doing = format!("read the topic '{topic}'");
         let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(|error| trouble::kafka(&error, &doing))?;
         let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();

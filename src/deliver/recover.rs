@@ -110,17 +110,17 @@ impl Reason {
     pub fn remedy(self) -> &'static str {
         match self {
             Reason::CursorAhead | Reason::ChainDiffers => {
-                "Bring back the database that wrote the log, or start a new stream, which tells the log again from its beginning."
+                "Bring back the database that wrote the log, or start a new stream by `rollcall unhalt --start-over`, which tells the log again from its beginning."
             }
             Reason::CursorBehind | Reason::TornTransaction | Reason::CursorUnreadable | Reason::OtherStream => {
-                "Find out what happened to the cursor topic, then start a new stream, which tells the log again from its beginning."
+                "Find out what happened to the cursor topic, then start a new stream by `rollcall unhalt --start-over`, which tells the log again from its beginning."
             }
             Reason::CursorLost => {
-                "Restore the cursor topic, or start a new stream, which tells the log again from its beginning. \
+                "Restore the cursor topic, or start a new stream by `rollcall unhalt --start-over`, which tells the log again from its beginning. \
                  The topic must keep its records: cleanup.policy=compact."
             }
             Reason::TopicRecreated => {
-                "If the new topic is meant to be empty, forget the old one; else start a new stream, which tells the log again \
+                "If the new topic is meant to be empty, forget the old one by `rollcall unhalt --forget-topic`; else start a new stream by `--start-over`, which tells the log again \
                  from its beginning."
             }
             Reason::TooManyQuarantined => {

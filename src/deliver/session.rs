@@ -98,7 +98,13 @@ impl Session {
     /// If the database cannot be asked, or knows no such destination.
     pub async fn start(pool: PgPool, target: Target) -> Result<Session> {
         let head = delta::head(&pool, &target.name).await?;
-        let producer = Producer::new(target.client.clone(), target.delivery, head.stream, target.cursor_topic.clone());
+        let producer = Producer::new(
+            &target.name,
+            target.settings.clone(),
+            target.delivery,
+            head.stream,
+            target.cursor_topic.clone(),
+        );
         let producer = if target.in_process { producer.without_administration() } else { producer };
         let pages = Pages::new(pool.clone(), &head, &target);
         Ok(Session {

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use crate::{
+    deliver::aws::region_of,
     error::{Error, Problem, Problems, Result},
     mapping::{Json, coerce},
 };
@@ -34,23 +35,33 @@ pub enum Mechanism {
     ScramSha256(Login),
     ScramSha512(Login),
     /// MSK IAM: a presigned token over SASL/OAUTHBEARER.
-    Aws {
-        access_key_id: String,
-        secret_access_key: SecretString,
-        /// The role to assume, `authorizationIdentity` in the peer.
-        role_arn: Option<String>,
-        /// `region`; otherwise it is read off the broker's name.
-        region: Option<String>,
-    },
+    Aws(Iam),
     /// TLS client certificate, without SASL. The certificate is in [`Tls`].
     ClientCertificate,
     /// Tokens from an OAuth 2 token endpoint by client credentials.
-    OAuthBearer {
-        token_endpoint: String,
-        client_id: String,
-        client_secret: SecretString,
-        scope: Option<String>,
-    },
+    OAuthBearer(OAuthClient),
+}
+
+/// Who asks MSK for access.
+#[derive(Debug, Clone)]
+pub struct Iam {
+    pub access_key_id: String,
+    pub secret_access_key: SecretString,
+    /// The role to assume, `authorizationIdentity` in the peer.
+    pub role_arn: Option<String>,
+    /// Where the cluster is. [`Settings::parse`] reads it off a broker's name when the setting is not given.
+    pub region: String,
+    /// Who lends the role, instead of Amazon's own endpoint in the region.
+    pub sts_endpoint: Option<String>,
+}
+
+/// Who asks a token endpoint for tokens.
+#[derive(Debug, Clone)]
+pub struct OAuthClient {
+    pub token_endpoint: String,
+    pub id: String,
+    pub secret: SecretString,
+    pub scope: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +98,7 @@ pub struct Fault {
 }
 
 /// The settings, by Segment's names, and ours.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "clientId",
     "brokers",
     "mechanism",
@@ -103,6 +114,7 @@ const NAMES: [&str; 20] = [
     "ssl_reject_unauthorized_ca",
     // Not in the peer:
     "region",
+    "sts_endpoint",
     "ssl_key_passphrase",
     "oauth_token_endpoint",
     "oauth_client_id",
@@ -165,6 +177,9 @@ impl Settings {
             if parsed.brokers.is_empty() {
                 faults.extend(check_broker(""));
             }
+            if let Mechanism::Aws(iam) = &mut parsed.mechanism {
+                faults.extend(find_region(iam, &parsed.brokers));
+            }
             parsed
         });
         match parsed {
@@ -221,12 +236,13 @@ impl Reader<'_> {
             "aws" => {
                 let [access_key_id, secret] =
                     self.all(["accessKeyId", "secretAccessKey"], "SASL_AWS_PARAMS_MISSING", "aws")?;
-                Mechanism::Aws {
+                Mechanism::Aws(Iam {
                     access_key_id,
                     secret_access_key: secret.into(),
                     role_arn: self.filled("authorizationIdentity"),
-                    region: self.filled("region"),
-                }
+                    region: self.filled("region").unwrap_or_default(),
+                    sts_endpoint: self.filled("sts_endpoint"),
+                })
             }
             "client-cert-auth" => {
                 self.all(["ssl_key", "ssl_cert"], "SSL_CLIENT_CERT_AUTH_PARAMS_MISSING", "client-cert-auth")?;
@@ -234,9 +250,9 @@ impl Reader<'_> {
             }
             "oauthbearer" => {
                 let names = ["oauth_token_endpoint", "oauth_client_id", "oauth_client_secret"];
-                let [token_endpoint, client_id, secret] = self.all(names, "SASL_PARAMS_MISSING", "oauthbearer")?;
+                let [token_endpoint, id, secret] = self.all(names, "SASL_PARAMS_MISSING", "oauthbearer")?;
                 let scope = self.filled("oauth_scope");
-                Mechanism::OAuthBearer { token_endpoint, client_id, client_secret: secret.into(), scope }
+                Mechanism::OAuthBearer(OAuthClient { token_endpoint, id, secret: secret.into(), scope })
             }
             other => {
                 let message = format!("mechanism is '{other}', which does not exist");
@@ -405,6 +421,20 @@ fn check_broker(broker: &str) -> Option<Fault> {
         help: Some(
             "Write brokers as host:port, separated by commas; an IPv6 address goes in brackets: [::1]:9092.".into(),
         ),
+    })
+}
+
+/// Fills in the region from a broker's name.
+fn find_region(iam: &mut Iam, brokers: &[String]) -> Option<Fault> {
+    if iam.region.is_empty() {
+        let hosts = brokers.iter().filter_map(|broker| broker.rsplit_once(':'));
+        iam.region = hosts.filter_map(|(host, _)| region_of(host)).next().unwrap_or_default().to_owned();
+    }
+    iam.region.is_empty().then(|| Fault {
+        code: "AWS_REGION_MISSING",
+        setting: "region".into(),
+        message: "the region cannot be read off the brokers' names".into(),
+        help: Some("Give region under settings, as eu-west-1.".into()),
     })
 }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use rdkafka::ClientConfig;
-
-use super::{in_process, properties::properties, settings::Settings};
+use super::{in_process, settings::Settings};
 use crate::{
     Error, Result,
     config::{Config, Delivery},
@@ -20,7 +18,7 @@ pub struct Target {
     pub delivery: Delivery,
     pub cursor_topic: String,
     /// Brokers, security and properties.
-    pub client: ClientConfig,
+    pub settings: Settings,
     /// The enabled ones.
     pub mappings: Arc<[Mapping]>,
     /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
@@ -46,10 +44,10 @@ impl Target {
             space_id: config.space_id().to_owned(),
             delivery: destination.delivery,
             cursor_topic: destination.cursor_topic.clone(),
-            client: properties(&settings)?,
             mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
             page_changes: limits::PAGE_CHANGES,
             in_process: settings.brokers.iter().any(|broker| in_process::is_here(broker)),
+            settings,
         })
     }
 

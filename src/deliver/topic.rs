@@ -26,6 +26,15 @@ pub struct Topic {
     pub id: Option<Uuid>,
     /// Why the topic cannot be used.
     pub error: Option<Code>,
+    /// What we may do with it, when that was asked for and the broker tells.
+    pub permitted: Option<Permitted>,
+}
+
+/// What the broker lets us do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permitted {
+    pub read: bool,
+    pub write: bool,
 }
 
 /// Asks a broker about topics.
@@ -33,6 +42,23 @@ pub struct Topic {
 /// # Errors
 /// If no broker answers within `timeout`.
 pub fn describe<C: ClientContext>(client: &Client<C>, names: &[String], timeout: Duration) -> Result<Vec<Topic>> {
+    ask(client, names, timeout, false)
+}
+
+/// As [`describe`], and what we may do with each topic.
+///
+/// # Errors
+/// If no broker answers within `timeout`.
+pub fn permitted<C: ClientContext>(client: &Client<C>, names: &[String], timeout: Duration) -> Result<Vec<Topic>> {
+    ask(client, names, timeout, true)
+}
+
+fn ask<C: ClientContext>(
+    client: &Client<C>,
+    names: &[String],
+    timeout: Duration,
+    permissions: bool,
+) -> Result<Vec<Topic>> {
     let c_names: Vec<CString> = names
         .iter()
         .map(|name| CString::new(name.as_str()))
@@ -53,6 +79,12 @@ pub fn describe<C: ClientContext>(client: &Client<C>, names: &[String], timeout:
         let options = ffi::rd_kafka_AdminOptions_new(rk, ffi::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         let mut text = [0; 256];
         ffi::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text.as_mut_ptr(), text.len());
+        if permissions {
+            let error = ffi::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+            if !error.is_null() {
+                ffi::rd_kafka_error_destroy(error);
+            }
+        }
         ffi::rd_kafka_DescribeTopics(rk, collection, options, queue);
         let event = ffi::rd_kafka_queue_poll(queue, timeout_ms.saturating_add(1_000));
         let described = read(event);
@@ -94,7 +126,14 @@ unsafe fn read(event: *mut ffi::rd_kafka_event_t) -> Result<Vec<Topic>, Code> {
                 Uuid::from_u64_pair(most, ffi::rd_kafka_Uuid_least_significant_bits(id) as u64)
             };
             let error = (code != Code::NoError).then_some(code);
-            described.push(Topic { name, id: (!id.is_nil()).then_some(id), error });
+            let mut count = 0;
+            let allowed = ffi::rd_kafka_TopicDescription_authorized_operations(topic, ptr::from_mut(&mut count));
+            let may = |operation| (0..count).any(|index| *allowed.add(index) == operation);
+            let permitted = (!allowed.is_null() && error.is_none()).then(|| Permitted {
+                read: may(ffi::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ),
+                write: may(ffi::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE),
+            });
+            described.push(Topic { name, id: (!id.is_nil()).then_some(id), error, permitted });
         }
         Ok(described)
     }

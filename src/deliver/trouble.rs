@@ -4,15 +4,6 @@ use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 
 use crate::Error;
 
-/// A configuration that librdkafka refuses.
-pub fn settings(error: &KafkaError) -> Error {
-    // The text names the property; its value, which may be a secret, is left out.
-    match error {
-        KafkaError::ClientConfig(_, why, name, _) => Error::settings(format!("the Kafka property '{name}': {why}")),
-        other => Error::settings("the Kafka client cannot be set up").because(other.clone()),
-    }
-}
-
 /// What `error` means for what was being done, as `read the cursor topic`.
 pub fn kafka(error: &KafkaError, doing: &str) -> Error {
     let explained = match error.rdkafka_error_code() {

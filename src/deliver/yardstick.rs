@@ -3,15 +3,19 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    admin::{AdminOptions, NewTopic, TopicReplication},
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
     types::RDKafkaErrorCode as Code,
 };
 use sqlx::PgPool;
 
-use super::{Target, page::Pages, producer, trouble};
+use super::{
+    Target,
+    cluster::{Cluster, Context},
+    page::Pages,
+    producer, trouble,
+};
 use crate::{Error, Result, delta, ids::Position, limits};
 
 /// Creates a topic with the cluster's default replication.
@@ -19,7 +23,7 @@ use crate::{Error, Result, delta, ids::Position, limits};
 /// # Errors
 /// If the cluster refuses, or the topic exists.
 pub async fn create_topic(target: &Target, topic: &str, partitions: i32) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = target.client.create().map_err(|error| trouble::settings(&error))?;
+    let admin = Cluster::open(&target.name, &target.settings)?.admin()?;
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     let created = admin.create_topics([&new], &AdminOptions::new()).await;
     match created.map_err(|error| trouble::kafka(&error, "create a topic"))?.into_iter().next() {
@@ -38,11 +42,12 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
     let mut pages = Pages::new(pool, &head, target);
     let page = pages.page(Position(0), limits::PAGE_CHANGES, &Default::default()).await?;
     let page = page.ok_or_else(|| Error::internal("there is nothing to send"))?;
-    let mut config = producer::configured(target.client.clone());
+    let cluster = Cluster::open(&target.name, &target.settings)?;
+    let mut config = producer::configured(cluster.config());
     config.set("transactional.id", format!("rollcall-yardstick-{}", head.stream));
     let topic = topic.to_owned();
     let sent = tokio::task::spawn_blocking(move || {
-        let client: BaseProducer = config.create()?;
+        let client = config.create_with_context::<_, BaseProducer<Context>>(cluster.context())?;
         client.init_transactions(Duration::from_secs(30))?;
         let started = Instant::now();
         for _ in 0..changes.div_ceil((page.to.0 - page.from.0).unsigned_abs().max(1)) {
@@ -75,7 +80,10 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
     sent.map_err(|error: rdkafka::error::KafkaError| trouble::kafka(&error, "send the yardstick's records"))
 }
 
-fn send(client: &BaseProducer, mut record: BaseRecord<'_, str, [u8]>) -> Result<(), rdkafka::error::KafkaError> {
+fn send(
+    client: &BaseProducer<Context>,
+    mut record: BaseRecord<'_, str, [u8]>,
+) -> Result<(), rdkafka::error::KafkaError> {
     loop {
         match client.send(record) {
             Ok(()) => return Ok(()),

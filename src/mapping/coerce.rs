@@ -25,6 +25,14 @@ pub fn text<'a>(value: &Json<'a>) -> Option<Cow<'a, str>> {
     }
 }
 
+/// The same, taking the value, so that a text that was made is moved.
+pub fn into_text(value: Json<'_>) -> Option<String> {
+    match value {
+        Json::Text(text) => Some(text.into_owned()),
+        other => text(&other).map(Cow::into_owned),
+    }
+}
+
 /// A number: numeric texts, booleans and null as `Number(value)` reads them, but not the empty text.
 pub fn number(value: &Json<'_>) -> Option<f64> {
     match only_entry(value) {

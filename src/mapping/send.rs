@@ -25,6 +25,7 @@ pub enum Send {
 #[derive(Debug)]
 pub struct Fields {
     plans: [Plan; NAMES.len()],
+    batching: Batching,
 }
 
 /// The fields, in the peer's words; `timestamp` is ours. Others are ignored, as in the peer.
@@ -44,6 +45,9 @@ pub const NAMES: [&str; 11] = [
 const TOPIC: usize = 0;
 const PAYLOAD: usize = 1;
 const KEY: usize = 5;
+const ENABLE_BATCHING: usize = 6;
+const BATCH_BYTES: usize = 8;
+const BATCH_SIZE: usize = 9;
 
 /// How large batches may grow. The Kafka client batches by itself; these bound it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,7 +65,23 @@ impl Default for Batching {
     }
 }
 
+impl Batching {
+    fn of(plans: &[Plan; NAMES.len()]) -> Batching {
+        let literal = |at: usize| match &plans[at] {
+            Plan::Literal(value) => present(value),
+            _ => None,
+        };
+        let default = Batching::default();
+        Batching {
+            enabled: literal(ENABLE_BATCHING).and_then(coerce::boolean).unwrap_or(default.enabled),
+            bytes: literal(BATCH_BYTES).and_then(coerce::number).unwrap_or(default.bytes),
+            size: literal(BATCH_SIZE).and_then(coerce::number).unwrap_or(default.size),
+        }
+    }
+}
+
 impl Send {
+    /// Checks and compiles a mapping's fields.
     pub fn compile(mapping: &Map<String, Value>) -> Result<Send, Vec<Flaw>> {
         let members: Vec<(String, Plan)> = match compile::compile(&Value::Object(mapping.clone()))? {
             Plan::Object(members) => members,
@@ -76,7 +96,8 @@ impl Send {
                 plans[at] = plan;
             }
         }
-        Ok(Send::Fields(Box::new(Fields { plans })))
+        let batching = Batching::of(&plans);
+        Ok(Send::Fields(Box::new(Fields { plans, batching })))
     }
 
     /// The record for an event that the trigger let through.
@@ -100,7 +121,7 @@ impl Send {
                     event.write_json(&mut text);
                     text
                 });
-                record(&values, payload, self.batching().enabled)
+                record(values, payload, fields.batching.enabled)
             }
             Send::Whole(plan) => {
                 let whole = plan.resolve(Scope::Event(event)).map_err(fault)?;
@@ -109,23 +130,16 @@ impl Send {
                     return Err(reject("FIELD_TYPE", message));
                 }
                 let values = NAMES.map(|name| whole.member(name).map_or(Json::Undefined, Json::Ref));
-                record(&values, None, true)
+                record(values, None, true)
             }
         }
     }
 
     /// The batching that the mapping's literals ask for.
     pub fn batching(&self) -> Batching {
-        let Send::Fields(fields) = self else { return Batching::default() };
-        let literal = |name| match NAMES.iter().position(|known| *known == name).map(|at| &fields.plans[at]) {
-            Some(Plan::Literal(value)) => present(value),
-            _ => None,
-        };
-        let default = Batching::default();
-        Batching {
-            enabled: literal("enable_batching").and_then(coerce::boolean).unwrap_or(default.enabled),
-            bytes: literal("batch_bytes").and_then(coerce::number).unwrap_or(default.bytes),
-            size: literal("batch_size").and_then(coerce::number).unwrap_or(default.size),
+        match self {
+            Send::Fields(fields) => fields.batching,
+            Send::Whole(_) => Batching::default(),
         }
     }
 
@@ -169,17 +183,21 @@ fn present<'v, 'a>(value: &'v Json<'a>) -> Option<&'v Json<'a>> {
 }
 
 /// The record from the values of the fields in the order of [`NAMES`]. `text` is the payload's, if it is known already.
-fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>, batching: bool) -> Result<Record, Rejection> {
-    let [_, payload, headers, partition, default_partition, _, enable, keys, bytes, size, timestamp] =
-        values.each_ref().map(present);
+fn record(mut values: [Json<'_>; NAMES.len()], text: Option<String>, batching: bool) -> Result<Record, Rejection> {
+    let mut taken = |at: usize| std::mem::replace(&mut values[at], Json::Undefined);
+    let (topic, key) = (taken(TOPIC), taken(KEY));
     // In a batch the peer keeps the empty text where a text is wanted: it is a key, and a topic that cannot be.
-    let text_field =
-        |at: usize| if batching { Some(&values[at]).filter(|value| !value.is_absent()) } else { present(&values[at]) };
-    let topic = text_field(TOPIC).ok_or_else(|| missing("topic"))?;
-    let topic = coerce::text(topic).ok_or_else(|| wrong_type("Topic", "a string", topic))?;
+    let has_text = |value: &Json<'_>| if batching { !value.is_absent() } else { present(value).is_some() };
+    if !has_text(&topic) {
+        return Err(missing("topic"));
+    }
+    let topic = into_text("Topic", topic)?;
     if topic.is_empty() {
         return Err(reject("TOPIC_EMPTY", "Topic is the empty text, and no topic has that name."));
     }
+    let key = if has_text(&key) { Some(into_text("Message Key", key)?) } else { None };
+    let [_, payload, headers, partition, default_partition, _, enable, keys, bytes, size, timestamp] =
+        values.each_ref().map(present);
     let value = match text {
         Some(text) => text,
         None => {
@@ -193,14 +211,16 @@ fn record(values: &[Json<'_>; NAMES.len()], text: Option<String>, batching: bool
     };
     let partition = number_of_partition("Partition", partition)?;
     let default_partition = number_of_partition("Default Partition", default_partition)?;
-    let key = match text_field(KEY) {
-        Some(key) => Some(coerce::text(key).ok_or_else(|| wrong_type("Message Key", "a string", key))?.into_owned()),
-        None => None,
-    };
     check_batching(enable, keys, bytes, size)?;
     let timestamp_ms = timestamp.map(instant).transpose()?;
     let partition = partition.or(default_partition);
-    Ok(Record { topic: topic.into_owned(), partition, key, headers, value: Some(value.into_bytes()), timestamp_ms })
+    Ok(Record { topic, partition, key, headers, value: Some(value.into_bytes()), timestamp_ms })
+}
+
+fn into_text(label: &str, value: Json<'_>) -> Result<String, Rejection> {
+    let kind = value.kind();
+    coerce::into_text(value)
+        .ok_or_else(|| reject("FIELD_TYPE", format!("{label} must be a string but it was {}.", article(kind))))
 }
 
 fn object<'v, 'a>(value: &'v Json<'a>) -> Option<&'v Json<'a>> {
@@ -216,12 +236,10 @@ fn header_list(headers: &Json<'_>) -> Vec<(String, String)> {
         container @ (Json::Array(_) | Json::Object(_)) => list.push((name.to_owned(), js::json_text(container))),
         scalar => list.push((name.to_owned(), js::string(scalar))),
     };
-    for (name, value) in js::in_javascript_order(members) {
-        match value.view() {
-            Json::Array(items) => items.iter().for_each(|item| push(name, item)),
-            _ => push(name, value),
-        }
-    }
+    js::in_javascript_order(members, |name, value| match value.view() {
+        Json::Array(items) => items.iter().for_each(|item| push(name, item)),
+        _ => push(name, value),
+    });
     list
 }
 

@@ -13,6 +13,7 @@ mod query;
 mod scan;
 mod tally;
 mod universe;
+pub mod chain;
 pub mod diff;
 pub mod history;
 pub mod person;

@@ -4,13 +4,15 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::{
     Error, Result,
     audience::catalogue::Audience,
-    identify,
     ids::{AudienceId, DestinationId},
+    ksuid,
 };
 
 /// An audience that the store knows.
@@ -88,10 +90,19 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
     )
     .bind(&audience.key)
     .bind(&audience.name)
-    .bind(identify::computation_id(space_id, &audience.key, created))
+    .bind(computation_id(space_id, &audience.key, created))
     .bind(created)
     .fetch_one(conn)
     .await?)
+}
+
+/// `aud_` and a KSUID, as the peer names audiences; a function of space and key.
+fn computation_id(space_id: &str, key: &str, created: DateTime<Utc>) -> String {
+    let mut hash = Sha256::new();
+    hash.update((space_id.len() as u64).to_be_bytes());
+    hash.update(space_id);
+    hash.update(key);
+    format!("aud_{}", ksuid::of(created, hash))
 }
 
 async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -> Result<i32> {

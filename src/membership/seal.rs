@@ -11,13 +11,14 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
     Due, Settings, Universe,
+    chain::Chain,
     diff::{self, Change},
     evaluate,
     register::{Listener, Registered},
 };
 use crate::{
     Error, Result,
-    delta::Chain,
+    fault::{self, Point},
     ids::{AudienceId, Position, RunId},
 };
 
@@ -62,7 +63,9 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
     if tick.dry_run {
         tx.rollback().await?;
     } else {
+        fault::point(Point::BeforeSeal);
         tx.commit().await?;
+        fault::point(Point::AfterSeal);
     }
     conn.close().await?;
     Ok(runs)

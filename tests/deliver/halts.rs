@@ -1,9 +1,6 @@
 //! Each reason to halt, reached on a real broker and a real Postgres, and the way out of it.
 
-use rdkafka::{
-    admin::{AdminOptions, NewTopic, TopicReplication},
-    producer::{BaseProducer, BaseRecord, Producer as _},
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rollcall::{
     Kind,
     deliver::{recover::Reason, state},
@@ -59,17 +56,6 @@ fn write_cursor(stage: &Stage, key: &str, value: &str) {
     let producer: BaseProducer = kafka::config(&stage.broker).create().unwrap();
     producer.send(BaseRecord::to(&stage.cursor_topic).partition(0).key(key).payload(value)).unwrap();
     producer.flush(kafka::PATIENCE).unwrap();
-}
-
-fn delete_topic(stage: &Stage, name: &str) {
-    let admin = kafka::admin(&stage.broker);
-    kafka::block_on(admin.delete_topics(&[name], &AdminOptions::new())).unwrap().remove(0).unwrap();
-    // The deletion is done when the name is free again.
-    kafka::eventually("the topic is gone", || {
-        let new = NewTopic::new(name, 1, TopicReplication::Fixed(1));
-        let validate = AdminOptions::new().validate_only(true);
-        kafka::block_on(admin.create_topics([&new], &validate)).ok()?.remove(0).ok()
-    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +119,7 @@ async fn commits_that_kafka_lost_halt_as_cursor_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_cursor_topic_halts_as_cursor_lost() {
     let stage = half_told().await;
-    delete_topic(&stage, &stage.cursor_topic);
+    kafka::delete_topic(&stage.broker, &stage.cursor_topic);
     assert_halts(&stage, Reason::CursorLost).await;
     assert_starts_over(&stage, 10).await;
 }
@@ -142,7 +128,7 @@ async fn a_deleted_cursor_topic_halts_as_cursor_lost() {
 async fn a_cursor_topic_deleted_before_its_first_mirror_still_halts() {
     let stage = half_told().await;
     execute(&stage, "update deliveries set cursor_position = 0").await;
-    delete_topic(&stage, &stage.cursor_topic);
+    kafka::delete_topic(&stage.broker, &stage.cursor_topic);
     assert_halts(&stage, Reason::TopicRecreated).await;
 }
 
@@ -171,7 +157,7 @@ async fn a_beginning_without_an_end_halts_as_torn_transaction() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_topic_halts_until_the_old_one_is_forgotten() {
     let stage = half_told().await;
-    delete_topic(&stage, &stage.topic);
+    kafka::delete_topic(&stage.broker, &stage.topic);
     kafka::create_topic(&stage.broker, &stage.topic, 1, &[]);
     assert_halts(&stage, Reason::TopicRecreated).await;
     assert!(state::forget_topic(stage.pool(), DestinationId(1), &stage.topic).await.unwrap());

@@ -192,6 +192,17 @@ proptest! {
     }
 
     #[test]
+    fn any_text_is_read_as_serde_json_reads_it(
+        text in r#"[\[\]{},: "\\a0-9eE.+\-\nunltrfsé\t]{0,24}|"(\\[a-z"/\\]|\\u[dD]8[0-9]{2}|[ -~é]){0,6}"|-?[0-9]{1,22}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?"#,
+    ) {
+        let expected: Result<Json<'_>, _> = serde_json::from_str(&text);
+        match (Event::parse(&text), expected) {
+            (Ok(event), Ok(expected)) => prop_assert_eq!(event.tree(), &expected),
+            (event, expected) => prop_assert_eq!(event.is_ok(), expected.is_ok()),
+        }
+    }
+
+    #[test]
     fn a_partition_is_one_of_the_topics(key in prop::collection::vec(any::<u8>(), 0..64), count in 1..10_000i32) {
         prop_assert!((0..count).contains(&partition_for_key(&key, count)));
     }

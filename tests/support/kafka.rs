@@ -64,6 +64,7 @@ pub fn count_this_test() {
 pub struct Broker {
     pub address: String,
     folder: tempfile::TempDir,
+    class_paths: Vec<PathBuf>,
     keeper: Mutex<Option<Keeper>>,
 }
 
@@ -75,14 +76,21 @@ struct Keeper {
 impl Broker {
     /// Starts a broker with its defaults overridden by `properties` (of `server.properties`), and waits until it answers.
     pub fn start(properties: &[(&str, &str)]) -> Broker {
+        Broker::start_as(&format!("127.0.0.1:{}", free_port()), properties, &[], &[])
+    }
+
+    /// As [`Broker::start`], at an address without TLS or SASL, with arguments for the formatting of its storage and
+    /// class paths beside Kafka's own.
+    pub fn start_as(address: &str, properties: &[(&str, &str)], format: &[&str], class_paths: &[&Path]) -> Broker {
         let folder = tempfile::Builder::new().prefix("rollcall-kafka-").tempdir().expect("a temporary folder");
-        let (port, controller) = (free_port(), free_port());
-        let broker = Broker { address: format!("127.0.0.1:{port}"), folder, keeper: Mutex::new(None) };
+        let controller = free_port();
+        let class_paths = class_paths.iter().map(|path| path.to_path_buf()).collect();
+        let broker = Broker { address: address.to_owned(), folder, class_paths, keeper: Mutex::new(None) };
         let mut lines = vec![
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", "1".to_owned()),
             ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
+            ("listeners", format!("PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller}")),
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("log.dirs", broker.folder.path().join("data").display().to_string()),
             ("auto.create.topics.enable", "false".to_owned()),
@@ -105,9 +113,10 @@ impl Broker {
         let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let file = broker.folder.path().join("server.properties");
         fs::write(&file, text).expect("the folder is writable");
-        let format = java()
+        let format = java(&[])
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", "cm9sbGNhbGwtdGVzdHMtMQ", "--config"])
             .arg(&file)
+            .args(format)
             .output()
             .expect(HOW_TO_GET_ONE);
         assert!(format.status.success(), "storage not formatted: {}", String::from_utf8_lossy(&format.stderr));
@@ -118,7 +127,7 @@ impl Broker {
     /// Starts the process again over the same state, on the same port, and waits until it answers.
     pub fn resurrect(&self) {
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).expect("writable");
-        let java = java();
+        let java = java(&self.class_paths);
         let mut shell = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(self.folder.path())
@@ -181,10 +190,23 @@ impl Drop for Broker {
     }
 }
 
-/// `java` with Kafka's packages on its class path, fetched when this version is not there yet.
-fn java() -> Command {
+/// `java` with Kafka's packages on its class path, and these.
+fn java(class_paths: &[PathBuf]) -> Command {
+    let mut class_path = packages().join("*").into_os_string();
+    for path in class_paths {
+        class_path.push(":");
+        class_path.push(path);
+    }
+    let mut java = Command::new("java");
+    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]).arg(class_path);
+    java
+}
+
+/// The folder of Kafka's packages, fetched when this version is not there yet.
+pub fn packages() -> &'static Path {
     static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
-    let packages = PACKAGES.get_or_init(|| {
+    PACKAGES.get_or_init(|| {
         let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka/pom.xml");
         let text = fs::read_to_string(&pom).expect("tests/support/kafka/pom.xml");
         let version = text.split("<kafka.version>").nth(1).and_then(|rest| rest.split('<').next()).expect("a version");
@@ -206,11 +228,7 @@ fn java() -> Command {
             }
         }
         folder
-    });
-    let mut java = Command::new("java");
-    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
-    java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]).arg(packages.join("*"));
-    java
+    })
 }
 
 fn target() -> PathBuf {
@@ -251,6 +269,16 @@ pub fn create_topic(address: &str, name: &str, partitions: i32, settings: &[(&st
         let topic = metadata.topics().first()?;
         (topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0))
             .then_some(())
+    });
+}
+
+/// Deletes a topic, and waits until its name is free again.
+pub fn delete_topic(address: &str, name: &str) {
+    let admin = admin(address);
+    block_on(admin.delete_topics(&[name], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    eventually("the topic is gone", || {
+        let new = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+        block_on(admin.create_topics([&new], &AdminOptions::new().validate_only(true))).ok()?.remove(0).ok()
     });
 }
 

@@ -1,7 +1,10 @@
 //! What tests stand on: a shared Postgres, a real Apache Kafka, databases of their own.
 #![allow(dead_code)]
 
+pub mod certificates;
+pub mod cluster;
 pub mod definitions;
 pub mod histories;
 pub mod kafka;
 pub mod postgres;
+pub mod secured;

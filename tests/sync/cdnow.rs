@@ -70,9 +70,8 @@ fn expected(orders: &BTreeMap<String, Vec<Order>>, t: DateTime<Utc>) -> BTreeMap
         let within = |days| past.iter().filter(move |order| order.at > t - TimeDelta::days(days));
         let big = past.iter().map(|order| order.cents).sum::<u64>() >= 25_000;
         let lapsed = !past.is_empty() && within(90).count() == 0;
-        let quick = within(60).any(|first| {
-            past.iter().any(|second| second.at > first.at && second.at <= first.at + TimeDelta::days(14))
-        });
+        let quick = within(60)
+            .any(|first| past.iter().any(|second| second.at > first.at && second.at <= first.at + TimeDelta::days(14)));
         let in_them = [
             ("recent", within(30).count() >= 1),
             ("big_spenders", big),

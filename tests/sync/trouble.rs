@@ -31,8 +31,7 @@ async fn a_broken_definition_stops_itself_and_what_refers_to_it_and_nothing_else
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_property_is_nobody_and_no_error() {
-    let world =
-        World::new("  - {name: Odd, query: \"event('Order Completed').sum(property('no.such')) > 1\"}").await;
+    let world = World::new("  - {name: Odd, query: \"event('Order Completed').sum(property('no.such')) > 1\"}").await;
     world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
     assert_eq!(world.json(&["sync", "--at", "2024-05-02"])["runs"][0]["members"], 0);
 }
@@ -97,8 +96,7 @@ async fn a_missing_topic_is_named_and_the_other_destination_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_said_at_once_with_the_code_to_wait() {
     let world = World::new(RECENT).await;
-    let output =
-        world.command(&["sync"]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none").output().unwrap();
+    let output = world.command(&["sync"]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none").output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
 }
 
@@ -133,4 +131,47 @@ async fn a_database_that_goes_away_in_mid_run_loses_nothing() {
     assert_eq!(world.json(&["runs"]), json!([]));
     world.json(&["sync", "--at", "2024-05-02"]);
     assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+}
+
+/// The program is killed between every two steps of a sync, and started again: each change is told once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_killed_between_any_two_steps_is_made_good_by_the_next() {
+    let world = World::new(RECENT).await;
+    for (day, point) in rollcall::fault::Point::ALL.iter().map(|point| point.name()).enumerate() {
+        // Each round one more enters, and one who entered a month ago leaves.
+        let at = chrono::NaiveDate::from_ymd_opt(2024, 1, 1).unwrap() + chrono::Days::new(10 * day as u64);
+        world.import(&[order(&format!("u{day}"), &format!("m{day}"), &format!("{at}T00:00:00Z"), 1.0)]);
+        let at = format!("{at}T01:00:00Z");
+        let killed = world.command(&["sync", "--at", &at]).env("ROLLCALL_FAULT", format!("{point}:abort")).output();
+        let died = !killed.unwrap().status.success();
+        assert!(died || !POINTS_ON_THE_WAY.contains(&point), "{point} was never reached");
+        world.json(&["sync", "--at", &at]);
+        let members: std::collections::BTreeSet<String> =
+            (day.saturating_sub(2)..=day).map(|n| format!("u{n}")).collect();
+        // `fold` fails on a change that is told twice.
+        assert_eq!(world.fold()["order_completed_last_30days"], members, "after {point}");
+    }
+}
+
+/// Those that every sync with something to tell comes by; the others need a rejected record or a doubt.
+const POINTS_ON_THE_WAY: [&str; 4] = ["before_seal", "after_seal", "after_fence", "after_cursor_read"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_whose_topic_was_emptied_halts_until_a_person_decides() {
+    let world = World::new(RECENT).await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    world.json(&["sync", "--at", "2024-05-02"]);
+    kafka::delete_topic(kafka::broker(), &world.topic);
+    kafka::create_topic(kafka::broker(), &world.topic, 3, &[]);
+    world.import(&[order("bob", "2", "2024-05-02T00:00:00Z", 10.0)]);
+    let output = world.run(&["sync", "--at", "2024-05-03"]);
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    assert!(stderr(&output).contains("topic_recreated"), "{}", stderr(&output));
+    assert_eq!(world.json(&["status"])[0]["state"], "halted");
+    assert!(world.told().is_empty(), "nothing is sent on a guess");
+
+    assert!(world.run(&["unhalt", "kafka", "--start-over"]).status.success());
+    world.json(&["sync", "--at", "2024-05-03"]);
+    assert_eq!(world.fold()["order_completed_last_30days"], users(["ann", "bob"]));
+    assert_eq!(world.json(&["status"])[0]["state"], "live");
 }

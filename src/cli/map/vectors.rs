@@ -330,9 +330,9 @@ fn client(settings: &Settings, expected: &Value) -> Value {
         Mechanism::Plain(given) => login("plain", given),
         Mechanism::ScramSha256(given) => login("scram-sha-256", given),
         Mechanism::ScramSha512(given) => login("scram-sha-512", given),
-        Mechanism::Aws { access_key_id, secret_access_key, role_arn, .. } => json!({
-            "accessKeyId": access_key_id, "secretAccessKey": secret_access_key.expose_secret(),
-            "authorizationIdentity": role_arn, "mechanism": "aws",
+        Mechanism::Aws(iam) => json!({
+            "accessKeyId": iam.access_key_id, "secretAccessKey": iam.secret_access_key.expose_secret(),
+            "authorizationIdentity": iam.role_arn, "mechanism": "aws",
         }),
         _ => Value::Null,
     };

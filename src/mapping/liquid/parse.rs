@@ -141,7 +141,7 @@ impl Parser {
         let node = match name {
             "#" => return Ok(()),
             "comment" => {
-                while let Some(token) = self.tokens.next() {
+                for token in self.tokens.by_ref() {
                     if matches!(&token, Token::Tag(tag) if name_of(tag) == "endcomment") {
                         return Ok(());
                     }
@@ -312,15 +312,14 @@ impl<'t> Reader<'t> {
         }
         loop {
             let before = self.at;
-            if let Some(word) = self.word() {
-                if self.eat(':') {
-                    let value = self.operand()?.ok_or_else(|| format!("{word} wants a value"))?;
-                    filter.named.push((word, value));
-                    if !self.eat(',') {
-                        return Ok(filter);
-                    }
-                    continue;
+            let word = self.word();
+            if let Some(word) = word.filter(|_| self.eat(':')) {
+                let value = self.operand()?.ok_or_else(|| format!("{word} wants a value"))?;
+                filter.named.push((word, value));
+                if !self.eat(',') {
+                    return Ok(filter);
                 }
+                continue;
             }
             self.at = before;
             match self.operand()? {

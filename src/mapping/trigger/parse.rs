@@ -367,7 +367,7 @@ impl Parser {
                     None => format!(
                         "A trigger reads type, event, name, userId, traits.…, properties.… and context.…; \
                          any other field by its full path: $.{}",
-                        [&[first.clone()], keys.as_slice()].concat().join(".")
+                        [std::slice::from_ref(&first), keys.as_slice()].concat().join(".")
                     ),
                 };
                 return self.problem(format!("there is no field {first}"), start.start..end, &help);

@@ -1,0 +1,135 @@
+//! Which token does SASL/OAUTHBEARER carry now? One token for each destination, fetched ahead of its end.
+//!
+//! librdkafka asks for a token on the thread that polls, so asking must never wait for a network: a thread of its own
+//! fetches the next one at half of its life, and the polling thread only ever gets the one at hand.
+
+use std::{
+    io::Read as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rdkafka::client::OAuthToken;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    deliver::{
+        aws, oauth,
+        settings::{Mechanism, Settings},
+    },
+    error::{Error, Result},
+};
+
+/// How soon a token is asked for again after its source did not answer.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long a token's source may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than this is no answer of a token's source.
+const ANSWER_BYTES: u64 = 1 << 20;
+
+/// What proves who we are, for a while.
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub text: SecretString,
+    /// The name under which librdkafka files it; the broker takes the name from the token itself.
+    pub principal: String,
+    pub expires: SystemTime,
+}
+
+/// The token at hand, and the thread that keeps it fresh for as long as this value lives.
+#[derive(Debug)]
+pub struct Tokens {
+    at_hand: Arc<Mutex<Token>>,
+    /// Dropped with this value, which ends the thread.
+    _alive: mpsc::Sender<()>,
+}
+
+impl Tokens {
+    /// Gets the first token, if the mechanism works with tokens. Waits for the network.
+    pub fn start(settings: &Settings) -> Result<Option<Arc<Tokens>>> {
+        if !matches!(settings.mechanism, Mechanism::Aws { .. } | Mechanism::OAuthBearer { .. }) {
+            return Ok(None);
+        }
+        let settings = settings.clone();
+        let at_hand = Arc::new(Mutex::new(fetch(&settings, SystemTime::now())?));
+        let (alive, ended) = mpsc::channel::<()>();
+        let shared = Arc::clone(&at_hand);
+        let refresh = move || {
+            let mut wait = half_of_its_life(&shared.lock().unwrap_or_else(PoisonError::into_inner));
+            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                wait = match fetch(&settings, SystemTime::now()) {
+                    Ok(token) => {
+                        let wait = half_of_its_life(&token);
+                        *shared.lock().unwrap_or_else(PoisonError::into_inner) = token;
+                        wait
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no new token; the one at hand is used until it ends");
+                        RETRY
+                    }
+                };
+            }
+        };
+        thread::Builder::new()
+            .name("kafka-token".into())
+            .spawn(refresh)
+            .map_err(|error| Error::internal("no thread for the token").because(error))?;
+        Ok(Some(Arc::new(Tokens { at_hand, _alive: alive })))
+    }
+
+    /// The token at hand, as librdkafka takes it. Never waits for a network.
+    pub fn at_hand(&self) -> OAuthToken {
+        let token = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lifetime_ms = token.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        OAuthToken { token: token.text.expose_secret().to_owned(), principal_name: token.principal, lifetime_ms }
+    }
+}
+
+/// A new token from wherever the mechanism has it from.
+fn fetch(settings: &Settings, now: SystemTime) -> Result<Token> {
+    match &settings.mechanism {
+        Mechanism::Aws(iam) => {
+            let mut keys = aws::keys(&iam.access_key_id, &iam.secret_access_key);
+            if let Some(role) = &iam.role_arn {
+                keys = aws::assume_role(role, &iam.region, iam.sts_endpoint.as_deref(), &keys, now)?;
+            }
+            aws::msk_token(&iam.region, &keys, now)
+        }
+        Mechanism::OAuthBearer(client) => oauth::token(client, now),
+        _ => Err(Error::internal("this mechanism has no token")),
+    }
+}
+
+fn half_of_its_life(token: &Token) -> Duration {
+    (token.expires.duration_since(SystemTime::now()).unwrap_or_default() / 2).max(RETRY)
+}
+
+/// Asks over HTTP; gives the status and the text. Redirects are not followed: they would carry what proves who we are.
+pub fn get(url: &str) -> Result<(u16, String), ureq::Error> {
+    read(agent().get(url).call()?)
+}
+
+/// Sends a form over HTTP, with an `Authorization` header; gives the status and the text.
+pub fn post(url: &str, authorization: &str, form: &[(&str, &str)]) -> Result<(u16, String), ureq::Error> {
+    read(agent().post(url).header("authorization", authorization).send_form(form.iter().copied())?)
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .new_agent()
+}
+
+fn read(answer: ureq::http::Response<ureq::Body>) -> Result<(u16, String), ureq::Error> {
+    let status = answer.status().as_u16();
+    let mut text = String::new();
+    answer.into_body().into_reader().take(ANSWER_BYTES).read_to_string(&mut text)?;
+    Ok((status, text))
+}
