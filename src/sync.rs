@@ -54,11 +54,15 @@ pub async fn sync(
     t: DateTime<Utc>,
     progress: Progress<'_>,
 ) -> Result<Report> {
-    promote(pool, &config.store.promote, |_, _| {}).await?;
     let catalogue = Catalogue::of(config, &Known::default()).select(&request.keys)?;
     let targets = targets(config);
+    let audiences = if request.dry_run {
+        register::pretend(&catalogue.audiences)
+    } else {
+        promote(pool, &config.store.promote, |_, _| {}).await?;
+        register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?
+    };
 
-    let audiences = register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
     let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
     let mut runs: Vec<_> = catalogue.refused.into_iter().map(|(key, error)| (key, Err(error))).collect();
     runs.extend(seal::seal(pool, tick).await?);

@@ -197,6 +197,8 @@ async fn a_dry_run_counts_and_leaves_nothing_behind() {
     let dry = world.json(&["sync", "--at", "2024-05-02", "--dry-run"]);
     assert_eq!((&dry["runs"][0]["entered"], &dry["runs"][0]["run"]), (&json!(1), &Value::Null));
     assert_eq!(world.json(&["runs"]), json!([]));
+    let known: i64 = sqlx::query_scalar("select count(*) from audiences").fetch_one(&world.db.pool).await.unwrap();
+    assert_eq!(known, 0, "not even the audience is known");
     assert!(world.told().is_empty());
     let wet = world.json(&["sync", "--at", "2024-05-02"]);
     assert_eq!(wet["runs"][0]["entered"], 1);

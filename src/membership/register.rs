@@ -32,6 +32,17 @@ pub struct Listener {
     pub mapping_version: String,
 }
 
+/// As [`register`] would, but writing nothing: for a dry run, which uses neither ids nor versions.
+pub fn pretend(audiences: &[Audience]) -> Vec<Registered> {
+    let nobody = |audience: &Audience| Registered {
+        id: AudienceId(0),
+        version: 0,
+        audience: audience.clone(),
+        destinations: Vec::new(),
+    };
+    audiences.iter().map(nobody).collect()
+}
+
 /// Makes audiences and their destinations known, in the order given. `mapping_versions` is by destination.
 ///
 /// # Errors

@@ -30,7 +30,8 @@ impl Compiler<'_> {
     pub(super) fn comparison(&mut self, comparison: &Comparison, scope: &Scope) -> Result<String> {
         let Comparison { left, comparator } = comparison;
         if let Scalar::Reduce(stream, reducer) = left {
-            let threshold = Threshold::of(comparator, 0).filter(|threshold| *reducer == Reducer::Count && threshold.is_constant_from(1));
+            let threshold = Threshold::of(comparator, 0)
+                .filter(|threshold| *reducer == Reducer::Count && threshold.is_constant_from(1));
             if let Some(threshold) = threshold {
                 return self.occurs(stream, scope, (threshold.passes(0), threshold.passes(1)));
             }
