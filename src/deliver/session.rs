@@ -266,7 +266,7 @@ impl Session {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
         };
-        tracing::info!(destination = self.target.name, %position, end = %head.end, "delivery recovered");
+        tracing::debug!(destination = self.target.name, %position, end = %head.end, "delivery recovered");
         state::live(&self.pool, self.destination).await?;
         state::mirror(&self.pool, self.destination, self.stream, position).await?;
         self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
