@@ -5,8 +5,10 @@
 //! running away: 1,000 characters of template, no loops, a budget of steps and of bytes. It never reads a clock.
 
 mod date;
+mod encode;
 mod filters;
 mod parse;
+mod reader;
 mod render;
 
 use super::{json::Json, plan::Fault};
