@@ -35,9 +35,6 @@ pub struct MapArgs {
     /// Events as JSON, one after the other or in an array; - reads standard input.
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
-    /// Prints one JSON object a line.
-    #[arg(long)]
-    pub json: bool,
     /// Shows which events this trigger (FQL) lets through, instead of mapping them.
     #[arg(long, value_name = "FQL", conflicts_with_all = ["mapping", "destination"])]
     pub trigger: Option<String>,
@@ -49,14 +46,14 @@ pub struct MapArgs {
     pub vectors: Option<PathBuf>,
 }
 
-/// Runs the command. `config` is asked for only when `--destination` is given.
-pub fn run(args: MapArgs, config: impl FnOnce() -> Result<Config>, out: &mut dyn Write) -> Result<()> {
+/// Runs the command; with `json`, one JSON object a line is printed. `config` is asked for only when `--destination` is given.
+pub fn run(args: MapArgs, json: bool, config: impl FnOnce() -> Result<Config>, out: &mut dyn Write) -> Result<()> {
     if let Some(path) = &args.vectors {
-        return run_vectors(&read(path)?, args.json, out);
+        return run_vectors(&read(path)?, json, out);
     }
     if let Some(text) = &args.trigger {
         let trigger = Trigger::read("the command line", text)?;
-        return show::trigger(&trigger, &events(&args)?, args.json, out);
+        return show::trigger(&trigger, &events(&args)?, json, out);
     }
     let mappings = match (&args.mapping, &args.destination) {
         (Some(path), _) => mappings_of(path)?,
@@ -67,12 +64,12 @@ pub fn run(args: MapArgs, config: impl FnOnce() -> Result<Config>, out: &mut dyn
         }
     };
     if args.explain {
-        show::explanation(&mappings, args.json, out)?;
+        show::explanation(&mappings, json, out)?;
     }
     if args.explain && args.events.is_none() {
         return Ok(());
     }
-    show::outcomes(&mappings, &events(&args)?, args.json, out)
+    show::outcomes(&mappings, &events(&args)?, json, out)
 }
 
 fn run_vectors(text: &str, json: bool, out: &mut dyn Write) -> Result<()> {

@@ -124,7 +124,9 @@ impl Verb {
             Verb::Check(args) => check::run(args, context).await,
             Verb::Topics(args) => topics::run(args, context).await,
             Verb::Schema(args) => schema::run(args, context).await,
-            Verb::Map(args) => map::run(args, || context.config(), &mut std::io::stdout().lock()),
+            Verb::Map(args) => {
+                map::run(args, context.output().is_json(), || context.config(), &mut std::io::stdout().lock())
+            }
             Verb::Completions(args) => completions::run(args, context).await,
             Verb::Bench(args) => bench::run(args, context).await,
         }

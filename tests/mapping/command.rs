@@ -17,8 +17,12 @@ fn file(folder: &TempDir, name: &str, text: &str) -> Option<PathBuf> {
 }
 
 fn output(args: MapArgs) -> Result<String> {
+    output_as(false, args)
+}
+
+fn output_as(json: bool, args: MapArgs) -> Result<String> {
     let mut out = Vec::new();
-    run(args, || Ok(config()), &mut out)?;
+    run(args, json, || Ok(config()), &mut out)?;
     Ok(String::from_utf8(out).expect("UTF-8"))
 }
 
@@ -56,13 +60,9 @@ fn each_event_and_mapping_is_shown_with_its_record_or_the_reason() {
 #[test]
 fn json_output_is_one_object_for_each_event_and_mapping() {
     let folder = TempDir::new().unwrap();
-    let args = MapArgs {
-        destination: Some("prod".into()),
-        events: file(&folder, "e", EVENTS),
-        json: true,
-        ..MapArgs::default()
-    };
-    let lines: Vec<Value> = output(args).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let args = MapArgs { destination: Some("prod".into()), events: file(&folder, "e", EVENTS), ..MapArgs::default() };
+    let lines: Vec<Value> =
+        output_as(true, args).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["outcome"], "sent");
     assert_eq!(lines[0]["record"]["topic"], "on");
