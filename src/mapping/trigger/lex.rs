@@ -210,3 +210,21 @@ fn is_word_start(char: char) -> bool {
 pub fn is_word(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '_' | '-')
 }
+
+/// A token as an error names it.
+pub fn said(token: &Token) -> String {
+    match token {
+        Token::Word { text, .. } => text.clone(),
+        Token::Text(text) => format!("the text \"{text}\""),
+        Token::Number(number) => format!("the number {number}"),
+        Token::Op(op) => op.to_string(),
+        Token::Not => "!".into(),
+        Token::Open => "(".into(),
+        Token::Close => ")".into(),
+        Token::OpenList => "[".into(),
+        Token::CloseList => "]".into(),
+        Token::Comma => "a comma".into(),
+        Token::Dot => "a dot".into(),
+        Token::End => "the end".into(),
+    }
+}

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::{
     Call, Expr, Field, Operand, Root,
     functions::Function,
-    lex::{Lexed, Token, lex},
+    lex::{Lexed, Token, lex, said},
 };
 use crate::{error::Problem, limits};
 
@@ -387,21 +387,4 @@ impl Parser {
 /// One term as itself, several as a group, none as nothing.
 fn group(mut terms: Vec<Expr>, many: fn(Vec<Expr>) -> Expr) -> Option<Expr> {
     if terms.len() > 1 { Some(many(terms)) } else { terms.pop() }
-}
-
-fn said(token: &Token) -> String {
-    match token {
-        Token::Word { text, .. } => text.clone(),
-        Token::Text(text) => format!("the text \"{text}\""),
-        Token::Number(number) => format!("the number {number}"),
-        Token::Op(op) => op.to_string(),
-        Token::Not => "!".into(),
-        Token::Open => "(".into(),
-        Token::Close => ")".into(),
-        Token::OpenList => "[".into(),
-        Token::CloseList => "]".into(),
-        Token::Comma => "a comma".into(),
-        Token::Dot => "a dot".into(),
-        Token::End => "the end".into(),
-    }
 }
