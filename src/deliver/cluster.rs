@@ -199,7 +199,10 @@ impl Context {
             if let Some(broker) =
                 remarks.iter().find(|remark| diagnosis::is_unexplained(remark)).map(|r| r.broker().to_owned())
             {
-                let reason = match handshake::look(&broker, tls) {
+                // A coordinator is spoken of by its office, not by its address.
+                let known = |broker: &String| broker.contains(':');
+                let address = Some(&broker).filter(|broker| known(broker)).or(self.settings.brokers.first());
+                let reason = match handshake::look(address.unwrap_or(&broker), tls) {
                     Ok(shown) => shown.distrust.unwrap_or_else(|| diagnosis::TRUSTED_NOW.into()),
                     Err(_) => "no reason found".into(),
                 };
