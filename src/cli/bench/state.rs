@@ -46,7 +46,7 @@ destinations:
   kafka: {settings: {brokers: 'localhost:9092', mechanism: none, ssl_enabled: false},
           mappings: [{name: all, mapping: {topic: t, payload: {'@path': $.}}}]}
 audiences:
-  - {name: Half, query: \"trait('half') = 'true'\"}
+  - {name: Chosen, query: \"trait('half') = 'true'\"}
 ";
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
