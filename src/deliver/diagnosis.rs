@@ -185,7 +185,7 @@ impl Remark {
     }
 }
 
-/// Whether a certificate was refused without a reason: then [`super::handshake`] finds it.
+/// Whether a certificate was refused without a reason: then `handshake` finds it.
 pub fn is_unexplained(remark: &Remark) -> bool {
     remark.code == Code::SSL && remark.text.contains("certificate verify failed")
 }
