@@ -142,6 +142,8 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Settings,
             _ => Kind::Internal,
         };
-        Error::new(kind, "the database did not do as asked").because(error)
+        // Its code may be shown everywhere; its message may quote data.
+        let code = error.as_database_error().and_then(|error| error.code()).map(|code| format!(" ({code})"));
+        Error::new(kind, format!("the database did not do as asked{}", code.unwrap_or_default())).because(error)
     }
 }

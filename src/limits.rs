@@ -34,8 +34,13 @@ pub const TICK_GRACE_SECONDS: i64 = 60;
 pub const LEASE_SECONDS: u64 = 15;
 /// The longest wait before a destination that is away is tried again, and the wait after it halted, in seconds.
 pub const DESTINATION_RETRY_SECONDS: u64 = 60;
+/// How long `sync` waits for another instance that has a destination's lease and tells nothing, in seconds.
+pub const ANOTHER_SECONDS: u64 = 60;
 /// How long what is under way may take to end when the program is told to stop, in seconds; then it is abandoned.
 pub const STOP_SECONDS: u64 = 7;
+/// Tries of a run that are sealed together with what else is due. Later ones are sealed alone: whatever takes the whole
+/// transaction down each time then stops only itself.
+pub const ATTEMPTS_TOGETHER: i32 = 2;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 
@@ -53,8 +58,6 @@ pub const SPAN_DAYS: u64 = 36_525;
 pub const PROBLEMS: usize = 20;
 /// Audiences that one comparison may refer to: each doubles the number of conditions it becomes.
 pub const REFERENCES_PER_COMPARISON: usize = 4;
-/// Length of an audience's key.
-pub const KEY_CHARS: usize = 255;
 /// Length of a text that is read as a number.
 pub const NUMBER_CHARS: usize = 64;
 /// Future instants tried by `explain` when it looks for the one at which time alone changes the answer.
@@ -65,40 +68,6 @@ pub const CONDITION_TIMEOUT_MS: u64 = 600_000;
 pub const CONDITION_WORK_MEM_MIB: u32 = 64;
 
 /// One message, as it stands in its line (Segment: 32 KB per event).
-pub const MESSAGE_MAX_BYTES: usize = 32 * 1024;
-/// Longer message ids are dropped by Segment without a word; we refuse the line.
-pub const MESSAGE_ID_MAX_CHARS: usize = 100;
-/// Traits of one identify or group call (Segment refuses 300 and more), and properties of one event.
-pub const FIELDS_MAX: usize = 300;
-/// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
-pub const IDENTIFIER_MAX_CHARS: usize = 500;
-pub const IDENTIFIER_TYPE_MAX_CHARS: usize = 60;
-/// An event's name; it must fit an index entry.
-pub const EVENT_NAME_MAX_CHARS: usize = 500;
-/// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
-pub const NESTING_MAX: usize = 100;
-/// Digits, point and exponent of one number in JSON; jsonb refuses what `numeric` cannot hold.
-pub const NUMBER_MAX_CHARS: usize = 400;
-pub const EXPONENT_MAX: u32 = 400;
-/// The first and last year of an event (Segment: from 1970).
-pub const EVENT_YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
-/// Monthly partitions of events; what falls outside goes to the default one. Each costs planning time and locks.
-pub const PARTITIONS_MAX: usize = 240;
-/// Messages stored in one transaction of an import, and their bytes.
-pub const BATCH_MAX_MESSAGES: usize = 50_000;
-pub const BATCH_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Changes told in one Kafka transaction: many enough that its commit hardly counts, few enough to be quick to repeat.
-pub const PAGE_CHANGES: usize = 5_000;
-
-/// Bytes of records in one transaction, and of what is read of profiles for it: big traits make pages shorter.
-pub const PAGE_BYTES: usize = 16 << 20;
-
-/// Records of one run that may be quarantined, or one in a hundred of its changes if that is more: beyond it the
-/// mapping or the topic is wrong, not a few profiles, and the destination halts.
-pub const QUARANTINED_PER_RUN: i64 = 1_000;
-
-/// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
-pub const DOUBTS_IN_A_ROW: u32 = 3;
 pub const MESSAGE_BYTES: usize = 32 * 1024;
 /// Longer message ids are dropped by Segment without a word; we refuse the line.
 pub const MESSAGE_ID_CHARS: usize = 100;
@@ -114,11 +83,26 @@ pub const JSON_DEPTH: usize = 100;
 /// Digits, point and exponent of one number in JSON; jsonb refuses what `numeric` cannot hold.
 pub const JSON_NUMBER_CHARS: usize = 400;
 pub const JSON_EXPONENT: u32 = 400;
+/// The first and last year of an event (Segment: from 1970).
+pub const EVENT_YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
 /// Monthly partitions of events; what falls outside goes to the default one. Each costs planning time and locks.
 pub const PARTITIONS: usize = 240;
 /// Messages stored in one transaction of an import, and their bytes.
 pub const BATCH_MESSAGES: usize = 50_000;
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
+
+/// Changes told in one Kafka transaction: many enough that its commit hardly counts, few enough to be quick to repeat.
+pub const PAGE_CHANGES: usize = 5_000;
+
+/// Bytes of records in one transaction, and of what is read of profiles for it: big traits make pages shorter.
+pub const PAGE_BYTES: usize = 16 << 20;
+
+/// Records of one run that may be quarantined, or one in a hundred of its changes if that is more: beyond it the
+/// mapping or the topic is wrong, not a few profiles, and the destination halts.
+pub const QUARANTINED_PER_RUN: i64 = 1_000;
+
+/// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
+pub const DOUBTS_IN_A_ROW: u32 = 3;
 
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;
@@ -126,8 +110,6 @@ pub const MAPPINGS_PER_DESTINATION: usize = 50;
 pub const MAPPING_DEPTH: usize = 100;
 /// Nodes of one mapping.
 pub const MAPPING_NODES: usize = 10_000;
-/// A text that one directive makes: more is a fault of the mapping, found on the event that shows it.
-pub const MAPPED_TEXT_BYTES: usize = 8 << 20;
 /// Characters of a `@liquid` template; the peer's limit.
 pub const LIQUID_TEMPLATE_CHARS: usize = 1_000;
 /// Steps that rendering one `@liquid` template may take; stands for the peer's 500 ms, but the same on every machine.

@@ -6,23 +6,27 @@
 //!
 //! One bad audience, and one destination that is down or halted, stops only itself.
 
+mod tell;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use sqlx::PgPool;
 
 use crate::{
     Result,
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
-    deliver::{Delivered, Session, Target},
+    deliver::{Delivered, Target},
     membership::{
         register,
         seal::{self, Run, Tick},
+        turn::Turn,
     },
     profile::promote::promote,
+    schedule::held::Instance,
 };
+pub use tell::Told;
 
 /// What is to be synced.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +41,7 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub struct Report {
     pub runs: Vec<(String, Result<Run>)>,
-    pub deliveries: Vec<(String, Result<Delivered>)>,
+    pub deliveries: Vec<(String, Result<Told>)>,
 }
 
 /// Told of each destination how far it is, after each transaction.
@@ -48,12 +52,13 @@ pub type Progress<'p> = &'p (dyn Fn(&str, &Delivered) + Sync);
 /// # Errors
 /// If nothing could be done at all; what stopped a single audience or destination is in the report.
 pub async fn sync(
-    pool: &PgPool,
+    instance: &Instance,
     config: &Config,
     request: &Request,
     t: DateTime<Utc>,
     progress: Progress<'_>,
 ) -> Result<Report> {
+    let pool = &instance.pool;
     let catalogue = Catalogue::of(config, &Known::default()).select(&request.keys)?;
     let targets = targets(config);
     let audiences = if request.dry_run {
@@ -65,9 +70,12 @@ pub async fn sync(
 
     let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
     let mut runs: Vec<_> = catalogue.refused.into_iter().map(|(key, error)| (key, Err(error))).collect();
-    runs.extend(seal::seal(pool, tick).await?);
+    let held = instance.lease().await?;
+    let sealed = seal::seal(&mut Turn::wait(pool, &held).await?, tick).await;
+    held.release().await;
+    runs.extend(sealed?);
 
-    let deliveries = if request.dry_run { Vec::new() } else { tell(pool, targets, progress).await };
+    let deliveries = if request.dry_run { Vec::new() } else { tell(instance, targets, progress).await };
     Ok(Report { runs, deliveries })
 }
 
@@ -85,21 +93,14 @@ pub fn versions(targets: &[(String, Result<Target>)]) -> HashMap<String, String>
 
 /// Brings every destination to the end of its log, all at once.
 async fn tell(
-    pool: &PgPool,
+    instance: &Instance,
     targets: Vec<(String, Result<Target>)>,
     progress: Progress<'_>,
-) -> Vec<(String, Result<Delivered>)> {
+) -> Vec<(String, Result<Told>)> {
     join_all(targets.into_iter().map(async |(name, target)| {
-        let delivered = async {
-            let mut session = Session::start(pool.clone(), target?).await?;
-            let go_on = |told: &Delivered| {
-                progress(&name, told);
-                true
-            };
-            session.deliver(&go_on).await
-        };
-        let delivered = delivered.await;
-        (name, delivered)
+        let told = async { tell::tell(instance, target?, progress).await };
+        let told = told.await;
+        (name, told)
     }))
     .await
 }

@@ -1,5 +1,7 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
+mod fleet;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},

@@ -29,7 +29,7 @@ pub fn key_of(name: &str, given: Option<&str>) -> Result<String> {
     }
     let rule = format!(
         "A key begins with a letter a-z, goes on with a-z, 0-9 and _, and has at most {} characters",
-        limits::KEY_CHARS
+        limits::AUDIENCE_KEY_BYTES
     );
     Err(match given {
         Some(_) => {
@@ -48,7 +48,7 @@ pub fn key_of(name: &str, given: Option<&str>) -> Result<String> {
 
 /// Whether a text can be a key.
 pub fn is_valid(key: &str) -> bool {
-    key.len() <= limits::KEY_CHARS
+    key.len() <= limits::AUDIENCE_KEY_BYTES
         && key.starts_with(|first: char| first.is_ascii_lowercase())
         && key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }

@@ -21,6 +21,7 @@ use crate::{
     config::{self, Config},
     embedded::{Embedded, EmbeddedOptions},
     profile,
+    schedule::held::Instance,
 };
 
 /// Connections of one process: evaluation reads on several at once.
@@ -36,13 +37,21 @@ pub struct Context {
     output: Output,
     clock: Clock,
     store: OnceCell<PgPool>,
+    instance: OnceCell<Instance>,
     embedded: Mutex<Option<Embedded>>,
 }
 
 impl Context {
     pub(super) fn new(global: Global) -> Self {
         let output = Output::new(global.json, global.color);
-        Context { global, output, clock: Clock::system(), store: OnceCell::new(), embedded: Mutex::new(None) }
+        Context {
+            global,
+            output,
+            clock: Clock::system(),
+            store: OnceCell::new(),
+            instance: OnceCell::new(),
+            embedded: Mutex::new(None),
+        }
     }
 
     /// The same program as if it had been started in `folder`, with what is kept there.
@@ -93,6 +102,13 @@ impl Context {
         Ok(pool.await?.clone())
     }
 
+    /// This process among all that work on the database.
+    pub async fn instance(&self) -> Result<Instance> {
+        let instance =
+            self.instance.get_or_try_init(async || Instance::new(self.store().await?, self.clock.clone()).await);
+        Ok(instance.await?.clone())
+    }
+
     /// How to connect to the database, which is started here if it is an embedded one.
     pub(super) async fn database(&self) -> Result<PgConnectOptions> {
         if let Some(url) = self.database_url()? {
@@ -134,6 +150,10 @@ impl Context {
 
     /// Closes the connections and stops the embedded Postgres.
     pub(super) async fn close(&self) -> Result<()> {
+        if let Some(instance) = self.instance.get() {
+            // Also after Ctrl-C in the middle: whoever is next need not wait for their end.
+            timeout(Duration::from_secs(1), instance.release_all()).await.ok();
+        }
         if let Some(pool) = self.store.get() {
             // A database that does not answer does not keep the program from ending.
             timeout(Duration::from_secs(1), pool.close()).await.ok();

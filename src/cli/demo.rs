@@ -78,8 +78,9 @@ async fn show(args: &Args, context: &Context, folder: &Path) -> Result<()> {
     let target = Target::of(&config, DESTINATION)?;
     let reader = Reader::start(&target, TOPIC)?;
     header(output)?;
+    let instance = context.instance().await?;
     for week in 0..=args.weeks {
-        let report = sync::sync(&pool, &config, &Request::default(), as_of(week), &|_, _| {}).await?;
+        let report = sync::sync(&instance, &config, &Request::default(), as_of(week), &|_, _| {}).await?;
         for (key, run) in &report.runs {
             match run {
                 Ok(run) => row(output, run)?,

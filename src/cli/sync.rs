@@ -9,7 +9,7 @@ use super::{Context, instant, output::minute, report, table};
 use crate::{
     Error, Result,
     deliver::Delivered,
-    sync::{self, Report, Request},
+    sync::{self, Report, Request, Told},
 };
 
 /// Compute audiences and tell Kafka who entered and who left.
@@ -34,7 +34,7 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let pool = context.store().await?;
+    let instance = context.instance().await?;
     let t = args.at.unwrap_or_else(|| context.clock().now());
     let request = Request { keys: args.keys, dry_run: args.dry_run };
     // One bar for all destinations, which are told at once.
@@ -45,7 +45,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             bar.0.add(u64::try_from(told.to.0 - before).unwrap_or(0));
         }
     };
-    let report = sync::sync(&pool, &config, &request, t, &progress).await?;
+    let report = sync::sync(&instance, &config, &request, t, &progress).await?;
     drop(bar);
     show(&report, context)?;
     end(report, context)
@@ -71,8 +71,9 @@ fn show(report: &Report, context: &Context) -> Result<()> {
             ]
         });
         let mut text = table(header, rows);
-        for (name, told) in &deliveries {
-            text += &format!("\n{name}: {} changes told, {} records", told.to.0 - told.from.0, told.records);
+        for (name, Told { delivered: told, by_another }) in &deliveries {
+            text += &format!("\n{name}: {} changes told", told.to.0 - told.from.0);
+            text += &if *by_another { ", by another instance".into() } else { format!(", {} records", told.records) };
             if told.quarantined > 0 {
                 text += &format!(", {} in quarantine: `rollcall status` says more", told.quarantined);
             }

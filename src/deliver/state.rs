@@ -68,6 +68,17 @@ pub async fn halted(pool: &PgPool, destination: DestinationId, name: &str, halt:
     Error::halted(format!("destination '{name}' halted: {} ({})", halt.reason, halt.detail)).help(halt.reason.remedy())
 }
 
+/// Why a delivery halted; `None` if it may go on.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn halt(pool: &PgPool, destination: DestinationId) -> Result<Option<String>> {
+    let halt = sqlx::query_scalar(
+        "select concat_ws(': ', halt_reason, halt_detail) from deliveries where destination_id = $1 and state = 'halted'",
+    );
+    Ok(halt.bind(destination).fetch_optional(pool).await?)
+}
+
 /// The topics that a stream was told to.
 ///
 /// # Errors

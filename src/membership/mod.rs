@@ -20,6 +20,7 @@ pub mod person;
 pub mod preview;
 pub mod register;
 pub mod seal;
+pub mod turn;
 
 pub use compile::{Names, Query};
 pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};

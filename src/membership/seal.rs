@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, Row};
 
 use super::{
     Due, Settings, Universe,
@@ -15,12 +15,12 @@ use super::{
     diff::{self, Change},
     evaluate,
     register::{Listener, Registered},
+    turn::Turn,
 };
 use crate::{
     Error, Result,
     fault::{self, Point},
     ids::{AudienceId, Position, RunId},
-    limits,
     schedule::{Firing, fire, lease::Lease},
 };
 
@@ -36,6 +36,12 @@ pub struct Tick<'a> {
     /// The ticks that fired for these audiences, and the lease of the instance for which they did; none where a person
     /// asked. Each is noted as done in the transaction that seals its run.
     pub fired: Option<(&'a [Firing], &'a Lease)>,
+}
+
+impl Tick<'_> {
+    fn firing(&self, audience: AudienceId) -> Option<&Firing> {
+        self.fired?.0.iter().find(|firing| firing.audience == audience)
+    }
 }
 
 /// One audience's run, as recorded (or, in a dry run, as it would be).
@@ -57,18 +63,10 @@ pub struct Run {
 ///
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
-pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    // A connection of its own: the session lock dies with it, however this function ends.
-    let mut conn = pool.acquire().await?.detach();
-    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
-    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
-        let seconds = format!("{}s", limits::LEASE_SECONDS);
-        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
-    }
-    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
+pub async fn seal(turn: &mut Turn, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
+    // The turn comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
     // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
-    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
-    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let mut tx = turn.conn.begin_with("begin isolation level repeatable read").await?;
     let runs = seal_in(&mut tx, tick).await?;
     if tick.dry_run {
         tx.rollback().await?;
@@ -77,7 +75,6 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
         tx.commit().await?;
         fault::point(Point::AfterSeal);
     }
-    conn.close().await?;
     Ok(runs)
 }
 
@@ -122,7 +119,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             evaluate_ms,
         };
         if !tick.dry_run {
-            run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
+            let firing = tick.firing(audience.id);
+            run.run = Some(record(tx, audience, firing, &run, &change, &members, &snapshot).await?);
             for destination in &audience.destinations {
                 tell(tx, destination, audience.id, &run, &change, &members).await?;
             }
@@ -136,10 +134,9 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
 /// now: then nothing may be written. **This is what makes a tick sealed once**: the row stays locked until the commit, so
 /// whoever would take over waits for it, and finds it done; and if somebody did so since the snapshot, the transaction fails.
 async fn finish(tx: &mut PgConnection, tick: &Tick<'_>, audience: AudienceId) -> Result<bool> {
-    let Some((firings, lease)) = tick.fired else { return Ok(true) };
-    match firings.iter().find(|firing| firing.audience == audience) {
-        Some(firing) => fire::finish(tx, firing, lease).await,
-        None => Ok(true),
+    match (tick.firing(audience), tick.fired) {
+        (Some(firing), Some((_, lease))) => fire::finish(tx, firing, lease).await,
+        _ => Ok(true),
     }
 }
 
@@ -166,6 +163,7 @@ pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String,
 async fn record(
     tx: &mut PgConnection,
     audience: &Registered,
+    firing: Option<&Firing>,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
@@ -173,8 +171,8 @@ async fn record(
 ) -> Result<RunId> {
     let id: RunId = sqlx::query_scalar(
         "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
-                           exited_count, entered, exited, evaluate_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+                           exited_count, entered, exited, evaluate_ms, scheduled_for, attempt)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning id",
     )
     .bind(audience.id)
     .bind(audience.version)
@@ -186,6 +184,8 @@ async fn record(
     .bind(diff::encode(&change.entered))
     .bind(diff::encode(&change.exited))
     .bind(run.evaluate_ms)
+    .bind(firing.map(|firing| firing.scheduled_for))
+    .bind(firing.map(|firing| firing.attempt))
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(

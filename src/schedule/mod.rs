@@ -12,6 +12,7 @@ mod due;
 mod every;
 mod field;
 pub mod fire;
+pub mod held;
 pub mod lease;
 mod setting;
 mod zone;
@@ -24,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Problems;
 use crontab::Crontab;
-pub use due::{Agenda, Candidate, Firing, Last, State, due, retry_at};
+pub use due::{Agenda, Candidate, Diary, Firing, Last, State, due, retry_at};
 use every::Every;
 pub use setting::{CatchUp, Map, Setting};
 

@@ -8,7 +8,6 @@
 //! Any number of instances work on one database. Nothing here makes a change sealed or told once: [`crate::schedule::fire`],
 //! the seal's transaction and the fencing of producers do. So every task may be dropped at any moment, and is.
 
-mod held;
 mod plan;
 mod telling;
 mod ticker;
@@ -18,21 +17,11 @@ use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
-use uuid::Uuid;
 
-use crate::{Error, Kind, Result, clock::Clock, config, config::Config, limits, schedule::lease};
+use crate::{Error, Kind, Result, clock::Clock, config, config::Config, limits, schedule::held::Instance};
 use plan::Plan;
 use telling::Telling;
 use ticker::Ticker;
-
-/// This process among all that work on the database.
-#[derive(Debug, Clone)]
-struct Instance {
-    pool: PgPool,
-    clock: Clock,
-    /// The holder of its leases.
-    id: Uuid,
-}
 
 /// A running ticker with its destinations.
 pub struct Server {
@@ -49,8 +38,7 @@ impl Server {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn start(pool: PgPool, clock: Clock, config: Config) -> Result<Server> {
-        let id = sqlx::query_scalar("select gen_random_uuid()").fetch_one(&pool).await?;
-        let instance = Instance { pool, clock, id };
+        let instance = Instance::new(pool, clock).await?;
         let first = Arc::new(Plan::read(config));
         first.wrong().for_each(|(name, error)| log(error, name, "not computed or told until it is mended"));
         if first.scheduled.is_empty() {
@@ -60,9 +48,9 @@ impl Server {
         let (sealed, _) = watch::channel(());
         let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
-        let mut server = Server { instance, plan, sealed, ticker, telling: BTreeMap::new() };
+        let mut server = Server { instance: instance.clone(), plan, sealed, ticker, telling: BTreeMap::new() };
         server.follow();
-        tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
+        tracing::info!(instance = %instance.id, destinations = server.telling.len(), "serving");
         Ok(server)
     }
 
@@ -128,7 +116,7 @@ impl Server {
         let tasks: Vec<Task> = self.telling.into_values().map(|(_, task)| task).chain([self.ticker]).collect();
         join_all(tasks.into_iter().map(Task::end)).await;
         // Also those of tasks that were abandoned.
-        let released = timeout(Duration::from_secs(1), lease::release_all(&self.instance.pool, self.instance.id)).await;
+        let released = timeout(Duration::from_secs(1), self.instance.release_all()).await;
         if !matches!(released, Ok(Ok(()))) {
             tracing::warn!("the leases could not be given back; they end by themselves");
         }

@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 
-use super::{Instance, Stop, held::Held, log};
+use super::{Stop, log};
 use crate::{
     Kind, Result,
     deliver::{Delivered, Session, Target},
     limits,
     membership::register,
+    schedule::held::{Held, Instance},
 };
 
 /// How often to look whether another instance has sealed something, or let the lease go. What is sealed here is told at once.
@@ -50,7 +51,7 @@ impl Telling {
                 }
             };
             tokio::select! {
-                () = sleep(pause) => {}
+                () = self.instance.clock.sleep(pause) => {}
                 () = stop.asked() => {}
             }
         }
@@ -82,7 +83,7 @@ impl Telling {
             }
             tokio::select! {
                 _ = self.sealed.changed() => {}
-                () = sleep(LOOK) => {}
+                () = self.instance.clock.sleep(LOOK) => {}
                 () = asked.asked() => {}
             }
         }

@@ -3,23 +3,29 @@
 //! Whatever cannot be brought to an end is let go with the instance's lease: the tick is then abandoned, and the next look,
 //! here or elsewhere, takes it over. So no way out needs to clean up.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
-use tokio::{sync::watch, time::sleep};
-use uuid::Uuid;
+use tokio::sync::watch;
 
-use super::{Instance, Stop, held::Held, log, plan::Plan};
+use super::{Stop, log, plan::Plan};
 use crate::{
     Error, Result,
     ids::AudienceId,
+    limits,
     membership::{
         register::{self, Registered},
         seal::{self, Run, Tick},
+        turn::Turn,
     },
     profile::promote::promote,
     schedule::{
-        Candidate, Firing, Last, Schedule, due, fire,
+        Agenda, Candidate, Diary, Firing, Schedule, fire,
+        held::{Held, Instance},
         lease::{self, Lease},
         retry_at,
     },
@@ -38,13 +44,22 @@ pub struct Ticker {
     sealed: watch::Sender<()>,
     /// The plan that the store knows.
     known: Option<Arc<Plan>>,
-    /// What it knows of it.
-    scheduled: Vec<(Registered, Schedule)>,
+    /// What it knows of it, in the order of reference.
+    scheduled: Vec<Scheduled>,
+    diary: Diary,
+}
+
+/// An audience with its schedule.
+struct Scheduled {
+    of: Registered,
+    schedule: Schedule,
+    /// Those that it refers to and that are scheduled too.
+    references: Vec<AudienceId>,
 }
 
 impl Ticker {
     pub fn new(instance: Instance, plans: watch::Receiver<Arc<Plan>>, sealed: watch::Sender<()>) -> Ticker {
-        Ticker { instance, plans, sealed, known: None, scheduled: Vec::new() }
+        Ticker { instance, plans, sealed, known: None, scheduled: Vec::new(), diary: Diary::default() }
     }
 
     /// Works until it is asked to stop.
@@ -53,20 +68,17 @@ impl Ticker {
             if let Err(error) = self.turn(&stop).await {
                 log(&error, "ticker", "nothing is computed; to be tried again");
                 tokio::select! {
-                    () = sleep(BREATH) => {}
+                    () = self.instance.clock.sleep(BREATH) => {}
                     () = stop.asked() => {}
                 }
             }
         }
     }
 
-    /// As long as all goes well and the lease holds. The lease has a new name each time, so that what was fired under an
-    /// earlier one is abandoned for good.
+    /// As long as all goes well and the lease holds.
     async fn turn(&mut self, stop: &Stop) -> Result<()> {
-        let pool = &self.instance.pool;
-        lease::sweep(pool).await?;
-        let name: Uuid = sqlx::query_scalar("select gen_random_uuid()").fetch_one(pool).await?;
-        let Some(held) = Held::acquire(&self.instance, &format!("instance:{name}")).await? else { return Ok(()) };
+        lease::sweep(&self.instance.pool).await?;
+        let held = self.instance.lease().await?;
         let worked = self.work(&held, stop.clone()).await;
         held.release().await;
         worked
@@ -77,7 +89,7 @@ impl Ticker {
             self.learn().await?;
             let pause = self.tick(held).await?;
             tokio::select! {
-                () = sleep(pause) => {}
+                () = self.instance.clock.sleep(pause) => {}
                 _ = self.plans.changed() => {}
                 () = stop.asked() => {}
             }
@@ -97,43 +109,98 @@ impl Ticker {
         let versions = sync::versions(&plan.targets);
         let registered = register::register(pool, plan.config.space_id(), &audiences, &versions).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
-        self.scheduled = registered.into_iter().zip(schedules).collect();
+        let ids: HashMap<&str, AudienceId> = registered.iter().map(|of| (of.audience.key.as_str(), of.id)).collect();
+        let references = |of: &Registered| {
+            of.audience.references.iter().filter_map(|key| ids.get(key.as_str()).copied()).collect::<Vec<_>>()
+        };
+        let scheduled = registered.iter().zip(schedules);
+        self.scheduled = scheduled
+            .map(|(of, schedule)| Scheduled { of: of.clone(), schedule, references: references(of) })
+            .collect();
+        self.diary = Diary::default();
         self.known = Some(plan);
         Ok(())
     }
 
     /// Fires and seals all that is due now; how long to sleep after it.
-    async fn tick(&self, held: &Held) -> Result<Duration> {
-        let Instance { pool, clock, .. } = &self.instance;
-        let last: HashMap<_, _> = fire::last(pool).await?.into_iter().collect();
-        let now = clock.now();
-        let agenda = due(self.scheduled.iter().map(|(of, schedule)| candidate(of, schedule, &last)), now);
-
+    async fn tick(&mut self, held: &Held) -> Result<Duration> {
+        let now = self.instance.clock.now();
+        let agenda = self.agenda(now).await?;
+        if agenda.now.is_empty() {
+            let pause = agenda.wake_at.and_then(|at| (at - now).to_std().ok());
+            return Ok(pause.map_or(LOOK, |pause| pause.min(LOOK)));
+        }
+        let Some(mut turn) = Turn::take(&self.instance.pool, held).await? else { return Ok(BREATH) };
+        // Others have had their turns since. What is due now is fired by nobody else until this turn ends, so that it is
+        // sealed together, and whoever refers to another after it.
         let lease = held.lease();
         let mut fired = Vec::new();
-        for firing in &agenda.now {
-            if fire::fire(pool, firing, &lease).await? {
-                fired.push(*firing);
+        for firing in self.agenda(now).await?.now {
+            if fire::fire(&self.instance.pool, &firing, &lease).await? {
+                fired.push(firing);
             }
         }
-        if !fired.is_empty() {
-            self.seal(&fired, &lease, now).await?;
-            return Ok(Duration::ZERO);
-        }
-        if !agenda.now.is_empty() {
+        if fired.is_empty() {
             return Ok(BREATH);
         }
-        Ok(agenda.wake_at.and_then(|at| (at - clock.now()).to_std().ok()).map_or(LOOK, |pause| pause.min(LOOK)))
+        self.seal(&mut turn, &fired, &lease, now).await?;
+        Ok(Duration::ZERO)
     }
 
-    /// Seals what has fired on one snapshot. Each audience is noted as done within it, or as failed after it.
-    async fn seal(&self, fired: &[Firing], lease: &Lease, now: DateTime<Utc>) -> Result<()> {
+    async fn agenda(&mut self, now: DateTime<Utc>) -> Result<Agenda> {
+        let last: HashMap<_, _> = fire::last(&self.instance.pool).await?.into_iter().collect();
+        let candidates = self.scheduled.iter().map(|scheduled| Candidate {
+            audience: scheduled.of.id,
+            key: &scheduled.of.audience.key,
+            schedule: &scheduled.schedule,
+            references: &scheduled.references,
+            last: last.get(&scheduled.of.id).copied(),
+        });
+        Ok(self.diary.due(candidates, now))
+    }
+
+    /// Seals what has fired, on one snapshot. Only what has failed several times is sealed by itself, after the others: if
+    /// it takes the whole transaction down each time, it takes nobody else with it.
+    async fn seal(&self, turn: &mut Turn, fired: &[Firing], lease: &Lease, now: DateTime<Utc>) -> Result<()> {
+        let (together, alone): (Vec<Firing>, Vec<Firing>) =
+            fired.iter().partition(|firing| firing.attempt <= limits::ATTEMPTS_TOGETHER);
+        let mut failed = HashSet::new();
+        self.seal_together(turn, &together, lease, now, &mut failed).await?;
+        for of in self.scheduled.iter().map(|scheduled| &scheduled.of) {
+            let Some(firing) = alone.iter().find(|firing| firing.audience == of.id) else { continue };
+            self.seal_together(turn, &[*firing], lease, now, &mut failed).await?;
+        }
+        Ok(())
+    }
+
+    /// Each audience is noted as done within the transaction, or as failed after it.
+    async fn seal_together(
+        &self,
+        turn: &mut Turn,
+        fired: &[Firing],
+        lease: &Lease,
+        now: DateTime<Utc>,
+        failed: &mut HashSet<String>,
+    ) -> Result<()> {
         let firing = |of: &Registered| fired.iter().find(|firing| firing.audience == of.id);
         // In the order of the plan, in which whoever refers to another comes after it.
-        let audiences: Vec<Registered> =
-            self.scheduled.iter().map(|(of, _)| of).filter(|of| firing(of).is_some()).cloned().collect();
+        let mut audiences: Vec<Registered> = Vec::new();
+        for of in self.scheduled.iter().map(|scheduled| &scheduled.of) {
+            let Some(firing) = firing(of) else { continue };
+            match of.audience.references.iter().find(|key| failed.contains(*key)) {
+                Some(key) => {
+                    let error = Error::wait(format!("it refers to the audience `{key}`, which failed"));
+                    self.fail(of, firing, lease, now, &error).await?;
+                    failed.insert(of.audience.key.clone());
+                }
+                None => audiences.push(of.clone()),
+            }
+        }
+        if audiences.is_empty() {
+            return Ok(());
+        }
         let tick = Tick { audiences: &audiences, t: now, dry_run: false, fired: Some((fired, lease)) };
-        let sealed = seal::seal(&self.instance.pool, tick).await;
+        let sealed = seal::seal(turn, tick).await;
         self.sealed.send_replace(());
         let (runs, error) = match sealed {
             Ok(runs) => (runs.into_iter().collect::<HashMap<_, _>>(), None),
@@ -141,19 +208,34 @@ impl Ticker {
         };
         for of in &audiences {
             let Some(firing) = firing(of) else { continue };
-            match (runs.get(&of.audience.key), &error) {
-                (Some(Ok(run)), _) => tell(run, firing),
-                (Some(Err(error)), _) | (None, Some(error)) => self.fail(of, firing, lease, error).await?,
-                (None, None) => {
-                    self.fail(of, firing, lease, &Error::internal("the seal says nothing of this audience")).await?;
+            let nothing_said = || Error::internal("the seal says nothing of this audience");
+            let error = match (runs.get(&of.audience.key), &error) {
+                (Some(Ok(run)), _) => {
+                    tell(run, firing);
+                    continue;
                 }
-            }
+                (Some(Err(error)), _) | (None, Some(error)) => error,
+                (None, None) => &nothing_said(),
+            };
+            failed.insert(of.audience.key.clone());
+            self.fail(of, firing, lease, now, error).await?;
         }
-        Ok(())
+        // A turn whose session is lost ends here, with what has not been sealed: it is abandoned.
+        match error {
+            Some(error) if turn.is_lost().await => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    async fn fail(&self, of: &Registered, firing: &Firing, lease: &Lease, error: &Error) -> Result<()> {
-        let retry_at = retry_at(firing.attempt, self.instance.clock.now());
+    async fn fail(
+        &self,
+        of: &Registered,
+        firing: &Firing,
+        lease: &Lease,
+        now: DateTime<Utc>,
+        error: &Error,
+    ) -> Result<()> {
+        let retry_at = retry_at(firing.attempt, now);
         // False if the run is another instance's by now, which says itself what becomes of it.
         if fire::fail(&self.instance.pool, firing, lease, retry_at, &error.message).await? {
             log(error, &format!("audience '{}'", of.audience.key), "not computed; to be tried again");
@@ -162,10 +244,6 @@ impl Ticker {
         }
         Ok(())
     }
-}
-
-fn candidate<'a>(of: &'a Registered, schedule: &'a Schedule, last: &HashMap<AudienceId, Last>) -> Candidate<'a> {
-    Candidate { audience: of.id, key: &of.audience.key, schedule, last: last.get(&of.id).copied() }
 }
 
 fn tell(run: &Run, firing: &Firing) {

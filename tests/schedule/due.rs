@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use rollcall::{
     ids::AudienceId,
-    schedule::{Agenda, Candidate, Firing, Last, Map, Schedule, Setting, State, due, retry_at},
+    schedule::{Agenda, Candidate, Diary, Firing, Last, Map, Schedule, Setting, State, due, retry_at},
 };
 
 fn time(text: &str) -> DateTime<Utc> {
@@ -17,7 +17,7 @@ fn schedule(every: &str, catch_up: &str, jitter: &str) -> Schedule {
 }
 
 fn agenda(schedule: &Schedule, last: Option<Last>, now: DateTime<Utc>) -> Agenda {
-    due([Candidate { audience: AudienceId(7), key: "big_spenders", schedule, last }], now)
+    due([Candidate { audience: AudienceId(7), key: "big_spenders", schedule, references: &[], last }], now)
 }
 
 fn last(at: &str, attempt: i32, state: State) -> Option<Last> {
@@ -123,13 +123,75 @@ fn jitter_delays_each_audience_by_its_own_share_and_keeps_the_tick() {
 #[test]
 fn those_due_together_stand_together_and_who_waits_longest_is_first() {
     let (hourly, quarterly) = (schedule("1h", "once", "0s"), schedule("15m", "once", "0s"));
-    let candidate = |id, schedule| Candidate { audience: AudienceId(id), key: "any", schedule, last: None };
+    let candidate =
+        |id, schedule| Candidate { audience: AudienceId(id), key: "any", schedule, references: &[], last: None };
     let agenda = due([candidate(3, &quarterly), candidate(2, &hourly), candidate(1, &quarterly)], time("10:20:00"));
     let order: Vec<_> = agenda.now.iter().map(|firing| firing.audience.0).collect();
     assert_eq!(order, [2, 1, 3]);
 }
 
+/// Two hourly audiences, the second of which refers to the first; which fire at `now`, and until when they wait.
+fn pair(first: Option<Last>, second: Option<Last>, jitter: &str, now: &str) -> (Vec<i64>, Option<DateTime<Utc>>) {
+    let (plain, spread) = (schedule("1h", "once", "0s"), schedule("1h", "once", jitter));
+    let one =
+        Candidate { audience: AudienceId(1), key: "big_spenders", schedule: &spread, references: &[], last: first };
+    let other =
+        Candidate { audience: AudienceId(2), key: "any", schedule: &plain, references: &[AudienceId(1)], last: second };
+    let agenda = due([one, other], time(now));
+    (agenda.now.iter().map(|firing| firing.audience.0).collect(), agenda.wake_at)
+}
+
+#[test]
+fn whoever_refers_to_another_waits_for_its_tick_wherever_that_is() {
+    let done = last("10:00:00", 1, State::Done);
+    assert_eq!(pair(done, done, "0s", "11:00:00").0, [1, 2], "they fire together");
+    let running = last("11:00:00", 1, State::Running);
+    assert_eq!(pair(running, done, "0s", "11:00:10"), (vec![], None), "the first runs on an instance that may be dead");
+    let failed = last("11:00:00", 2, State::Failed { retry_at: time("11:01:00") });
+    assert_eq!(pair(failed, done, "0s", "11:00:10"), (vec![], Some(time("11:01:00"))), "the first has failed");
+    assert_eq!(pair(failed, done, "0s", "11:01:00").0, [1, 2], "and is tried again with it");
+    let newer = last("12:00:00", 1, State::Running);
+    let behind = last("10:00:00", 1, State::Failed { retry_at: time("11:30:00") });
+    assert_eq!(pair(newer, behind, "0s", "11:59:59").0, [2], "a later tick than its own is not waited for");
+    let start = time("11:00:00") + schedule("1h", "once", "30m").delay("big_spenders");
+    assert!(start > time("11:00:00"));
+    assert_eq!(pair(done, done, "30m", "11:00:00"), (vec![], Some(start)), "the first starts later, by its jitter");
+}
+
+#[test]
+fn who_waits_for_another_is_waited_for() {
+    let hourly = schedule("1h", "once", "0s");
+    let done = last("10:00:00", 1, State::Done);
+    let candidate =
+        |id, references, last| Candidate { audience: AudienceId(id), key: "any", schedule: &hourly, references, last };
+    let failed = last("11:00:00", 1, State::Failed { retry_at: time("11:00:30") });
+    let chain = [candidate(1, &[], failed), candidate(2, &[AudienceId(1)], done), candidate(3, &[AudienceId(2)], done)];
+    assert_eq!(due(chain, time("11:00:20")), waits("11:00:30"));
+    let order: Vec<_> = due(chain, time("11:00:30")).now.iter().map(|firing| firing.audience.0).collect();
+    assert_eq!(order, [1, 2, 3]);
+}
+
 proptest! {
+    #[test]
+    fn a_diary_decides_as_who_looks_each_time_anew(
+        steps in proptest::collection::vec((-4_000i64..8_000, any::<bool>()), 1..40), jitter in 0u32..1_000,
+        skips in any::<bool>(),
+    ) {
+        let schedule = schedule("1h", if skips { "skip" } else { "once" }, &format!("{jitter}s"));
+        let mut diary = Diary::default();
+        let (mut now, mut last) = (time("12:00:00"), None);
+        for (seconds, fires) in steps {
+            // A clock that runs backwards past what was looked at forgets nothing that fired.
+            now += TimeDelta::seconds(seconds);
+            let candidate = Candidate { audience: AudienceId(7), key: "big_spenders", schedule: &schedule, references: &[], last };
+            let anew = due([candidate], now);
+            prop_assert_eq!(diary.due([candidate], now), anew.clone());
+            if let (Some(firing), true) = (anew.now.first(), fires) {
+                last = Some(Last { scheduled_for: firing.scheduled_for, attempt: firing.attempt, state: State::Done });
+            }
+        }
+    }
+
     #[test]
     fn it_is_due_exactly_when_it_said_it_would_wake(
         period in 1i64..100_000, fired in 0i64..1_000_000, ahead in 0i64..1_000_000, jitter in 0u32..3600,

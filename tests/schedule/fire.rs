@@ -162,6 +162,7 @@ async fn each_tick_fires_once_while_five_clocks_step_forwards_and_backwards() {
                         audience: *audience,
                         key: "any",
                         schedule,
+                        references: &[],
                         last: known.get(audience).copied(),
                     });
                     for firing in due(candidates, now).now {

@@ -11,11 +11,14 @@ use super::{
 use crate::{
     Error, Result,
     audience::{catalogue::Catalogue, check::Known},
+    clock::Clock,
     config::{self, Surroundings},
     membership::{
         register::register,
         seal::{Tick, seal},
+        turn::Turn,
     },
+    schedule::held::Instance,
 };
 
 /// How many members.
@@ -88,8 +91,10 @@ async fn measure(pool: &PgPool, args: &Args) -> Result<Report> {
     let t = sqlx::query_scalar("select now()").fetch_one(pool).await?;
 
     let before = standing(pool).await?;
+    let instance = Instance::new(pool.clone(), Clock::system()).await?;
+    let mut turn = Turn::wait(pool, &instance.lease().await?).await?;
     let started = Instant::now();
-    let runs = seal(pool, Tick { audiences: &audiences, t, dry_run: false, fired: None }).await?;
+    let runs = seal(&mut turn, Tick { audiences: &audiences, t, dry_run: false, fired: None }).await?;
     let seconds = started.elapsed().as_secs_f64();
     let (_, run) = runs.into_iter().next().ok_or_else(|| Error::internal("nothing was sealed"))?;
     let after = standing(pool).await?;

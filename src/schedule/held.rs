@@ -2,15 +2,60 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use sqlx::PgPool;
+use tokio::{sync::watch, task::JoinHandle};
+use uuid::Uuid;
 
-use super::Instance;
-use crate::{
-    Result, limits,
-    schedule::lease::{self, Lease},
-};
+use super::lease::{self, Lease};
+use crate::{Error, Result, clock::Clock, limits};
+
+/// What names of leases for computing begin with.
+pub const PREFIX: &str = "instance:";
+
+/// This process among all that work on the database: who asks for leases.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub pool: PgPool,
+    pub clock: Clock,
+    /// The holder of its leases.
+    pub id: Uuid,
+}
+
+impl Instance {
+    /// Nobody's name but this one's.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn new(pool: PgPool, clock: Clock) -> Result<Instance> {
+        let id = unique(&pool).await?;
+        Ok(Instance { pool, clock, id })
+    }
+
+    /// Takes a lease for computing under a name that nobody had before, so that what was fired under an earlier one is
+    /// abandoned for good.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn lease(&self) -> Result<Held> {
+        let name = format!("{PREFIX}{}", unique(&self.pool).await?);
+        Held::acquire(self, &name).await?.ok_or_else(|| Error::internal("another instance has a lease of this one's"))
+    }
+
+    /// Gives all its leases back: what it does when it ends.
+    ///
+    /// # Errors
+    /// If the database cannot be asked; then they end by themselves.
+    pub async fn release_all(&self) -> Result<()> {
+        lease::release_all(&self.pool, self.id).await
+    }
+}
+
+async fn unique(pool: &PgPool) -> Result<Uuid> {
+    Ok(sqlx::query_scalar("select gen_random_uuid()").fetch_one(pool).await?)
+}
 
 /// A lease that is kept. Dropped, it is no longer renewed and ends by itself.
+#[derive(Debug)]
 pub struct Held {
     instance: Instance,
     lease: watch::Receiver<Lease>,
@@ -19,6 +64,9 @@ pub struct Held {
 
 impl Held {
     /// Asks for the lease called `name`. None if another instance has it.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
     pub async fn acquire(instance: &Instance, name: &str) -> Result<Option<Held>> {
         let ttl = Duration::from_secs(limits::LEASE_SECONDS);
         let Instance { pool, clock, id } = instance.clone();
@@ -26,7 +74,7 @@ impl Held {
         let (renewed, kept) = watch::channel(lease.clone());
         let keeper = tokio::spawn(async move {
             loop {
-                sleep(lease.renew_every()).await;
+                clock.sleep(lease.renew_every()).await;
                 match lease::renew(&pool, &clock, &mut lease).await {
                     Ok(true) => drop(renewed.send_replace(lease.clone())),
                     Ok(false) => return tracing::warn!(lease = lease.name, "the lease has ended"),

@@ -1,0 +1,279 @@
+//! The show: five instances, two hundred audiences, a thousand ticks, under a clock that steps forwards, backwards and over
+//! clock changes, while instances die and others start. Each tick is sealed once, and none is missed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rollcall::{
+    clock::Clock,
+    config::{self, Config, Surroundings},
+    schedule::{CatchUp, Schedule},
+    serve::Server,
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+use crate::support::{kafka::PATIENCE, postgres::Database};
+
+const AUDIENCES: usize = 200;
+const TICKS: i64 = 1_000;
+const INSTANCES: usize = 5;
+
+/// Each with a period of hours, so that a tick concerns some of them; the zones change their clocks within the weeks of the show.
+const SCHEDULES: [&str; 16] = [
+    "every 4h",
+    "every 9h",
+    "every 5h",
+    "every 1d",
+    "{every: 6h, jitter: 9m}",
+    "every 13h",
+    "{every: 7h, jitter: 1h}",
+    "every 50m",
+    "CRON_TZ=Europe/Berlin 30 2 * * *",
+    "CRON_TZ=America/Havana 0 */6 * * *",
+    "'CRON_TZ=Australia/Lord_Howe 15 1-23/5 * * mon,wed,sun'",
+    "CRON_TZ=Asia/Kolkata @daily",
+    "{cron: '5 */8 * * *', timezone: America/St_Johns, jitter: 2m}",
+    "'@hourly'",
+    "{every: 3h, catch_up: skip}",
+    "{cron: '0 */4 * * *', timezone: Africa/Cairo, catch_up: skip}",
+];
+
+/// The same numbers in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+fn schedule_of(n: usize) -> &'static str {
+    // Those that refer to others are due with them, or at times of their own.
+    SCHEDULES[(n / 2 + n % 2 * 3) % SCHEDULES.len()]
+}
+
+/// Every fifth refers to the one before, so some refer to one that refers to another.
+fn refers(n: usize) -> Option<usize> {
+    (n % 5 == 4 || n % 20 == 3).then(|| n - 1)
+}
+
+fn config() -> Config {
+    let audience = |n: usize| {
+        let query = match refers(n) {
+            Some(other) => format!("trait('a_{other:03}') = 'true' AND trait('n') >= {}", n % 3),
+            None => format!("trait('n') >= {}", n % 4),
+        };
+        format!("  - {{name: A {n:03}, key: a_{n:03}, query: \"{query}\", schedule: {}}}\n", schedule_of(n))
+    };
+    let text = format!("audiences:\n{}", (0..AUDIENCES).map(audience).collect::<String>());
+    let around = Surroundings { variable: &|_| None, file: &|_| Err(std::io::ErrorKind::NotFound.into()) };
+    config::parse("the show", &text, &around).unwrap()
+}
+
+struct Show {
+    database: Database,
+    clock: Clock,
+    schedules: Vec<Schedule>,
+    servers: Vec<Server>,
+    started: usize,
+    dice: Dice,
+    /// The latest time that the clock has shown while all was settled.
+    latest: DateTime<Utc>,
+}
+
+impl Show {
+    async fn start() -> Show {
+        let database = Database::fresh().await;
+        // Only one instance seals at a time; but safety must not depend on it. So the lock can be made one that everybody gets.
+        sqlx::raw_sql(
+            "create table show (anybody_may_seal boolean not null);
+             insert into show values (false);
+             create function public.pg_try_advisory_lock(key bigint) returns boolean language sql as $$
+                 select anybody_may_seal or pg_catalog.pg_try_advisory_lock(key) from show $$;
+             insert into profiles (id, traits) select id, jsonb_build_object('n', id % 5) from generate_series(1, 20) id;
+             insert into identifiers (type, value, profile_id, added_at)
+                 select 'user_id', 'u' || id, id, '2020-01-01' from generate_series(1, 20) id",
+        )
+        .execute(&database.pool)
+        .await
+        .unwrap();
+        let schedules: Vec<Schedule> =
+            config().audiences.iter().map(|audience| audience.schedule.as_ref().unwrap().parse("a").unwrap()).collect();
+        let latest = "2026-03-28T20:00:00Z".parse().unwrap();
+        let clock = Clock::standing_at(latest);
+        let mut show = Show { database, clock, schedules, servers: Vec::new(), started: 0, dice: Dice(5), latest };
+        for _ in 0..INSTANCES {
+            show.another().await;
+        }
+        show
+    }
+
+    async fn pool(&self) -> PgPool {
+        let options = self.database.options().options([("search_path", "public,pg_catalog")]);
+        PgPoolOptions::new().max_connections(4).connect_with(options).await.unwrap()
+    }
+
+    async fn another(&mut self) {
+        self.servers.push(Server::start(self.pool().await, self.clock.clone(), config()).await.unwrap());
+        self.started += 1;
+    }
+
+    /// An instance dies wherever it is: its leases are not given back, and end some time later. Another one starts.
+    async fn replace(&mut self) {
+        let victim = self.dice.below(INSTANCES as u64) as usize;
+        drop(self.servers.swap_remove(victim));
+        self.another().await;
+    }
+
+    /// Leases end, also of instances that live and do not know it yet.
+    async fn end_leases(&self) {
+        self.execute("update leases set expires_at = clock_timestamp() where hashtext(name) % 2 = 0").await;
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.database.pool).await.unwrap();
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.unwrap()
+    }
+
+    fn delay(&self, n: usize) -> TimeDelta {
+        self.schedules[n].delay(&format!("a_{n:03}"))
+    }
+
+    /// Mostly some minutes on; sometimes half a day, or back. Time passes a little with it.
+    fn step(&mut self) {
+        self.clock.advance(Duration::from_secs(2));
+        let minutes = match self.dice.below(20) {
+            0 => -(self.dice.below(180) as i64),
+            1 => self.dice.below(720) as i64,
+            _ => self.dice.below(35) as i64,
+        };
+        let seconds = if self.dice.one_in(3) { self.dice.below(60) as i64 } else { 0 };
+        self.clock.step(TimeDelta::minutes(minutes) + TimeDelta::seconds(seconds));
+        if self.dice.one_in(2) {
+            // Onto a full quarter of an hour.
+            let over = self.clock.now().timestamp() % 900;
+            self.clock.step(TimeDelta::seconds(-over));
+        }
+    }
+
+    /// Waits until the latest tick of every audience that must catch up is sealed, and nothing is under way.
+    async fn settle(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut looks = 0;
+        loop {
+            let latest = self.latest.max(self.clock.now());
+            let rows: Vec<(String, DateTime<Utc>, String)> = sqlx::query_as(
+                "select a.key, s.scheduled_for, s.state from schedules s join audiences a on a.id = s.audience_id",
+            )
+            .fetch_all(&self.database.pool)
+            .await
+            .unwrap();
+            let known: HashMap<_, _> = rows.into_iter().map(|(key, at, state)| (key, (at, state))).collect();
+            let behind = (0..AUDIENCES).find(|n| {
+                let row = known.get(&format!("a_{n:03}"));
+                let schedule = &self.schedules[*n];
+                let due = schedule.last_at_or_before(latest - self.delay(*n)).unwrap().at;
+                let must = schedule.catch_up() == CatchUp::Once;
+                row.is_some_and(|(_, state)| state != "done") || must && row.is_none_or(|(at, _)| *at < due)
+            });
+            let Some(behind) = behind else {
+                self.latest = latest;
+                return;
+            };
+            let row = known.get(&format!("a_{behind:03}"));
+            assert!(Instant::now() < deadline, "a_{behind:03} stays behind at {latest}: {row:?}");
+            looks += 1;
+            if looks % 4 == 0 {
+                self.clock.advance(Duration::from_secs(2));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn ticks(&self) -> i64 {
+        self.count("select count(distinct scheduled_for) from runs").await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_instances_seal_each_of_a_thousand_ticks_of_two_hundred_audiences_once() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    let mut show = Show::start().await;
+    show.settle().await;
+    while show.ticks().await < TICKS / 2 {
+        if show.dice.one_in(25) {
+            show.replace().await;
+        }
+        show.step();
+        show.settle().await;
+    }
+    let orderly = show.count("select max(id) from runs").await;
+
+    // From here on nothing but the guarded statements keeps two from sealing the same: turns are everybody's, instances die
+    // in the middle, leases end under who works.
+    show.execute("update show set anybody_may_seal = true").await;
+    while show.ticks().await < TICKS {
+        show.step();
+        if show.dice.one_in(8) {
+            tokio::task::yield_now().await;
+            show.replace().await;
+        }
+        if show.dice.one_in(3) {
+            show.end_leases().await;
+        }
+        show.settle().await;
+    }
+
+    let runs: Vec<(i64, String, DateTime<Utc>, i32, String)> = sqlx::query_as(
+        "select r.id, a.key, r.scheduled_for, r.attempt, r.snapshot from runs r join audiences a on a.id = r.audience_id
+         order by r.id",
+    )
+    .fetch_all(&show.database.pool)
+    .await
+    .unwrap();
+    let number = |key: &str| key[2..].parse::<usize>().unwrap();
+    let mut last = BTreeMap::new();
+    let (mut together, mut taken_over) = (HashMap::new(), 0);
+    for (id, key, at, attempt, snapshot) in &runs {
+        let n = number(key);
+        let schedule = &show.schedules[n];
+        assert_eq!(schedule.last_at_or_before(*at).unwrap().at, *at, "{key}: {at} is no tick of {schedule}");
+        if let Some(before) = last.insert(n, *at) {
+            assert!(before < *at, "{key}: {at} was sealed after {before}");
+        }
+        taken_over += i32::from(*attempt > 1);
+        if *id > orderly {
+            continue;
+        }
+        if let Some(reference) = refers(n) {
+            let needed = show.schedules[reference].last_at_or_before(*at).unwrap().at;
+            let must = show.schedules[reference].catch_up() == CatchUp::Once;
+            assert!(!must || last.get(&reference) >= Some(&needed), "{key} at {at} went before a_{reference:03}");
+        }
+        if show.delay(n).is_zero() && *attempt == 1 && refers(n).is_none() {
+            let first: &String = together.entry(*at).or_insert(snapshot);
+            assert_eq!(first, snapshot, "those due at {at} share one snapshot");
+        }
+    }
+    let changed = "2026-04-05T16:00:00Z".parse::<DateTime<Utc>>().unwrap();
+    assert!(show.latest > changed, "{}: over the clock changes of Berlin, Havana's and Lord Howe's", show.latest);
+    assert!(taken_over > 0, "nothing was taken over");
+    println!(
+        "{} runs, {} ticks, until {}, {} instances, {taken_over} runs of later attempts",
+        runs.len(),
+        show.ticks().await,
+        show.latest,
+        show.started
+    );
+}
