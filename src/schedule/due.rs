@@ -127,8 +127,10 @@ impl Diary {
                     }
                 }
                 Decision::Wait(next) => {
-                    if next.tick <= now {
-                        behind.insert(id, Behind { tick: next.tick, until: Some(next.start) });
+                    // One that never fired has nothing that others could be computed from.
+                    let tick = candidate.last.map_or(DateTime::<Utc>::MIN_UTC, |_| next.tick);
+                    if tick <= now {
+                        behind.insert(id, Behind { tick, until: Some(next.start) });
                     }
                     Some(next.start)
                 }

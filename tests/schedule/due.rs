@@ -159,6 +159,15 @@ fn whoever_refers_to_another_waits_for_its_tick_wherever_that_is() {
 }
 
 #[test]
+fn whoever_refers_to_one_that_never_fired_waits_for_its_first_tick() {
+    let (hourly, skipping) = (schedule("1h", "once", "0s"), schedule("4h", "skip", "0s"));
+    let first = Candidate { audience: AudienceId(1), key: "any", schedule: &skipping, references: &[], last: None };
+    let second =
+        Candidate { audience: AudienceId(2), key: "any", schedule: &hourly, references: &[AudienceId(1)], last: None };
+    assert_eq!(due([first, second], time("10:20:00")), waits("12:00:00"));
+}
+
+#[test]
 fn who_waits_for_another_is_waited_for() {
     let hourly = schedule("1h", "once", "0s");
     let done = last("10:00:00", 1, State::Done);
