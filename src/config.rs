@@ -5,6 +5,7 @@
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
 mod guard;
+mod http;
 mod load;
 mod mask;
 mod secret;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 
 use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
+pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -34,6 +36,8 @@ pub struct Config {
     pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
     pub space_id: Option<String>,
+    /// Where `serve` answers for health, readiness and metrics.
+    pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
     /// Which runs are held until a person has decided, because they change too much.

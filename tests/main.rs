@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod deliver;
 mod guard;
+mod http;
 mod mapping;
 mod membership;
 mod profile;
