@@ -23,18 +23,19 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes the turn in the name of an instance's lease. None while another instance has it, whose lease is in force.
+    /// Takes the turn, for what may take long in the name of an instance's lease. None while another instance has it.
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn take(pool: &PgPool, held: &Held) -> Result<Option<Turn>> {
+    pub async fn take(pool: &PgPool, held: Option<&Held>) -> Result<Option<Turn>> {
         // A connection of its own: the lock dies with it, however this turn ends.
         let mut conn = pool.acquire().await?.detach();
         // The name of the lease tells others whether this session is to be respected. An instance that was stopped in the
         // middle must not hold them up for longer than its lease; one stopped while rows are on their way is not idle.
         let timeout = format!("{}s", limits::LEASE_SECONDS);
+        let name = held.map_or_else(|| "rollcall".to_owned(), |held| held.lease().name);
         for (setting, value) in [
-            ("application_name", &held.lease().name),
+            ("application_name", &name),
             ("idle_session_timeout", &timeout),
             ("idle_in_transaction_session_timeout", &timeout),
         ] {
@@ -58,7 +59,7 @@ impl Turn {
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn wait(pool: &PgPool, held: &Held) -> Result<Turn> {
+    pub async fn wait(pool: &PgPool, held: Option<&Held>) -> Result<Turn> {
         let mut told = false;
         loop {
             if let Some(turn) = Turn::take(pool, held).await? {

@@ -130,7 +130,7 @@ impl Ticker {
             let pause = agenda.wake_at.and_then(|at| (at - now).to_std().ok());
             return Ok(pause.map_or(LOOK, |pause| pause.min(LOOK)));
         }
-        let Some(mut turn) = Turn::take(&self.instance.pool, held).await? else { return Ok(BREATH) };
+        let Some(mut turn) = Turn::take(&self.instance.pool, Some(held)).await? else { return Ok(BREATH) };
         // Others have had their turns since. What is due now is fired by nobody else until this turn ends, so that it is
         // sealed together, and whoever refers to another after it.
         let lease = held.lease();
@@ -249,5 +249,8 @@ impl Ticker {
 fn tell(run: &Run, firing: &Firing) {
     let Run { key: audience, members, entered, exited, evaluate_ms, .. } = run;
     let (id, scheduled_for) = (run.run.map(|run| run.0), firing.scheduled_for);
+    if let Some(why) = &run.held_because {
+        return tracing::warn!(run = id, audience, members, entered, exited, %scheduled_for, why, "held: a person must decide");
+    }
     tracing::info!(run = id, audience, members, entered, exited, evaluate_ms, %scheduled_for, "sealed");
 }
