@@ -71,7 +71,7 @@ pub async fn sync(
     let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
     let mut runs: Vec<_> = catalogue.refused.into_iter().map(|(key, error)| (key, Err(error))).collect();
     let held = instance.lease().await?;
-    let sealed = seal::seal(&mut Turn::wait(pool, Some(&held)).await?, tick).await;
+    let sealed = seal::in_turn(&mut Turn::wait(pool, Some(&held)).await?, tick).await;
     held.release().await;
     runs.extend(sealed?);
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
     Due, Settings, Universe,
@@ -70,7 +70,15 @@ pub struct Run {
 ///
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
-pub async fn seal(turn: &mut Turn, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
+pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
+    in_turn(&mut Turn::wait(pool, None).await?, tick).await
+}
+
+/// As [`seal`], for whoever has the turn already.
+///
+/// # Errors
+/// As [`seal`].
+pub async fn in_turn(turn: &mut Turn, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     // The turn comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
     // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
     let mut tx = turn.conn.begin_with("begin isolation level repeatable read").await?;

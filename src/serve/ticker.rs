@@ -200,7 +200,7 @@ impl Ticker {
             return Ok(());
         }
         let tick = Tick { audiences: &audiences, t: now, dry_run: false, fired: Some((fired, lease)) };
-        let sealed = seal::seal(turn, tick).await;
+        let sealed = seal::in_turn(turn, tick).await;
         self.sealed.send_replace(());
         let (runs, error) = match sealed {
             Ok(runs) => (runs.into_iter().collect::<HashMap<_, _>>(), None),

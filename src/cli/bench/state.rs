@@ -15,7 +15,6 @@ use crate::{
     membership::{
         register::register,
         seal::{Tick, seal},
-        turn::Turn,
     },
 };
 
@@ -89,9 +88,8 @@ async fn measure(pool: &PgPool, args: &Args) -> Result<Report> {
     let t = sqlx::query_scalar("select now()").fetch_one(pool).await?;
 
     let before = standing(pool).await?;
-    let mut turn = Turn::wait(pool, None).await?;
     let started = Instant::now();
-    let runs = seal(&mut turn, Tick { audiences: &audiences, t, dry_run: false, fired: None }).await?;
+    let runs = seal(pool, Tick { audiences: &audiences, t, dry_run: false, fired: None }).await?;
     let seconds = started.elapsed().as_secs_f64();
     let (_, run) = runs.into_iter().next().ok_or_else(|| Error::internal("nothing was sealed"))?;
     let after = standing(pool).await?;
