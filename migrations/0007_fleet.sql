@@ -14,3 +14,7 @@ create table upkeep (
     name     text primary key,
     begun_at timestamptz not null
 );
+
+-- Who asks for the log of a run, and whoever deletes runs.
+create index deltas_by_run on deltas (run_id);
+create index quarantine_by_run_alone on quarantine (run_id);

@@ -8,6 +8,7 @@ mod guard;
 mod http;
 mod load;
 mod mask;
+mod retention;
 mod secret;
 mod sense;
 mod settings;
@@ -24,6 +25,7 @@ use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
+pub use retention::Retention;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use variables::Surroundings;
@@ -40,6 +42,8 @@ pub struct Config {
     pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
+    /// For how long what is kept.
+    pub retention: Retention,
     /// Which runs are held until a person has decided, because they change too much.
     pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.

@@ -31,6 +31,7 @@ pub mod delta;
 pub mod identify;
 pub mod mapping;
 pub mod deliver;
+pub mod retention;
 pub mod sync;
 pub mod http;
 pub mod serve;

@@ -57,6 +57,10 @@ pub const HTTP_TOKEN_CHARS: usize = 16;
 /// Tries of a run that are sealed together with what else is due. Later ones are sealed alone: whatever takes the whole
 /// transaction down each time then stops only itself.
 pub const ATTEMPTS_TOGETHER: i32 = 2;
+/// How long ids of messages are kept if nothing else is said, in days: whoever sends again does so within it.
+pub const MESSAGE_IDS_DAYS: u32 = 366;
+/// The longest time to keep anything, in days: a century. A longer one is a typing error.
+pub const RETENTION_DAYS: u32 = 36_525;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 

@@ -16,6 +16,7 @@ pub mod value;
 pub mod parse;
 pub mod print;
 pub mod key;
+pub mod lookback;
 pub mod check;
 pub mod interpret;
 pub mod conditions;

@@ -9,6 +9,7 @@ mod check;
 mod completions;
 mod context;
 mod demo;
+mod diff;
 mod discard;
 mod explain;
 mod import;
@@ -16,6 +17,7 @@ pub mod map;
 mod members;
 mod output;
 mod preview;
+mod prune;
 mod release;
 mod report;
 mod runs;
@@ -97,8 +99,10 @@ pub enum Verb {
     Members(members::Args),
     Audiences(audiences::Args),
     Runs(runs::Args),
+    Diff(diff::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Prune(prune::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -122,8 +126,10 @@ impl Verb {
             Verb::Members(args) => members::run(args, context).await,
             Verb::Audiences(args) => audiences::run(args, context).await,
             Verb::Runs(args) => runs::run(args, context).await,
+            Verb::Diff(args) => diff::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Prune(args) => prune::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,

@@ -32,8 +32,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         if args.held {
             return held(rows);
         }
-        let header =
-            ["run", "audience", "version", "as of", "state", "members", "entered", "exited", "pending", "seconds"];
+        let header = [
+            "run", "audience", "version", "as of", "tick", "state", "members", "entered", "exited", "pending",
+            "seconds",
+        ];
         table(header, rows.iter().map(cells))
     })
 }
@@ -47,12 +49,13 @@ fn held(rows: &[RunRow]) -> String {
     table(["run", "audience", "as of", "why it is held"], rows.iter().map(cells))
 }
 
-fn cells(row: &RunRow) -> [String; 10] {
+fn cells(row: &RunRow) -> [String; 11] {
     [
         row.run.to_string(),
         row.key.clone(),
         row.definition_version.to_string(),
         minute(row.evaluated_at),
+        tick(row),
         row.state.name().into(),
         row.members.to_string(),
         row.entered.to_string(),
@@ -60,4 +63,13 @@ fn cells(row: &RunRow) -> [String; 10] {
         row.pending.to_string(),
         format!("{:.3}", row.evaluate_ms as f64 / 1000.0),
     ]
+}
+
+/// For which tick, and at which try; or by hand.
+fn tick(row: &RunRow) -> String {
+    match (row.scheduled_for, row.attempt) {
+        (Some(tick), Some(attempt)) if attempt > 1 => format!("{} (try {attempt})", minute(tick)),
+        (Some(tick), _) => minute(tick),
+        (None, _) => "by hand".into(),
+    }
 }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, ops::Range};
 use heck::ToSnakeCase;
 
 use super::{
-    http,
+    http, retention,
     shape::nearest,
     tree::{Node, Value},
 };
@@ -27,6 +27,13 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
         }
     }
     root.get("guard").into_iter().for_each(|guard| sense.guard(guard));
+    for key in ["runs", "events", "message_ids"] {
+        if let Some((node, text)) = root.get("retention").and_then(|retention| retention.text(key))
+            && let Err(help) = retention::days(text)
+        {
+            sense.tell(&node.span, format!("`retention.{key}` is no length of time to keep"), help);
+        }
+    }
     let destinations = root.get("destinations").map_or(&[][..], Node::entries);
     for (key, destination) in destinations {
         if !is_topic_name(&key.name) {

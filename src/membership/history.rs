@@ -1,6 +1,7 @@
 //! Who was in as of an earlier run? The membership of today with the runs since undone: the log makes this cheap.
 
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
@@ -19,43 +20,175 @@ use crate::{
 /// # Errors
 /// If the database cannot be asked, the audience was never run, or has no such run ([`crate::Kind::Settings`]).
 pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<RoaringBitmap> {
-    // One snapshot for the membership and the runs that it is made of.
-    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
-    let latest = sqlx::query(
-        "select m.audience_id, m.run_id, m.members from memberships m join audiences a on a.id = m.audience_id
-         where a.key = $1",
-    )
-    .bind(key)
-    .fetch_optional(&mut *tx)
-    .await?
-    .ok_or_else(|| {
-        Error::settings(format!("audience '{key}' was never run"))
-            .help(format!("Run it with `rollcall sync {key}`, or list the audiences with `rollcall audiences`."))
-    })?;
-    let audience = AudienceId(latest.try_get("audience_id")?);
-    let mut members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
-    let Some(run) = run else { return Ok(members) };
+    let mut past = Past::of(pool, key).await?;
+    if let Some(run) = run {
+        past.back_to(run).await?;
+    }
+    Ok(past.members)
+}
 
-    let rows = sqlx::query(
-        "select id, entered, exited from runs
-         where audience_id = $1 and id >= $2 and state in ('sealed', 'released') order by id desc",
-    )
-    .bind(audience)
-    .bind(run)
-    .fetch_all(&mut *tx)
-    .await?;
-    if rows.last().map(|row| row.try_get("id")).transpose()? != Some(run) {
-        return Err(Error::settings(format!("audience '{key}' has no accepted run {run}"))
-            .help(format!("List its runs with `rollcall runs {key}`; those that were held changed nothing.")));
+/// Which stretch of an audience's runs is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// What one run changed; the last one, if none is named.
+    Of(Option<RunId>),
+    /// From after one run to after another: the earliest and the last that are kept, where none is named.
+    Between(Option<RunId>, Option<RunId>),
+}
+
+/// Who changed sides over a stretch of runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Between {
+    /// `None` before the first run.
+    pub from: Option<Point>,
+    pub to: Point,
+    pub change: Change,
+}
+
+/// The membership after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Point {
+    pub run: RunId,
+    pub evaluated_at: DateTime<Utc>,
+    pub members: u64,
+}
+
+/// Who entered and who left over a stretch of runs. Who did both is in neither.
+///
+/// # Errors
+/// As [`members`].
+pub async fn between(pool: &PgPool, key: &str, span: Span) -> Result<Between> {
+    let mut past = Past::of(pool, key).await?;
+    let (from, to) = match span {
+        Span::Of(run) => (past.before(run.unwrap_or(past.run)).await?, run),
+        Span::Between(None, to) => (past.earliest().await?, to),
+        Span::Between(from, to) => (from, to),
+    };
+    // Whichever way round they are named: time is walked backwards.
+    let to = to.unwrap_or(past.run);
+    let backwards = from.is_some_and(|from| from > to);
+    let (early, late) = if backwards { (Some(to), from.unwrap_or(to)) } else { (from, to) };
+    past.back_to(late).await?;
+    let late = (past.members.clone(), past.point().await?);
+    let early = match early {
+        Some(run) => {
+            past.back_to(run).await?;
+            (past.members.clone(), Some(past.point().await?))
+        }
+        None => (RoaringBitmap::new(), None),
+    };
+    Ok(match early {
+        (members, Some(point)) if backwards => {
+            Between { from: Some(late.1), to: point, change: Change::between(&late.0, &members) }
+        }
+        (members, from) => Between { from, to: late.1, change: Change::between(&members, &late.0) },
+    })
+}
+
+/// An audience's membership, walked back from what it is now, on one snapshot.
+struct Past<'k> {
+    tx: sqlx::Transaction<'static, sqlx::Postgres>,
+    key: &'k str,
+    audience: AudienceId,
+    /// The run after which `members` were in.
+    run: RunId,
+    members: RoaringBitmap,
+}
+
+impl<'k> Past<'k> {
+    async fn of(pool: &PgPool, key: &'k str) -> Result<Past<'k>> {
+        let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+        let latest = sqlx::query(
+            "select m.audience_id, m.run_id, m.members from memberships m join audiences a on a.id = m.audience_id
+             where a.key = $1",
+        )
+        .bind(key)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| {
+            Error::settings(format!("audience '{key}' was never run"))
+                .help(format!("Run it with `rollcall sync {key}`, or list the audiences with `rollcall audiences`."))
+        })?;
+        let (audience, run) = (AudienceId(latest.try_get("audience_id")?), RunId(latest.try_get("run_id")?));
+        let members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
+        Ok(Past { tx, key, audience, run, members })
     }
-    for row in &rows[..rows.len() - 1] {
-        let change = Change {
-            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,
-            exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
-        };
-        members = change.undo(&members);
+
+    /// Undoes the runs after `run`, which must not be later than where we are.
+    async fn back_to(&mut self, run: RunId) -> Result<()> {
+        let known: bool = sqlx::query_scalar(
+            "select exists (select from runs where audience_id = $1 and id = $2 and state in ('sealed', 'released'))",
+        )
+        .bind(self.audience)
+        .bind(run)
+        .fetch_one(&mut *self.tx)
+        .await?;
+        if !known {
+            return Err(self.unknown(run).await?);
+        }
+        let mut rows = sqlx::query(
+            "select entered, exited from runs
+             where audience_id = $1 and id > $2 and id <= $3 and state in ('sealed', 'released') order by id desc",
+        )
+        .bind(self.audience)
+        .bind(run)
+        .bind(self.run)
+        .fetch(&mut *self.tx);
+        while let Some(row) = rows.try_next().await? {
+            let change = Change {
+                entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,
+                exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
+            };
+            self.members = change.undo(&self.members);
+        }
+        drop(rows);
+        self.run = run;
+        Ok(())
     }
-    Ok(members)
+
+    async fn unknown(&mut self, run: RunId) -> Result<Error> {
+        let (key, earliest) = (self.key, self.earliest().await?);
+        let list = format!("List its runs with `rollcall runs {key}`; those that were held changed nothing.");
+        Ok(match earliest {
+            Some(earliest) if run < earliest => Error::settings(format!(
+                "run {run} of audience '{key}' is not kept any more: its earliest is run {earliest}"
+            ))
+            .help(format!("`retention.runs` says for how long runs are kept. {list}")),
+            _ => Error::settings(format!("audience '{key}' has no accepted run {run}")).help(list),
+        })
+    }
+
+    async fn earliest(&mut self) -> Result<Option<RunId>> {
+        let earliest =
+            sqlx::query_scalar("select min(id) from runs where audience_id = $1 and state in ('sealed', 'released')");
+        Ok(earliest.bind(self.audience).fetch_one(&mut *self.tx).await?)
+    }
+
+    /// The accepted run before another; none before the audience's first.
+    async fn before(&mut self, run: RunId) -> Result<Option<RunId>> {
+        let before = sqlx::query_scalar::<_, Option<RunId>>(
+            "select max(id) from runs where audience_id = $1 and id < $2 and state in ('sealed', 'released')",
+        );
+        let before = before.bind(self.audience).bind(run).fetch_one(&mut *self.tx).await?;
+        // As many were in before as were in after, less who entered, and those who exited.
+        let then =
+            sqlx::query_scalar::<_, i64>("select members - entered_count + exited_count from runs where id = $1");
+        let then = then.bind(run).fetch_optional(&mut *self.tx).await?;
+        if before.is_none() && then.is_some_and(|then| then > 0) {
+            return Err(Error::settings(format!(
+                "the run before run {run} of audience '{}' is not kept any more",
+                self.key
+            ))
+            .help("`retention.runs` says for how long runs are kept."));
+        }
+        Ok(before)
+    }
+
+    async fn point(&mut self) -> Result<Point> {
+        let evaluated_at = sqlx::query_scalar("select evaluated_at from runs where id = $1");
+        let evaluated_at = evaluated_at.bind(self.run).fetch_one(&mut *self.tx).await?;
+        Ok(Point { run: self.run, evaluated_at, members: self.members.len() })
+    }
 }
 
 /// A run in a list.
@@ -70,6 +203,9 @@ pub struct RunRow {
     pub entered: i64,
     pub exited: i64,
     pub evaluate_ms: i64,
+    /// The tick that it was sealed for, and at which try; absent where a person asked.
+    pub scheduled_for: Option<DateTime<Utc>>,
+    pub attempt: Option<i32>,
     pub state: State,
     /// Why it is or was held.
     pub held_because: Option<String>,
@@ -84,7 +220,7 @@ pub struct RunRow {
 pub async fn runs(pool: &PgPool, key: Option<&str>, held: bool, limit: u32) -> Result<Vec<RunRow>> {
     Ok(sqlx::query_as(
         "select r.id as run, a.key, r.definition_version, r.evaluated_at, r.sealed_at, r.members,
-                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms, r.state, r.held_because,
+                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms, r.scheduled_for, r.attempt, r.state, r.held_because,
                 (select coalesce(max(d.to_position - greatest(d.from_position, coalesce(v.cursor_position, 0))), 0)
                  from deltas d left join deliveries v using (destination_id)
                  where d.run_id = r.id and d.to_position > coalesce(v.cursor_position, 0)) as pending

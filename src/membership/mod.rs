@@ -21,6 +21,7 @@ pub mod held;
 pub mod history;
 pub mod person;
 pub mod preview;
+pub mod prune;
 pub mod register;
 pub mod seal;
 pub mod turn;

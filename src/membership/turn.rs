@@ -50,6 +50,11 @@ impl Turn {
         Ok(None)
     }
 
+    /// The session, for what must not happen while somebody seals.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.conn
+    }
+
     /// Whether its session has ended.
     pub async fn is_lost(&mut self) -> bool {
         self.conn.ping().await.is_err()

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     message::{Defaults, Message, Refusal},
+    partition::{self, Month},
     source::{Batch, Source},
     store::Store,
 };
@@ -218,7 +219,11 @@ async fn settle(connection: &mut PgConnection, accepted: u64, months: &[String])
     for table in ["profiles (id)", "identifiers", "messages"] {
         run(connection, format!("vacuum (analyze, skip_locked) {table}")).await?;
     }
-    for table in months {
+    // Months that are past retention may have been dropped meanwhile.
+    let there = partition::existing(connection).await?.into_iter().map(Month::table).collect::<Vec<_>>();
+    let months: Vec<&String> =
+        months.iter().filter(|table| there.contains(table) || *table == "events_default").collect();
+    for table in &months {
         run(connection, format!("vacuum (skip_locked) {table}")).await?;
     }
     let events: f64 = sqlx::query_scalar(

@@ -18,6 +18,7 @@ mod migrate;
 mod number;
 mod partition;
 pub mod promote;
+pub mod prune;
 pub mod source;
 mod store;
 mod time;

@@ -32,6 +32,11 @@ impl Month {
         self.0.year() >= FIRST_YEAR && last.is_some_and(|last| self.0 <= last)
     }
 
+    /// Whether all of it is before `time`.
+    pub fn ends_by(self, time: DateTime<Utc>) -> bool {
+        self.end() <= time.date_naive()
+    }
+
     fn end(self) -> NaiveDate {
         self.0.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX)
     }

@@ -11,6 +11,7 @@
 mod plan;
 mod telling;
 mod ticker;
+mod upkeep;
 
 use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
 
@@ -29,6 +30,7 @@ pub struct Server {
     plan: watch::Sender<Arc<Plan>>,
     sealed: watch::Sender<()>,
     ticker: Task,
+    upkeep: Task,
     telling: BTreeMap<String, (config::Destination, Task)>,
 }
 
@@ -46,11 +48,12 @@ impl Server {
         }
         let (plan, plans) = watch::channel(first);
         let (sealed, _) = watch::channel(());
+        let upkeep = Task::start(|stop| upkeep::run(instance.clone(), plans.clone(), stop));
         let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
-        let mut server = Server { instance: instance.clone(), plan, sealed, ticker, telling: BTreeMap::new() };
+        let mut server = Server { instance, plan, sealed, ticker, upkeep, telling: BTreeMap::new() };
         server.follow();
-        tracing::info!(instance = %instance.id, destinations = server.telling.len(), "serving");
+        tracing::info!(instance = %server.instance.id, destinations = server.telling.len(), "serving");
         Ok(server)
     }
 
@@ -113,7 +116,8 @@ impl Server {
 
     /// Ends all work within ten seconds: what is under way is finished or abandoned, and the leases are given back.
     pub async fn stop(self) {
-        let tasks: Vec<Task> = self.telling.into_values().map(|(_, task)| task).chain([self.ticker]).collect();
+        let tasks: Vec<Task> =
+            self.telling.into_values().map(|(_, task)| task).chain([self.ticker, self.upkeep]).collect();
         join_all(tasks.into_iter().map(Task::end)).await;
         // Also those of tasks that were abandoned.
         let released = timeout(Duration::from_secs(1), self.instance.release_all()).await;
