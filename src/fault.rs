@@ -28,6 +28,8 @@ macro_rules! points {
 }
 
 points! {
+    /// Evaluating: the first rows of an answer have come, others are on their way.
+    AmidAnswer = "amid_answer",
     /// Sealing: the run and its ranges are written, not yet committed.
     BeforeSeal = "before_seal",
     AfterSeal = "after_seal",

@@ -11,6 +11,7 @@ mod http;
 mod mapping;
 mod membership;
 mod profile;
+mod retention;
 mod secure;
 mod serve;
 mod sync;

@@ -1,6 +1,8 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
 mod fleet;
+mod restarts;
+mod together;
 
 use std::{
     collections::BTreeSet,
@@ -175,6 +177,17 @@ async fn what_a_killed_instance_was_telling_is_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_instance_was_sealing_is_taken_over() {
     taken_over(&World::new(BUYERS).await, "before_seal", false);
+}
+
+/// Its session is not idle: Postgres waits for it to take the rows, and would for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_instance_was_evaluating_is_taken_over_while_its_answer_is_on_the_way() {
+    let world = World::new("  - {name: Buyers, query: \"NOT trait('n').exists()\", schedule: every 1s}").await;
+    // Far more than a socket's buffers hold.
+    let strangers =
+        "insert into profiles (id, traits) select nextval('profile_ids'), '{\"n\": 1}' from generate_series(1, 100000)";
+    sqlx::query(strangers).execute(&world.db.pool).await.unwrap();
+    taken_over(&world, "amid_answer", true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

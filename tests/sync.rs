@@ -1,6 +1,7 @@
 //! The whole flow through the built program: messages in, definitions, syncs, and what a consumer of Kafka makes of it.
 
 mod cdnow;
+mod history;
 mod trouble;
 
 use std::{
@@ -85,6 +86,11 @@ audiences:
         }
         let output = self.run(&["import", file.path().to_str().unwrap()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Some time after a process was killed: its leases have ended.
+    pub async fn leases_end(&self) {
+        sqlx::query("update leases set expires_at = clock_timestamp()").execute(&self.db.pool).await.unwrap();
     }
 
     /// What a consumer of committed records has by now.

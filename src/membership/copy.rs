@@ -5,7 +5,10 @@
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    fault::{self, Point},
+};
 
 /// What every binary copy starts with; eight bytes of flags and extension length follow.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -154,6 +157,7 @@ pub(super) async fn rows(
     let started = match conn.copy_out_raw(&copy).await {
         Ok(mut chunks) => {
             while let Some(chunk) = chunks.try_next().await? {
+                fault::point(Point::AmidAnswer);
                 if outcome.is_ok() {
                     outcome = cutter.feed(&chunk, &mut |row| {
                         count += 1;

@@ -161,6 +161,14 @@ impl Broker {
         }
     }
 
+    /// Lets the process end in order, as for an upgrade; its state stays.
+    pub fn stop(&self) {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        let java = self.keeper.lock().unwrap().as_ref().expect("the broker runs").java;
+        eventually("the broker ends", || has_ended(java).then_some(()));
+        self.kill();
+    }
+
     /// Stops the process in its tracks (SIGSTOP): connections stay open, nothing is answered.
     pub fn freeze(&self) {
         self.signal(nix::sys::signal::Signal::SIGSTOP);

@@ -49,6 +49,13 @@ impl Database {
         Database::of(server.options.clone().database(&name)).await
     }
 
+    /// One that stands elsewhere, migrated here.
+    pub async fn at(options: PgConnectOptions) -> Database {
+        let database = Database::of(options).await;
+        rollcall::profile::migrate(&database.pool).await.expect("it is migrated");
+        database
+    }
+
     async fn of(options: PgConnectOptions) -> Database {
         let pool = PgPoolOptions::new()
             .max_connections(8)

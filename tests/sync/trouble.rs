@@ -145,6 +145,7 @@ async fn a_sync_killed_between_any_two_steps_is_made_good_by_the_next() {
         let killed = world.command(&["sync", "--at", &at]).env("ROLLCALL_FAULT", format!("{point}:abort")).output();
         let died = !killed.unwrap().status.success();
         assert!(died || !POINTS_ON_THE_WAY.contains(&point), "{point} was never reached");
+        world.leases_end().await;
         world.json(&["sync", "--at", &at]);
         let members: std::collections::BTreeSet<String> =
             (day.saturating_sub(2)..=day).map(|n| format!("u{n}")).collect();
