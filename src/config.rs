@@ -10,6 +10,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod traits;
 mod tree;
 mod variables;
 
@@ -22,6 +23,7 @@ use crate::schedule::Setting;
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use traits::Trait;
 pub use variables::Surroundings;
 
 /// The whole of `rollcall.yaml`.
@@ -38,12 +40,23 @@ pub struct Config {
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
     pub audiences: Vec<Audience>,
+    /// What you want to know of each person.
+    pub traits: Vec<Trait>,
 }
 
 impl Config {
     /// The space's id; `spa_rollcall` where none is configured.
     pub fn space_id(&self) -> &str {
         self.space_id.as_deref().unwrap_or("spa_rollcall")
+    }
+
+    /// The keys of the enabled audiences and traits that have a schedule.
+    pub fn schedules(&self) -> impl Iterator<Item = (String, &Setting)> {
+        let audiences = self.audiences.iter().filter(|audience| audience.enabled);
+        let audiences = audiences.map(|audience| (audience.key(), audience.schedule.as_ref()));
+        let traits = self.traits.iter().filter(|computed| computed.enabled);
+        let traits = traits.map(|computed| (computed.key(), computed.schedule.as_ref()));
+        audiences.chain(traits).filter_map(|(key, schedule)| Some((key, schedule?)))
     }
 
     /// The destination of this name, enabled or not; every enabled one without a name.

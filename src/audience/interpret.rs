@@ -10,12 +10,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 
 use super::{
+    ComputedTrait,
     ast::{
         As, Comparator, Comparison, EventValue, Expr, Filter, Literal, Operand, Path, Reducer, Scalar, Segment, Source,
         Span, Stream,
     },
     value::{Number, Value, walk},
 };
+use crate::{js, limits};
 
 /// All that is known of one person.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +46,42 @@ pub struct Event {
 /// `ANY` and `ALL` see an account of this one user; events of an `entity(…)` do not exist.
 pub fn holds(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> bool {
     Scope::new(profile, at).holds(expr)
+}
+
+/// What a computed trait is for the profile at instant `at`, as JSON text, and how many events it was made of. There is no
+/// value without an event that passes its filters; an empty list is none either.
+pub fn value(computed: &ComputedTrait, profile: &Profile, at: DateTime<Utc>) -> (Option<String>, usize) {
+    let scope = Scope::new(profile, at);
+    let events = scope.events(&computed.stream).len();
+    let value = scope.reduce(&computed.stream, &computed.reducer).filter(|_| events > 0);
+    let word = matches!(computed.reducer, Reducer::Mode { kind: As::Number, .. });
+    let json = value.and_then(|value| match value {
+        Value::Array(mut items) => {
+            items.truncate(limits::UNIQUE_ITEMS);
+            let items: Vec<_> = items.iter().filter_map(json).collect();
+            (!items.is_empty()).then(|| format!("[{}]", items.join(",")))
+        }
+        value if word => value.number().map(|number| number.text()).or_else(|| json(&value)),
+        value => json(&value),
+    });
+    (json, events)
+}
+
+/// The events that a computed trait is made of, by time.
+pub fn events<'p>(computed: &ComputedTrait, profile: &'p Profile, at: DateTime<Utc>) -> Vec<&'p Event> {
+    Scope::new(profile, at).events(&computed.stream)
+}
+
+fn json(value: &Value) -> Option<String> {
+    let text = value.text()?;
+    match value {
+        Value::Number(_) | Value::Bool(_) => Some(text),
+        _ => {
+            let mut quoted = String::new();
+            js::push_string(&mut quoted, &text);
+            Some(quoted)
+        }
+    }
 }
 
 /// Where an expression is evaluated: for a profile, or within `where(…)` for one event of it.

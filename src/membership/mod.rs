@@ -14,6 +14,7 @@ mod query;
 mod scan;
 mod tally;
 mod universe;
+pub mod values;
 pub mod chain;
 pub mod diff;
 pub mod history;
@@ -23,5 +24,5 @@ pub mod register;
 pub mod seal;
 
 pub use compile::{Names, Query};
-pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};
+pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};
 pub use universe::Universe;

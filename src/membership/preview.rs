@@ -33,6 +33,8 @@ pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: D
 /// The database's own.
 pub async fn keys(pool: &PgPool) -> Result<BTreeSet<String>> {
     let keys: Vec<String> =
-        sqlx::query_scalar("select key from audiences where state <> 'deleted'").fetch_all(pool).await?;
+        sqlx::query_scalar("select key from audiences where state <> 'deleted' and class = 'audience'")
+            .fetch_all(pool)
+            .await?;
     Ok(keys.into_iter().collect())
 }
