@@ -21,3 +21,12 @@ create table run_values (
     primary key (run_id, chunk)
 );
 alter table run_values alter column values set storage external;
+
+-- The chunks that a held run found, until a person has decided; without bytes where nobody has a value any more.
+create table held_values (
+    run_id bigint not null references runs,
+    chunk  int not null check (chunk between 0 and 65535),
+    values bytea not null,
+    primary key (run_id, chunk)
+);
+alter table held_values alter column values set storage external;

@@ -4,6 +4,8 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod guard;
+mod http;
 mod load;
 mod mask;
 mod secret;
@@ -20,6 +22,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use guard::{Bounds, Guard};
+pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -34,8 +38,12 @@ pub struct Config {
     pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
     pub space_id: Option<String>,
+    /// Where `serve` answers for health, readiness and metrics.
+    pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Which runs are held until a person has decided, because they change too much.
+    pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
@@ -50,13 +58,15 @@ impl Config {
         self.space_id.as_deref().unwrap_or("spa_rollcall")
     }
 
+    /// Every audience and trait: its key, whether it is enabled, and its schedule.
+    pub fn computations(&self) -> impl Iterator<Item = (String, bool, Option<&Setting>)> {
+        let audiences = self.audiences.iter().map(|of| (of.key(), of.enabled, of.schedule.as_ref()));
+        audiences.chain(self.traits.iter().map(|of| (of.key(), of.enabled, of.schedule.as_ref())))
+    }
+
     /// The keys of the enabled audiences and traits that have a schedule.
     pub fn schedules(&self) -> impl Iterator<Item = (String, &Setting)> {
-        let audiences = self.audiences.iter().filter(|audience| audience.enabled);
-        let audiences = audiences.map(|audience| (audience.key(), audience.schedule.as_ref()));
-        let traits = self.traits.iter().filter(|computed| computed.enabled);
-        let traits = traits.map(|computed| (computed.key(), computed.schedule.as_ref()));
-        audiences.chain(traits).filter_map(|(key, schedule)| Some((key, schedule?)))
+        self.computations().filter_map(|(key, enabled, schedule)| Some((key, schedule.filter(|_| enabled)?)))
     }
 
     /// The destination of this name, enabled or not; every enabled one without a name.
@@ -154,6 +164,9 @@ pub struct Audience {
     pub name: String,
     /// Derived from the name (snake_case) when not given; never changes afterwards.
     pub key: Option<String>,
+    /// Lets it take the key of a deleted audience; what was told under that key counts as told.
+    #[serde(default)]
+    pub reuse_deleted_key: bool,
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language.
@@ -163,6 +176,8 @@ pub struct Audience {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Whether profiles without a user_id are members, told by their anonymousId.

@@ -26,6 +26,14 @@ pub struct Audience {
     pub references: BTreeSet<String>,
     /// Who is told, by name.
     pub destinations: Vec<String>,
+    /// Whether the key was derived from the name.
+    pub derived_key: bool,
+    /// When it is computed, for people.
+    pub schedule: Option<String>,
+    /// Whether it may take the key of a deleted audience.
+    pub reuse_deleted_key: bool,
+    /// What a run may change without being held; none: everything.
+    pub guard: Option<config::Bounds>,
 }
 
 /// All audiences and traits of a configuration.
@@ -40,10 +48,10 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads every definition. `known` is what the store holds, for warnings; empty where it was not asked.
+    /// Reads every definition. `known` is what the store holds; empty where it was not asked.
     pub fn of(config: &config::Config, known: &Known) -> Catalogue {
         let mut catalogue = Catalogue::default();
-        let mut taken: Vec<Taken> = Vec::new();
+        let mut taken: Vec<Taken> = known.audiences.iter().filter(|other| other.deleted).cloned().collect();
         let mut configured = BTreeMap::new();
         let mut definitions = BTreeMap::new();
         for audience in &config.audiences {
@@ -76,10 +84,12 @@ impl Catalogue {
             }
         }
         let keys = taken.into_iter().map(|taken| taken.key).collect();
-        for (key, computed) in traits {
-            catalogue.take(config, key, computed, &keys, known);
+        for (key, computed) in &traits {
+            catalogue.take(config, key.clone(), computed, &keys, known);
         }
-        let mut checked = check::check(&definitions, known);
+        let sound = |key: String| (!catalogue.refused.contains_key(&key), key);
+        let traits = traits.into_keys().map(sound).map(|(sound, key)| (key, sound)).collect();
+        let mut checked = check::check(&definitions, &traits, known);
         catalogue.refused.append(&mut checked.refused);
         catalogue.warnings.append(&mut checked.warnings);
         for key in checked.order {
@@ -99,6 +109,10 @@ impl Catalogue {
                     Some(destinations) => destinations.clone(),
                     None => config.destinations.keys().cloned().collect(),
                 },
+                derived_key: audience.key.is_none(),
+                schedule: audience.schedule.as_ref().map(ToString::to_string),
+                reuse_deleted_key: audience.reuse_deleted_key,
+                guard: config::Guard::bounds(audience.guard.as_ref(), config.guard.as_ref()),
                 key,
             });
         }
@@ -133,6 +147,10 @@ impl Catalogue {
                 Some(destinations) => destinations.clone(),
                 None => config.destinations.keys().cloned().collect(),
             },
+            derived_key: computed.key.is_none(),
+            schedule: computed.schedule.as_ref().map(ToString::to_string),
+            reuse_deleted_key: computed.reuse_deleted_key,
+            guard: config::Guard::bounds(computed.guard.as_ref(), config.guard.as_ref()),
             key,
         });
     }
@@ -164,6 +182,6 @@ impl Catalogue {
 
 fn read(audience: &config::Audience, taken: &[Taken]) -> Result<String> {
     let key = key::key_of(&audience.name, audience.key.as_deref())?;
-    key::check_free(&audience.name, &key, taken, false)?;
+    key::check_free(&audience.name, &key, taken, audience.reuse_deleted_key)?;
     Ok(key)
 }

@@ -48,6 +48,11 @@ pub fn holds(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> bool {
     Scope::new(profile, at).holds(expr)
 }
 
+/// Whether values satisfy a comparator that has literals alone on its right.
+pub fn compares(values: &[Value], comparator: &Comparator, at: DateTime<Utc>) -> bool {
+    Scope::new(&Profile::default(), at).compares(values, comparator)
+}
+
 /// What a computed trait is for the profile at instant `at`, as JSON text, and how many events it was made of. There is no
 /// value without an event that passes its filters; an empty list is none either.
 pub fn value(computed: &ComputedTrait, profile: &Profile, at: DateTime<Utc>) -> (Option<String>, usize) {
@@ -109,7 +114,10 @@ impl<'p> Scope<'p> {
     }
 
     pub(super) fn compare(&self, comparison: &Comparison) -> bool {
-        let lefts = self.values(&comparison.left);
+        self.compares(&self.values(&comparison.left), &comparison.comparator)
+    }
+
+    fn compares(&self, lefts: &[Value], comparator: &Comparator) -> bool {
         // Any value on the left against any on the right: there is one each, but for a `$` in a path.
         let any = |operand: &Operand, test: &dyn Fn(&Value, &Value) -> bool| {
             let rights = self.rights(operand);
@@ -120,7 +128,7 @@ impl<'p> Scope<'p> {
         };
         let present = |operands: &[Operand]| operands.iter().all(|operand| !self.rights(operand).is_empty());
         let instants = |test: &dyn Fn(DateTime<Utc>) -> bool| lefts.iter().filter_map(Value::instant).any(test);
-        match &comparison.comparator {
+        match comparator {
             Comparator::Exists => !lefts.is_empty(),
             Comparator::Absent => lefts.is_empty(),
             Comparator::Equals(right) => any(right, &equal),

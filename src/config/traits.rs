@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{IdSync, OnDelete, enabled};
+use super::{Guard, IdSync, OnDelete, enabled};
 use crate::schedule::Setting;
 
 /// A value of each person, computed from what they did.
@@ -14,6 +14,9 @@ pub struct Trait {
     pub name: String,
     /// Derived from the name (snake_case) when not given; never changes afterwards. Audiences and traits share their keys.
     pub key: Option<String>,
+    /// Lets it take the key of a deleted trait; what was told under that key counts as told.
+    #[serde(default)]
+    pub reuse_deleted_key: bool,
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language: events, their filters and a reducer.
@@ -23,6 +26,8 @@ pub struct Trait {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Whether profiles without a user_id have a value, told by their anonymousId.

@@ -18,7 +18,9 @@ use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
 
 use super::{
+    compare,
     compile::{self, Names, Query},
+    guard::{self, Counts, Limit},
     members::{self, Members},
     query,
     scan::{Asker, Found, Probe, Scan},
@@ -65,6 +67,9 @@ pub struct Settings {
     pub work_mem_mib: u32,
     /// Whether universes may be written back; not in a read-only transaction, as that of a preview.
     pub remember: bool,
+    /// By key, what an audience's run may change. One that goes beyond it is held, so whoever refers to the audience gets its
+    /// stored members.
+    pub limits: HashMap<String, Limit>,
 }
 
 impl Default for Settings {
@@ -73,6 +78,7 @@ impl Default for Settings {
             statement_timeout_ms: limits::CONDITION_TIMEOUT_MS,
             work_mem_mib: limits::CONDITION_WORK_MEM_MIB,
             remember: true,
+            limits: HashMap::new(),
         }
     }
 }
@@ -159,6 +165,15 @@ pub async fn evaluate_all(
         };
         settled.push((due.key.to_owned(), value));
     }
+    let mut compared: HashMap<&Comparison, Result<Members, Arc<Error>>> = HashMap::new();
+    let mut asked = Vec::new();
+    due.iter().for_each(|due| due.formula.values(&mut |comparison| asked.push(comparison)));
+    for comparison in asked {
+        if !compared.contains_key(comparison) {
+            let answer = values_of(conn, comparison, &settled, stored, settings, t).await;
+            compared.insert(comparison, answer.map_err(Arc::new));
+        }
+    }
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
         let universe = within(due.universe);
@@ -167,8 +182,16 @@ pub async fn evaluate_all(
             Some(Err(error)) => Err(again(error)),
             None => Err(Error::internal("a condition was not evaluated")),
         };
+        let held = |key: &str, members| {
+            let limit = settings.limits.get(key);
+            limit.is_some_and(|limit| guard::judge_members(stored.get(key), members, limit).is_some())
+        };
         let member = |key: &str| match audiences.iter().find(|(known, _)| known == key) {
-            Some((_, Ok(members))) => Ok(members),
+            Some((_, Ok(members))) if !held(key, members) => Ok(members),
+            Some((_, Ok(_))) => stored.get(key).ok_or_else(|| {
+                Error::halted(format!("it refers to the audience `{key}`, whose first run is held"))
+                    .help("`rollcall runs --held` says why; release or discard it.")
+            }),
             Some((_, Err(error))) => {
                 Err(Error::new(error.kind, format!("it refers to the audience `{key}`, which failed")))
             }
@@ -177,11 +200,46 @@ pub async fn evaluate_all(
                     .help(format!("Compute `{key}` first, or in the same run."))
             }),
         };
-        let members = members::members(due.formula, &universe, &condition, &member);
+        let value = |comparison: &Comparison| match compared.get(comparison) {
+            Some(Ok(members)) => Ok(members),
+            Some(Err(error)) => Err(again(error)),
+            None => Err(Error::internal("a computed trait was not compared")),
+        };
+        let members = members::members(due.formula, &universe, &condition, &member, &value);
         audiences.push((due.key.to_owned(), members));
     }
     statistics.took = started.elapsed();
     Ok(Evaluation { values: settled, audiences, statistics })
+}
+
+/// For whom a comparison with a computed trait holds: by the values of this tick, unless those will be held, else as stored.
+async fn values_of(
+    conn: &mut PgConnection,
+    comparison: &Comparison,
+    settled: &[(String, Result<Settled>)],
+    stored: &HashMap<String, RoaringBitmap>,
+    settings: &Settings,
+    t: DateTime<Utc>,
+) -> Result<Members> {
+    let key = compare::key(comparison);
+    let settled = match settled.iter().find(|(known, _)| known == key) {
+        Some((_, Ok(settled))) => Some(settled),
+        Some((_, Err(error))) => {
+            return Err(Error::new(error.kind, format!("it refers to the computed trait `{key}`, which failed")));
+        }
+        None => None,
+    };
+    let before = stored.get(key).map(RoaringBitmap::len);
+    let held = |settled: &Settled| {
+        let counts = Counts { entered: settled.change.entered.len(), exited: settled.change.exited.len() };
+        settings.limits.get(key).is_some_and(|limit| guard::judge(before, counts, limit).is_some())
+    };
+    let settled = settled.filter(|settled| !held(settled));
+    if settled.is_none() && before.is_none() {
+        return Err(Error::definition(format!("it refers to the computed trait `{key}`, which has no values yet"))
+            .help(format!("Compute `{key}` first, or in the same run.")));
+    }
+    compare::compare(conn, comparison, settled, t).await
 }
 
 /// One error, told to each audience that it concerns.

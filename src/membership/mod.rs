@@ -5,6 +5,7 @@
 //! ```
 
 mod threshold;
+mod compare;
 mod compile;
 mod copy;
 mod evaluate;
@@ -17,6 +18,8 @@ mod universe;
 pub mod values;
 pub mod chain;
 pub mod diff;
+pub mod guard;
+pub mod held;
 pub mod history;
 pub mod person;
 pub mod preview;

@@ -12,7 +12,10 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use super::{
     Due, DueValue, Settings, Universe,
     diff::{self, Change},
-    evaluate_all, log,
+    evaluate_all,
+    guard::{self, Counts, Held},
+    held::{self, State},
+    log,
     register::Registered,
     values::{self, settle::Settled},
 };
@@ -52,6 +55,11 @@ pub struct Run {
     pub exited: u64,
     /// Of the whole tick, whose audiences share their scans.
     pub evaluate_ms: i64,
+    /// `sealed`; or `held`, and then nobody is told.
+    pub state: State,
+    /// Why it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_because: Option<String>,
 }
 
 /// Seals one tick. An audience that cannot be evaluated fails alone; its slot holds why.
@@ -59,16 +67,7 @@ pub struct Run {
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    // A connection of its own: the session lock dies with it, however this function ends.
-    let mut conn = pool.acquire().await?.detach();
-    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
-    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
-        let seconds = format!("{}s", limits::LEASE_SECONDS);
-        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
-    }
-    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
-    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
-    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    let mut conn = alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let runs = seal_in(&mut tx, tick).await?;
     if tick.dry_run {
@@ -80,6 +79,21 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
     }
     conn.close().await?;
     Ok(runs)
+}
+
+/// A connection that is alone in changing memberships and logs, until it is closed.
+pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+    // A connection of its own: the session lock dies with it, however its user ends.
+    let mut conn = pool.acquire().await?.detach();
+    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
+    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
+        let seconds = format!("{}s", limits::LEASE_SECONDS);
+        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
+    }
+    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
+    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
+    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    Ok(conn)
 }
 
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
@@ -95,7 +109,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
         }
     }
-    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
+    let limits = held::limits(tx, tick.audiences).await?;
+    let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
     let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
@@ -125,6 +140,9 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
         }
+        let counts = Counts { entered: change.entered.len(), exited: change.exited.len() };
+        let before = previous.get(&key).map(RoaringBitmap::len);
+        let verdict = settings.limits.get(&key).and_then(|limit| guard::judge(before, counts, limit));
         let mut run = Run {
             run: None,
             key: key.clone(),
@@ -133,14 +151,23 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             entered: change.entered.len(),
             exited: change.exited.len(),
             evaluate_ms,
+            state: if verdict.is_some() { State::Held } else { State::Sealed },
+            held_because: verdict.as_ref().map(Held::to_string),
         };
         if !tick.dry_run {
-            run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
-            for (chunk, column) in &chunks {
-                values::store(tx, audience.id, *chunk, column).await?;
-            }
-            for destination in &audience.destinations {
-                log::tell(tx, destination, audience, &run, &change, &members).await?;
+            let id = record(tx, audience, &run, &change, &members, &snapshot).await?;
+            run.run = Some(id);
+            // Nobody is told of a held run: it stays as it is recorded.
+            if run.state == State::Sealed {
+                held::accept(tx, audience.id, id, &members).await?;
+                for (chunk, column) in &chunks {
+                    values::store(tx, audience.id, *chunk, column).await?;
+                }
+                for destination in &audience.destinations {
+                    log::tell(tx, destination, audience, &run, &change, &members).await?;
+                }
+            } else {
+                values::hold(tx, id, &chunks).await?;
             }
         }
         runs.push((key, Ok(run)));
@@ -178,7 +205,7 @@ pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String,
     rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
 }
 
-/// Stores the run and the membership that it found.
+/// Stores the run, which takes the place of one that is held; a held run with the membership that it found.
 async fn record(
     tx: &mut PgConnection,
     audience: &Registered,
@@ -187,10 +214,11 @@ async fn record(
     members: &RoaringBitmap,
     snapshot: &str,
 ) -> Result<RunId> {
-    let id: RunId = sqlx::query_scalar(
+    held::close(tx, audience.id, State::Superseded).await?;
+    Ok(sqlx::query_scalar(
         "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
-                           exited_count, entered, exited, evaluate_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+                           exited_count, entered, exited, evaluate_ms, state, held_because, held_members)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning id",
     )
     .bind(audience.id)
     .bind(audience.version)
@@ -202,16 +230,9 @@ async fn record(
     .bind(diff::encode(&change.entered))
     .bind(diff::encode(&change.exited))
     .bind(run.evaluate_ms)
-    .fetch_one(&mut *tx)
-    .await?;
-    sqlx::query(
-        "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
-         on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(audience.id)
-    .bind(id)
-    .bind(diff::encode(members))
-    .execute(tx)
-    .await?;
-    Ok(id)
+    .bind(run.state)
+    .bind(&run.held_because)
+    .bind((run.state == State::Held).then(|| diff::encode(members)))
+    .fetch_one(tx)
+    .await?)
 }

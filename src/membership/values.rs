@@ -176,11 +176,13 @@ pub(super) async fn store(conn: &mut PgConnection, audience: AudienceId, chunk: 
 
 /// Whose value changed in the runs after `run`: those must be told to whoever was last told of that run.
 pub(super) async fn changed_since(conn: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<RoaringBitmap> {
-    let bitmaps: Vec<Vec<u8>> = sqlx::query_scalar("select entered from runs where audience_id = $1 and id > $2")
-        .bind(audience)
-        .bind(run)
-        .fetch_all(conn)
-        .await?;
+    let bitmaps: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select entered from runs where audience_id = $1 and id > $2 and state in ('sealed', 'released')",
+    )
+    .bind(audience)
+    .bind(run)
+    .fetch_all(conn)
+    .await?;
     bitmaps.iter().try_fold(RoaringBitmap::new(), |all, bytes| Ok(all | diff::decode(bytes)?))
 }
 
@@ -219,6 +221,42 @@ pub(super) async fn seal(
         .execute(&mut *conn)
         .await?;
     }
+    Ok(())
+}
+
+/// Keeps what a held run found, until a person has decided.
+pub(super) async fn hold(conn: &mut PgConnection, run: RunId, chunks: &BTreeMap<u16, Vec<u8>>) -> Result<()> {
+    for (chunk, column) in chunks {
+        sqlx::query("insert into held_values (run_id, chunk, values) values ($1, $2, $3)")
+            .bind(run)
+            .bind(i32::from(*chunk))
+            .bind(column)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Makes what a held run found the trait's values.
+pub(super) async fn release(conn: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<()> {
+    let held: Vec<(i32, Vec<u8>)> = sqlx::query_as("delete from held_values where run_id = $1 returning chunk, values")
+        .bind(run)
+        .fetch_all(&mut *conn)
+        .await?;
+    for (chunk, column) in held {
+        store(conn, audience, chunk as u16, &column).await?;
+    }
+    Ok(())
+}
+
+/// Forgets what the held run of a trait found.
+pub(super) async fn let_go(conn: &mut PgConnection, audience: AudienceId) -> Result<()> {
+    sqlx::query(
+        "delete from held_values where run_id in (select id from runs where audience_id = $1 and state = 'held')",
+    )
+    .bind(audience)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
