@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use roaring::RoaringBitmap;
 use sqlx::PgConnection;
 
 use super::{
+    Settings,
+    guard::{self, Counts},
     members::Members,
     tally::Ids,
     values::{Column, join, settle::Settled, stored, stored_chunks},
@@ -19,8 +22,38 @@ use crate::{
     },
 };
 
+/// For whom a comparison with a computed trait holds: by the values of this tick, unless those will be held, else as stored.
+pub(super) async fn answer(
+    conn: &mut PgConnection,
+    comparison: &Comparison,
+    settled: &[(String, Result<Settled>)],
+    stored: &HashMap<String, RoaringBitmap>,
+    settings: &Settings,
+    t: DateTime<Utc>,
+) -> Result<Members> {
+    let key = key(comparison);
+    let settled = match settled.iter().find(|(known, _)| known == key) {
+        Some((_, Ok(settled))) => Some(settled),
+        Some((_, Err(error))) => {
+            return Err(Error::new(error.kind, format!("it refers to the computed trait `{key}`, which failed")));
+        }
+        None => None,
+    };
+    let before = stored.get(key).map(RoaringBitmap::len);
+    let held = |settled: &Settled| {
+        let counts = Counts { entered: settled.change.entered.len(), exited: settled.change.exited.len() };
+        settings.limits.get(key).is_some_and(|limit| guard::judge(before, counts, limit).is_some())
+    };
+    let settled = settled.filter(|settled| !held(settled));
+    if settled.is_none() && before.is_none() {
+        return Err(Error::definition(format!("it refers to the computed trait `{key}`, which has no values yet"))
+            .help(format!("Compute `{key}` first, or in the same run.")));
+    }
+    compare(conn, comparison, settled, t).await
+}
+
 /// Answers a comparison whose left side is the trait `key`: by what was just `settled`, else by what is stored.
-pub(super) async fn compare(
+async fn compare(
     conn: &mut PgConnection,
     comparison: &Comparison,
     settled: Option<&Settled>,
@@ -74,7 +107,7 @@ pub(super) async fn compare(
 const KNOWN: usize = 100_000;
 
 /// The key of the trait on the left.
-pub(super) fn key(comparison: &Comparison) -> &str {
+fn key(comparison: &Comparison) -> &str {
     match &comparison.left {
         Scalar::Trait(path) => match path.0.first() {
             Some(Segment::Key(key)) => key,

@@ -7,6 +7,8 @@
 //!
 //! Must never read a clock, and never let one condition's failure reach an audience that does not use it.
 
+mod names;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -20,7 +22,7 @@ use sqlx::{PgConnection, Row as _};
 use super::{
     compare,
     compile::{self, Names, Query},
-    guard::{self, Counts, Limit},
+    guard::{self, Limit},
     members::{self, Members},
     query,
     scan::{Asker, Found, Probe, Scan},
@@ -34,9 +36,8 @@ use crate::{
     Error, Result,
     audience::{
         ComputedTrait,
-        ast::{Comparison, Reducer, Scalar, Source, Stream},
+        ast::{Comparison, Reducer},
         conditions::{self, Condition, Formula},
-        visit,
     },
     limits,
 };
@@ -137,7 +138,7 @@ pub async fn evaluate_all(
     let moment = Moment::of(conn).await?;
     let timeout = prepare(conn, settings).await?;
     let conditions = conditions::distinct(due.iter().map(|due| due.formula));
-    let names = names(conn, &conditions, values).await?;
+    let names = names::names(conn, &conditions, values).await?;
     let found = values.iter().map(|_| None).collect();
     let statistics = Statistics { conditions: conditions.len(), ..Statistics::default() };
     let mut run = Run { conn, t, names: &names, answers: HashMap::new(), found, statistics };
@@ -170,7 +171,7 @@ pub async fn evaluate_all(
     due.iter().for_each(|due| due.formula.values(&mut |comparison| asked.push(comparison)));
     for comparison in asked {
         if !compared.contains_key(comparison) {
-            let answer = values_of(conn, comparison, &settled, stored, settings, t).await;
+            let answer = compare::answer(conn, comparison, &settled, stored, settings, t).await;
             compared.insert(comparison, answer.map_err(Arc::new));
         }
     }
@@ -212,36 +213,6 @@ pub async fn evaluate_all(
     Ok(Evaluation { values: settled, audiences, statistics })
 }
 
-/// For whom a comparison with a computed trait holds: by the values of this tick, unless those will be held, else as stored.
-async fn values_of(
-    conn: &mut PgConnection,
-    comparison: &Comparison,
-    settled: &[(String, Result<Settled>)],
-    stored: &HashMap<String, RoaringBitmap>,
-    settings: &Settings,
-    t: DateTime<Utc>,
-) -> Result<Members> {
-    let key = compare::key(comparison);
-    let settled = match settled.iter().find(|(known, _)| known == key) {
-        Some((_, Ok(settled))) => Some(settled),
-        Some((_, Err(error))) => {
-            return Err(Error::new(error.kind, format!("it refers to the computed trait `{key}`, which failed")));
-        }
-        None => None,
-    };
-    let before = stored.get(key).map(RoaringBitmap::len);
-    let held = |settled: &Settled| {
-        let counts = Counts { entered: settled.change.entered.len(), exited: settled.change.exited.len() };
-        settings.limits.get(key).is_some_and(|limit| guard::judge(before, counts, limit).is_some())
-    };
-    let settled = settled.filter(|settled| !held(settled));
-    if settled.is_none() && before.is_none() {
-        return Err(Error::definition(format!("it refers to the computed trait `{key}`, which has no values yet"))
-            .help(format!("Compute `{key}` first, or in the same run.")));
-    }
-    compare::compare(conn, comparison, settled, t).await
-}
-
 /// One error, told to each audience that it concerns.
 fn again(error: &Arc<Error>) -> Error {
     let mut told = Error::new(error.kind, error.message.clone());
@@ -265,46 +236,6 @@ async fn prepare(conn: &mut PgConnection, settings: &Settings) -> Result<String>
 async fn restore(conn: &mut PgConnection, statement_timeout: &str) -> Result<()> {
     sqlx::query("select set_config('statement_timeout', $1, true)").bind(statement_timeout).execute(conn).await?;
     Ok(())
-}
-
-/// What the store calls the events of these conditions and values.
-async fn names(conn: &mut PgConnection, conditions: &[&Condition], values: &[DueValue<'_>]) -> Result<Names> {
-    let mut events = BTreeSet::new();
-    let mut see = |stream: &Stream| {
-        if let Source::Event(name) = &stream.source
-            && !name.contains('\0')
-        {
-            events.insert(name.clone());
-        }
-    };
-    let mut within = |comparison: &Comparison| {
-        let streams = comparison.scalars().filter_map(|scalar| match scalar {
-            Scalar::Reduce(stream, _) => Some(stream),
-            _ => None,
-        });
-        streams.for_each(|stream| see(stream));
-    };
-    conditions.iter().for_each(|condition| visit::within(&condition.0, &mut within));
-    let streams = || values.iter().map(|due| &due.definition.stream);
-    streams().flat_map(Stream::conditions).for_each(|condition| visit::comparisons(condition, &mut within));
-    streams().for_each(see);
-    let events: Vec<String> = events.into_iter().collect();
-    let rows = sqlx::query(
-        "select n.id, n.name, p.path, p.slot from event_names n left join promotions p on p.name_id = n.id and p.ready \
-         where n.name = any ($1)",
-    )
-    .bind(&events)
-    .fetch_all(conn)
-    .await?;
-    let mut names = Names::default();
-    for row in rows {
-        let id: i32 = row.try_get(0)?;
-        names.ids.insert(row.try_get(1)?, id);
-        if let Some(path) = row.try_get::<Option<Vec<String>>, _>(2)? {
-            names.promoted.insert((id, path), row.try_get(3)?);
-        }
-    }
-    Ok(names)
 }
 
 /// What a scan can answer, and conditions that need a query of their own.
