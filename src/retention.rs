@@ -50,7 +50,7 @@ impl Bounds {
         events: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
         let catalogue = Catalogue::of(config, &Known::default());
-        let read = catalogue.audiences.iter().map(|audience| (&audience.key, Lookback::of(&audience.definition)));
+        let read = catalogue.audiences.iter().map(|audience| (&audience.key, Lookback::of(&audience.computed)));
         // Nobody knows what a definition looks at that cannot be read.
         let refused = catalogue.refused.keys().map(|key| (key, Lookback::Everything));
         let drops = config.retention.drop_needed_events;
@@ -62,9 +62,9 @@ impl Bounds {
                 Lookback::Everything => (None, "at events however old".to_owned()),
             };
             if drops {
-                self.notes.push(format!("audience '{key}' looks {looks}: it counts what is left of them"));
+                self.notes.push(format!("'{key}' looks {looks}: it counts what is left of them"));
             } else {
-                self.notes.push(format!("audience '{key}' looks {looks}: they are kept"));
+                self.notes.push(format!("'{key}' looks {looks}: they are kept"));
                 bound = bound.zip(needed).map(|(bound, needed)| bound.min(needed));
             }
         }

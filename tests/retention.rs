@@ -25,7 +25,7 @@ fn days(days: i64) -> DateTime<Utc> {
 
 #[test]
 fn a_definition_looks_back_as_far_as_its_widest_window_and_without_one_at_everything() {
-    let lookback = |text: &str| Lookback::of(&parse("a test", text).unwrap());
+    let lookback = |text: &str| Lookback::of_definition(&parse("a test", text).unwrap());
     let bounded = |days| Lookback::Bounded(TimeDelta::days(days));
     for (text, expected) in [
         ("trait('n') = 1", bounded(0)),

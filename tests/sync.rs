@@ -2,6 +2,7 @@
 
 mod cdnow;
 mod history;
+mod traits;
 mod trouble;
 
 use std::{

@@ -2,7 +2,10 @@
 
 use chrono::TimeDelta;
 
-use super::ast::{Comparison, Expr, Filter, Scalar, Stream};
+use super::{
+    ast::{Comparison, Expr, Filter, Scalar, Stream},
+    computed::Computed,
+};
 
 /// How old an event can be and still count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,8 +17,16 @@ pub enum Lookback {
 }
 
 impl Lookback {
-    /// Of a definition.
-    pub fn of(definition: &Expr) -> Lookback {
+    /// Of an audience or a computed trait.
+    pub fn of(computed: &Computed) -> Lookback {
+        match computed {
+            Computed::Members { definition, .. } => Lookback::of_definition(definition),
+            Computed::Value(computed) => of_stream(&computed.stream, None),
+        }
+    }
+
+    /// Of an audience's definition.
+    pub fn of_definition(definition: &Expr) -> Lookback {
         comparisons(definition, None)
     }
 }
@@ -51,12 +62,4 @@ fn of_stream(stream: &Stream, parent: Option<Lookback>) -> Lookback {
     });
     let own = windows.min().unwrap_or(Lookback::Everything);
     stream.conditions().map(|condition| comparisons(condition, Some(own))).fold(own, Ord::max)
-}
-
-/// Of a scalar that stands for itself, as a computed trait's does.
-pub fn of_scalar(scalar: &Scalar) -> Lookback {
-    match scalar {
-        Scalar::Reduce(stream, _) => of_stream(stream, None),
-        _ => Lookback::Bounded(TimeDelta::zero()),
-    }
 }

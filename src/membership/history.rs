@@ -22,6 +22,7 @@ use crate::{
 pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<RoaringBitmap> {
     let mut past = Past::of(pool, key).await?;
     if let Some(run) = run {
+        past.must_be_an_audience().await?;
         past.back_to(run).await?;
     }
     Ok(past.members)
@@ -59,6 +60,7 @@ pub struct Point {
 /// As [`members`].
 pub async fn between(pool: &PgPool, key: &str, span: Span) -> Result<Between> {
     let mut past = Past::of(pool, key).await?;
+    past.must_be_an_audience().await?;
     let (from, to) = match span {
         Span::Of(run) => (past.before(run.unwrap_or(past.run)).await?, run),
         Span::Between(None, to) => (past.earliest().await?, to),
@@ -112,6 +114,16 @@ impl<'k> Past<'k> {
         let (audience, run) = (AudienceId(latest.try_get("audience_id")?), RunId(latest.try_get("run_id")?));
         let members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
         Ok(Past { tx, key, audience, run, members })
+    }
+
+    /// A trait's runs keep who got a value, also in place of another: who had one before cannot be told from them.
+    async fn must_be_an_audience(&mut self) -> Result<()> {
+        let class = sqlx::query_scalar::<_, String>("select class from audiences where id = $1").bind(self.audience);
+        match class.fetch_one(&mut *self.tx).await?.as_str() {
+            "audience" => Ok(()),
+            _ => Err(Error::settings(format!("'{}' is a computed trait, whose earlier values are not kept", self.key))
+                .help("`rollcall runs` counts who got another value in each of its runs.")),
+        }
     }
 
     /// Undoes the runs after `run`, which must not be later than where we are.

@@ -73,6 +73,8 @@ async fn piece(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<u
     for sql in [
         "delete from deltas where run_id = any ($1)",
         "delete from quarantine where run_id = any ($1)",
+        "delete from run_values where run_id = any ($1)",
+        "delete from held_values where run_id = any ($1)",
         "delete from runs where id = any ($1)",
     ] {
         sqlx::query(sql).bind(&ids).execute(&mut *tx).await?;
