@@ -226,6 +226,7 @@ async fn five_instances_seal_each_of_a_thousand_ticks_of_two_hundred_audiences_o
         show.step();
         show.settle().await;
     }
+    println!("orderly: {} ticks until {}", show.ticks().await, show.latest);
     let orderly = show.count("select max(id) from runs").await;
 
     // From here on nothing but the guarded statements keeps two from sealing the same: turns are everybody's, instances die
