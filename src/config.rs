@@ -4,6 +4,7 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod identity;
 mod load;
 mod mask;
 mod secret;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use identity::{Identifier, Identity, Window};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -34,6 +36,8 @@ pub struct Config {
     pub space_id: Option<String>,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Whose a message is.
+    pub identity: Identity,
     /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.

@@ -246,6 +246,7 @@ mod tests {
             options: Options::default(),
             range: Position(0)..Position(1),
             chain: Default::default(),
+            last_merge: 0,
         }
     }
 

@@ -107,6 +107,11 @@ pub const FIELDS: usize = 300;
 /// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
 pub const IDENTIFIER_CHARS: usize = 500;
 pub const IDENTIFIER_TYPE_BYTES: usize = 60;
+/// Values of one identifier type on one profile, unless the configuration says otherwise (Segment's default).
+pub const IDENTIFIERS_PER_TYPE: usize = 5;
+/// Identifiers of one profile, and profiles merged into one (Segment's limits): beyond, it is no person but a shared id.
+pub const IDENTIFIERS_PER_PROFILE: usize = 1_000;
+pub const MERGES_PER_PROFILE: i32 = 100;
 /// An event's name; it must fit an index entry.
 pub const EVENT_NAME_CHARS: usize = 500;
 /// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.

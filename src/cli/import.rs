@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Context, table};
@@ -13,6 +14,7 @@ use crate::{
         csv::ColumnMap,
         import::{Importer, Summary},
         promote::promote,
+        rules::Rules,
         source::Source,
     },
 };
@@ -51,13 +53,14 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let map = column_map(&args)?;
     let pool = context.store().await?;
-    if context.global().config.exists() {
-        promote(&pool, &context.config()?.store.promote, |done, of| {
-            tracing::info!(done, of, "filling promoted numbers")
-        })
-        .await?;
+    let config = if context.global().config.exists() { Some(context.config()?) } else { None };
+    if let Some(config) = &config {
+        promote(&pool, &config.store.promote, |done, of| tracing::info!(done, of, "filling promoted numbers")).await?;
     }
     let mut importer = Importer::new(pool);
+    if let Some(config) = &config {
+        importer.rules = Arc::new(Rules::of(&config.identity)?);
+    }
     importer.source_id.clone_from(&args.source);
     importer.again = args.again;
     let mut summaries = Vec::new();

@@ -4,7 +4,12 @@
 //!  a thread: read, decompress, parse ──► one batch waits ──► here: a transaction a batch ──► imports.line
 //! ```
 
-use std::{error::Error as StdError, io::Write, sync::atomic::Ordering, time::Instant};
+use std::{
+    error::Error as StdError,
+    io::Write,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -12,6 +17,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     message::{Defaults, Message, Refusal},
+    rules::Rules,
     source::{Batch, Source},
     store::Store,
 };
@@ -32,6 +38,8 @@ pub struct Importer {
     pub again: bool,
     /// Messages in one transaction.
     pub batch_messages: usize,
+    /// Whose a message is.
+    pub rules: Arc<Rules>,
 }
 
 /// What became of a source's lines.
@@ -62,7 +70,7 @@ struct Piece<'a> {
 
 impl Importer {
     pub fn new(pool: PgPool) -> Importer {
-        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MESSAGES }
+        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MESSAGES, rules: Arc::default() }
     }
 
     /// Imports all of `source`. Refused lines are written to `report`, one JSON object a line; `progress` is called after
@@ -86,13 +94,18 @@ impl Importer {
                 return Ok(summary);
             }
         }
-        let defaults = Defaults { now: Clock::system().now(), file: digest.clone(), source_id: self.source_id.clone() };
+        let defaults = Defaults {
+            now: Clock::system().now(),
+            file: digest.clone(),
+            source_id: self.source_id.clone(),
+            rules: self.rules.clone(),
+        };
         let (now, after, read_bytes) = (defaults.now, summary.line, source.read_bytes.clone());
         let most = self.batch_messages;
         let (sender, mut batches) = mpsc::channel::<Batch>(1);
         let reader =
             spawn_blocking(move || source.read(after, most, &defaults, |batch| sender.blocking_send(batch).is_ok()));
-        let mut store = Store::default();
+        let mut store = Store::new(self.rules.clone());
         while let Some(batch) = batches.recv().await {
             batch.refusals.iter().try_for_each(|refusal| tell(report, refusal))?;
             summary.undated += batch.messages.iter().filter(|message| message.undated).count() as u64;

@@ -10,17 +10,23 @@
 pub mod lookup;
 mod copy;
 pub mod csv;
+mod external_ids;
 mod identity;
 pub mod import;
 mod json;
+mod merge;
+pub mod merges;
 mod message;
 mod migrate;
 mod number;
 mod partition;
+mod people;
 pub mod promote;
+pub mod rules;
 pub mod source;
 mod store;
 mod time;
+mod traits;
 
 pub use message::{Body, Defaults, Message, Refusal};
 pub use migrate::{migrate, newest_step};
