@@ -3,8 +3,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::TryStreamExt as _;
-use serde_json::Value;
 use roaring::RoaringBitmap;
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
@@ -130,7 +130,9 @@ impl Pages {
             for (index, (profile, entered)) in part.changes.iter().enumerate() {
                 let position = Position(part.from.0 + index as i64);
                 let person = people.hears(*profile, &part.run);
-                if people.cut.is_some_and(|cut| person.is_some_and(|person| person >= cut)) || bytes > limits::PAGE_BYTES {
+                if people.cut.is_some_and(|cut| person.is_some_and(|person| person >= cut))
+                    || bytes > limits::PAGE_BYTES
+                {
                     return page;
                 }
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);

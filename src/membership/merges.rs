@@ -14,13 +14,13 @@
 //! Entries of the log that were sealed before a merge and are delivered after it follow the same rule: see [`Merges::hears`].
 
 use roaring::RoaringBitmap;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use super::diff;
 use crate::{
-    Result,
+    Error, Result,
     audience::options::Options,
-    ids::{AudienceId, ProfileId, RunId},
+    ids::{AudienceId, DestinationId, ProfileId, RunId},
     profile::merges::{self, Merge},
 };
 
@@ -29,21 +29,6 @@ use crate::{
 pub struct Merges(pub Vec<Merge>);
 
 impl Merges {
-    /// Those that any stored membership or told set may still have to follow.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn unfollowed(tx: &mut PgConnection) -> Result<Merges> {
-        let oldest: Option<i64> = sqlx::query_scalar(
-            "select min(last_merge) from runs where id in (select run_id from memberships union select run_id from told)",
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        // Where nothing is stored, nothing is to follow.
-        let Some(oldest) = oldest else { return Ok(Merges::default()) };
-        Ok(Merges(merges::after(tx, oldest).await?))
-    }
-
     fn after(&self, last: i64) -> &[Merge] {
         &self.0[self.0.partition_point(|merge| merge.id <= last)..]
     }
@@ -134,15 +119,55 @@ impl Heard {
     }
 }
 
-/// Notes what merges alone make of the audience's stored membership, before the run's own is stored: so that undoing the run
-/// gives exactly the membership before it.
+/// Brings memberships up to date, each as of the merge beside it.
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn note(tx: &mut PgConnection, audience: AudienceId, run: RunId, merges: &Merges) -> Result<()> {
-    if merges.0.is_empty() {
-        return Ok(());
-    }
+pub(super) async fn follow<'m>(
+    tx: &mut PgConnection,
+    memberships: impl IntoIterator<Item = (&'m mut RoaringBitmap, i64)>,
+) -> Result<()> {
+    let memberships: Vec<_> = memberships.into_iter().collect();
+    // Where nothing is stored, nothing is to follow.
+    let Some(oldest) = memberships.iter().map(|(_, last)| *last).min() else { return Ok(()) };
+    let merges = Merges(merges::after(tx, oldest).await?);
+    memberships.into_iter().for_each(|(members, last)| merges.follow(members, last));
+    Ok(())
+}
+
+/// What a destination was told of an audience, and of whom that is unsure.
+///
+/// # Errors
+/// The database's own.
+pub(super) async fn told(
+    tx: &mut PgConnection,
+    destination: DestinationId,
+    audience: AudienceId,
+) -> Result<(RoaringBitmap, RoaringBitmap)> {
+    let row = sqlx::query(
+        "select t.members, r.last_merge, v.options from told t join runs r on r.id = t.run_id
+         join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
+         where t.destination_id = $1 and t.audience_id = $2",
+    )
+    .bind(destination)
+    .bind(audience)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(Default::default()) };
+    let mut told = diff::decode(row.try_get::<&[u8], _>("members")?)?;
+    let last: i64 = row.try_get("last_merge")?;
+    let options = serde_json::from_value(row.try_get("options")?)
+        .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?;
+    let unsure = Merges(merges::after(tx, last).await?).follow_told(&mut told, last, &options);
+    Ok((told, unsure))
+}
+
+/// Notes what merges alone make of the audience's stored membership, before the run's own takes its place: so that undoing
+/// the run gives exactly the membership before it.
+///
+/// # Errors
+/// The database's own.
+pub(super) async fn note(tx: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<()> {
     let before: Option<(Vec<u8>, i64)> = sqlx::query_as(
         "select m.members, r.last_merge from memberships m join runs r on r.id = m.run_id where m.audience_id = $1",
     )
@@ -150,6 +175,10 @@ pub(super) async fn note(tx: &mut PgConnection, audience: AudienceId, run: RunId
     .fetch_optional(&mut *tx)
     .await?;
     let Some((bytes, last)) = before else { return Ok(()) };
+    let merges = Merges(merges::after(tx, last).await?);
+    if merges.0.is_empty() {
+        return Ok(());
+    }
     let before = diff::decode(&bytes)?;
     let mut after = before.clone();
     merges.follow(&mut after, last);

@@ -7,19 +7,21 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgRow};
 
 use super::{
     Due, Settings, Universe,
-    chain::Chain,
     diff::{self, Change},
     evaluate,
-    register::{Listener, Registered},
+    guard::{self, Held},
+    held::{self, State},
+    log, merges,
+    register::Registered,
 };
 use crate::{
     Error, Result,
     fault::{self, Point},
-    ids::{AudienceId, Position, RunId},
+    ids::{AudienceId, RunId},
     limits,
     schedule::{Firing, fire, lease::Lease},
 };
@@ -51,6 +53,11 @@ pub struct Run {
     pub exited: u64,
     /// Of the whole tick, whose audiences share their scans.
     pub evaluate_ms: i64,
+    /// `sealed`; or `held`, and then nobody is told.
+    pub state: State,
+    /// Why it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_because: Option<String>,
 }
 
 /// Seals one tick. An audience that cannot be evaluated fails alone; its slot holds why.
@@ -58,16 +65,7 @@ pub struct Run {
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    // A connection of its own: the session lock dies with it, however this function ends.
-    let mut conn = pool.acquire().await?.detach();
-    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
-    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
-        let seconds = format!("{}s", limits::LEASE_SECONDS);
-        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
-    }
-    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
-    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
-    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    let mut conn = alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let runs = seal_in(&mut tx, tick).await?;
     if tick.dry_run {
@@ -81,6 +79,21 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
     Ok(runs)
 }
 
+/// A connection that is alone in changing memberships and logs, until it is closed.
+pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+    // A connection of its own: the session lock dies with it, however its user ends.
+    let mut conn = pool.acquire().await?.detach();
+    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
+    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
+        let seconds = format!("{}s", limits::LEASE_SECONDS);
+        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
+    }
+    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
+    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
+    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    Ok(conn)
+}
+
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     let snapshot = snapshot(tx).await?;
     let previous = memberships(tx).await?;
@@ -92,7 +105,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         .zip(&universes)
         .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
         .collect();
-    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
+    let limits = held::limits(tx, tick.audiences).await?;
+    let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
     let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
@@ -110,8 +124,10 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             continue;
         }
         let empty = RoaringBitmap::new();
-        let before = previous.get(&key).unwrap_or(&empty);
-        let change = Change::between(before, &members);
+        let before = previous.get(&key);
+        let limit = settings.limits.get(&key);
+        let verdict = limit.and_then(|limit| guard::judge_members(before, &members, limit));
+        let change = Change::between(before.unwrap_or(&empty), &members);
         let mut run = Run {
             run: None,
             key: key.clone(),
@@ -120,11 +136,18 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             entered: change.entered.len(),
             exited: change.exited.len(),
             evaluate_ms,
+            state: if verdict.is_some() { State::Held } else { State::Sealed },
+            held_because: verdict.as_ref().map(Held::to_string),
         };
         if !tick.dry_run {
-            run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
-            for destination in &audience.destinations {
-                tell(tx, destination, audience.id, &run, &change, &members).await?;
+            let id = record(tx, audience, &run, &change, &members, &snapshot).await?;
+            run.run = Some(id);
+            // Nobody is told of a held run: it stays as it is recorded.
+            if run.state == State::Sealed {
+                held::accept(tx, audience.id, id, &members).await?;
+                for destination in &audience.destinations {
+                    log::tell(tx, destination, audience.id, &run, &change, &members).await?;
+                }
             }
         }
         runs.push((key, Ok(run)));
@@ -156,13 +179,20 @@ async fn snapshot(tx: &mut PgConnection) -> Result<String> {
 
 /// Every audience's membership as last computed, by key.
 pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
-    let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
-        .fetch_all(tx)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
+    let rows = sqlx::query(
+        "select a.key, m.members, r.last_merge from memberships m join audiences a on a.id = m.audience_id
+         join runs r on r.id = m.run_id",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let decode = |row: &PgRow| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?));
+    let mut memberships: Vec<(String, RoaringBitmap)> = rows.iter().map(decode).collect::<Result<_>>()?;
+    let last: Vec<i64> = rows.iter().map(|row| row.try_get("last_merge")).collect::<Result<_, sqlx::Error>>()?;
+    merges::follow(tx, memberships.iter_mut().map(|(_, members)| members).zip(last)).await?;
+    Ok(memberships.into_iter().collect())
 }
 
-/// Stores the run and the membership that it found.
+/// Stores the run, which takes the place of one that is held; a held run with the membership that it found.
 async fn record(
     tx: &mut PgConnection,
     audience: &Registered,
@@ -171,10 +201,11 @@ async fn record(
     members: &RoaringBitmap,
     snapshot: &str,
 ) -> Result<RunId> {
-    let id: RunId = sqlx::query_scalar(
+    held::close(tx, audience.id, State::Superseded).await?;
+    Ok(sqlx::query_scalar(
         "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
-                           exited_count, entered, exited, evaluate_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+                           exited_count, entered, exited, evaluate_ms, state, held_because, held_members)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning id",
     )
     .bind(audience.id)
     .bind(audience.version)
@@ -186,89 +217,9 @@ async fn record(
     .bind(diff::encode(&change.entered))
     .bind(diff::encode(&change.exited))
     .bind(run.evaluate_ms)
-    .fetch_one(&mut *tx)
-    .await?;
-    sqlx::query(
-        "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
-         on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(audience.id)
-    .bind(id)
-    .bind(diff::encode(members))
-    .execute(tx)
-    .await?;
-    Ok(id)
-}
-
-/// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
-async fn tell(
-    tx: &mut PgConnection,
-    destination: &Listener,
-    audience: AudienceId,
-    run: &Run,
-    change: &Change,
-    members: &RoaringBitmap,
-) -> Result<()> {
-    let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told =
-        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
-            .bind(destination.id)
-            .bind(audience)
-            .fetch_optional(&mut *tx)
-            .await?;
-    let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
-    let untold = Change::between(&told, members);
-    sqlx::query(
-        "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
-         on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(destination.id)
-    .bind(audience)
-    .bind(run_id)
-    .bind(diff::encode(members))
-    .execute(&mut *tx)
-    .await?;
-    if untold.is_empty() {
-        return Ok(());
-    }
-    append(tx, destination, run_id, &untold, *change == untold).await
-}
-
-/// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
-async fn append(
-    tx: &mut PgConnection,
-    destination: &Listener,
-    run: RunId,
-    untold: &Change,
-    as_the_run: bool,
-) -> Result<()> {
-    let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
-        .bind(destination.id)
-        .fetch_one(&mut *tx)
-        .await?;
-    let from = Position(row.try_get("next_position")?);
-    let to = Position(from.0 + untold.len() as i64);
-    let (entered, exited) = (diff::encode(&untold.entered), diff::encode(&untold.exited));
-    let chain = Chain(row.try_get("chain")?).link(run, &(from..to), &entered, &exited);
-    sqlx::query(
-        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(destination.id)
-    .bind(from)
-    .bind(to)
-    .bind(run)
-    .bind(&destination.mapping_version)
-    .bind((!as_the_run).then_some(entered))
-    .bind((!as_the_run).then_some(exited))
-    .bind(&chain.0)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")
-        .bind(destination.id)
-        .bind(to)
-        .bind(&chain.0)
-        .execute(tx)
-        .await?;
-    Ok(())
+    .bind(run.state)
+    .bind(&run.held_because)
+    .bind((run.state == State::Held).then(|| diff::encode(members)))
+    .fetch_one(tx)
+    .await?)
 }

@@ -42,7 +42,8 @@ pub async fn after(conn: &mut PgConnection, id: i64) -> Result<Vec<Merge>> {
 /// The database's own.
 pub async fn concerning(conn: &mut PgConnection, id: i64, profiles: &[i64]) -> Result<Vec<Merge>> {
     // Nearly always there is none, and then nothing is looked up profile by profile.
-    let any: bool = sqlx::query_scalar("select exists (select from merges where id > $1)").bind(id).fetch_one(&mut *conn).await?;
+    let any: bool =
+        sqlx::query_scalar("select exists (select from merges where id > $1)").bind(id).fetch_one(&mut *conn).await?;
     if !any {
         return Ok(Vec::new());
     }

@@ -144,7 +144,7 @@ async fn in_whatever_batches_messages_come_people_are_as_a_naive_model_says() {
         assert_eq!(stored, told, "case {case}, batches of {batch}: {messages:#?}");
         merged += count(&database.pool, "select count(*) from merges").await;
     }
-    assert!(merged > 50, "{merged} merges are too few to prove anything");
+    assert!(merged > 25, "{merged} merges are too few to prove anything");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
