@@ -35,3 +35,39 @@ create table run_merges (
     came   bytea not null
 );
 alter table run_merges alter column went set storage external, alter column came set storage external;
+
+-- Identifiers that nothing is taken in of: a salted digest each, from which nobody can be read. `profile_id` is whose it is,
+-- while that profile is there.
+create table suppressions (
+    digest        bytea primary key,
+    profile_id    bigint,
+    suppressed_at timestamptz not null default now()
+);
+create index suppressions_by_profile on suppressions (profile_id) where profile_id is not null;
+create table suppression_salt (salt bytea not null);
+insert into suppression_salt select sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
+
+-- People who asked to be forgotten. requested: nothing more is taken in. sealed: what was told true is told false, by the log.
+-- told: every destination is told so far. erased: nothing is left but this row.
+create table forgets (
+    id           bigint generated always as identity primary key,
+    profile_id   bigint not null,
+    state        text not null default 'requested' check (state in ('requested', 'sealed', 'told', 'erased')),
+    tombstone    boolean not null,
+    requested_at timestamptz not null default now(),
+    erased_at    timestamptz,
+    -- Rows by table, before and after; no value of anybody.
+    report       jsonb
+);
+create unique index forgets_open on forgets (profile_id) where state <> 'erased';
+
+-- How far each destination has to be told before the identifiers may go.
+create table forget_positions (
+    forget_id      bigint not null references forgets,
+    destination_id int not null references destinations,
+    position       bigint not null,
+    primary key (forget_id, destination_id)
+);
+
+-- A run whose records go out with a null value: the last word on somebody forgotten.
+alter table runs add column tombstone boolean not null default false;

@@ -35,6 +35,8 @@ pub struct SealedRun {
     pub chain: Chain,
     /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
     pub last_merge: i64,
+    /// Whether its records go out with a null value: the last word on people who are to be forgotten.
+    pub tombstone: bool,
 }
 
 /// Consecutive changes of one run.
@@ -135,7 +137,7 @@ impl Reader {
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
             "select d.from_position, d.to_position, d.chain, r.id, r.audience_id, a.key, a.computation_id,
-                    r.evaluated_at, r.last_merge, v.options, coalesce(d.entered, r.entered) as entered,
+                    r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
              join runs r on r.id = d.run_id
@@ -171,6 +173,7 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
         range: Position(row.try_get("from_position")?)..Position(row.try_get("to_position")?),
         chain: Chain(row.try_get("chain")?),
         last_merge: row.try_get("last_merge")?,
+        tombstone: row.try_get("tombstone")?,
     };
     let change = Change {
         entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,

@@ -247,6 +247,7 @@ mod tests {
             range: Position(0)..Position(1),
             chain: Default::default(),
             last_merge: 0,
+            tombstone: false,
         }
     }
 

@@ -141,6 +141,12 @@ pub const PARTITIONS: usize = 240;
 pub const BATCH_MESSAGES: usize = 50_000;
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
 
+/// Items in one answer of the Profile API, and the days of events that it shows; the peer's.
+pub const PROFILE_ITEMS: usize = 200;
+pub const PROFILE_EVENT_DAYS: i64 = 14;
+/// People named in one `rollcall forget`: each is a transaction, and the erasing of all of them is one.
+pub const FORGOTTEN_AT_ONCE: usize = 100_000;
+
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;
 /// How deep a mapping may nest; deeper ones are refused when the configuration is read.

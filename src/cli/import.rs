@@ -122,6 +122,10 @@ fn describe(summaries: &[Summary]) -> String {
         if summary.resumed_after_line > 0 {
             text += &format!("\n{}: lines up to {} were imported before", summary.name, summary.resumed_after_line);
         }
+        if summary.suppressed > 0 {
+            text +=
+                &format!("\n{}: {} messages dropped, of people who are suppressed", summary.name, summary.suppressed);
+        }
         if summary.undated > 0 {
             text += &format!("\n{}: {} messages named no time, and count as of now", summary.name, summary.undated);
         }

@@ -165,7 +165,12 @@ impl Pages {
                                 reason: why.code.to_owned(),
                                 detail: why.detail,
                             }),
-                            Outcome::Record(record) => {
+                            // Without a key there is nothing that a topic could forget.
+                            Outcome::Record(record) if part.run.tombstone && record.key.is_none() => {}
+                            Outcome::Record(mut record) => {
+                                if part.run.tombstone {
+                                    record.value = None;
+                                }
                                 bytes += record.value.as_ref().map_or(0, Vec::len);
                                 page.records.push(Told {
                                     position,

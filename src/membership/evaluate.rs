@@ -20,6 +20,7 @@ use sqlx::{PgConnection, Row as _};
 use super::{
     compile::{self, Names, Query},
     guard::{self, Limit},
+    leave,
     members::{self, Members},
     query,
     scan::{Probe, Scan},
@@ -118,6 +119,7 @@ pub async fn evaluate(
     for id_type in due.iter().flat_map(|due| due.universe.types()).collect::<BTreeSet<_>>() {
         universes.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
     }
+    let leaving = leave::leaving(conn).await?;
     restore(conn, &timeout).await?;
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
@@ -125,7 +127,8 @@ pub async fn evaluate(
             .universe
             .types()
             .filter_map(|id_type| universes.get(id_type))
-            .fold(RoaringBitmap::new(), |all, members| all | members);
+            .fold(RoaringBitmap::new(), |all, members| all | members)
+            - &leaving;
         let condition = |condition: &Condition| match answers.get(condition) {
             Some(Ok(members)) => Ok(members),
             Some(Err(error)) => Err(again(error)),

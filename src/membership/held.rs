@@ -20,7 +20,7 @@ use sqlx::{Connection, PgConnection, PgExecutor, PgPool, Row};
 use super::{
     diff::{self, Change},
     guard::{Counts, Limit},
-    log, merges,
+    leave, log, merges,
     register::{self, Registered},
     seal::{self, Run},
 };
@@ -117,6 +117,19 @@ pub(super) async fn accept(
     run: RunId,
     members: &RoaringBitmap,
 ) -> Result<()> {
+    store(tx, audience, run, members).await?;
+    // What was confirmed has come true.
+    sqlx::query("delete from confirmations where audience_id = $1").bind(audience).execute(tx).await?;
+    Ok(())
+}
+
+/// Stores a membership in the place of the one before.
+pub(super) async fn store(
+    tx: &mut PgConnection,
+    audience: AudienceId,
+    run: RunId,
+    members: &RoaringBitmap,
+) -> Result<()> {
     merges::note(tx, audience, run).await?;
     sqlx::query(
         "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
@@ -125,10 +138,8 @@ pub(super) async fn accept(
     .bind(audience)
     .bind(run)
     .bind(diff::encode(members))
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
-    // What was confirmed has come true.
-    sqlx::query("delete from confirmations where audience_id = $1").bind(audience).execute(tx).await?;
     Ok(())
 }
 
@@ -217,6 +228,8 @@ pub async fn release(
     let mut accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
     let last = (row.try_get("last_merge")?, row.try_get("accepted_last_merge")?);
     merges::follow(&mut tx, [(&mut members, last.0), (&mut accepted, last.1)]).await?;
+    // Who asked to be forgotten meanwhile has left.
+    members -= leave::leaving(&mut tx).await?;
     let change = Change::between(&accepted, &members);
     let released = Run {
         run: Some(run),

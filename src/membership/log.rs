@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row};
 use super::{
     chain::Chain,
     diff::{self, Change},
-    merges,
+    leave, merges,
     register::Listener,
     seal::Run,
 };
@@ -28,6 +28,9 @@ pub(super) async fn tell(
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
     let (told, unsure) = merges::told(tx, destination.id, audience).await?;
+    let mut members = members.clone();
+    leave::keep(&mut members, &leave::suppressed(tx).await?, &told);
+    let members = &members;
     let untold = Change::between_unsure(&told, &unsure, members);
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
@@ -46,7 +49,7 @@ pub(super) async fn tell(
 }
 
 /// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
-async fn append(
+pub(super) async fn append(
     tx: &mut PgConnection,
     destination: &Listener,
     run: RunId,

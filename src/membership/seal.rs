@@ -15,7 +15,7 @@ use super::{
     evaluate,
     guard::{self, Held},
     held::{self, State},
-    log, merges,
+    leave, log, merges,
     register::Registered,
 };
 use crate::{
@@ -110,10 +110,15 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
+    let suppressed = leave::suppressed(tx).await?;
+    let empty = RoaringBitmap::new();
     let mut runs = Vec::with_capacity(tick.audiences.len());
     for (audience, (key, members)) in tick.audiences.iter().zip(computed.audiences) {
         let members = match members {
-            Ok(members) => members,
+            Ok(mut members) => {
+                leave::keep(&mut members, &suppressed, previous.get(&key).unwrap_or(&empty));
+                members
+            }
             Err(error) => {
                 runs.push((key, Err(error)));
                 continue;
@@ -123,7 +128,6 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
         }
-        let empty = RoaringBitmap::new();
         let before = previous.get(&key);
         let limit = settings.limits.get(&key);
         let verdict = limit.and_then(|limit| guard::judge_members(before, &members, limit));

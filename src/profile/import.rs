@@ -19,7 +19,7 @@ use super::{
     message::{Defaults, Message, Refusal},
     rules::Rules,
     source::{Batch, Source},
-    store::Store,
+    store::{Store, Stored},
 };
 use crate::{Error, Result, clock::Clock, limits::BATCH_MESSAGES};
 
@@ -54,6 +54,8 @@ pub struct Summary {
     pub accepted: u64,
     /// Messages that were stored already.
     pub repeated: u64,
+    /// Messages dropped, since they are of somebody who was forgotten or suppressed.
+    pub suppressed: u64,
     /// Lines refused; each stands in the report with its reason.
     pub refused: u64,
     /// Messages without a time, taken as of the import.
@@ -114,9 +116,10 @@ impl Importer {
             while let Some(piece) = pieces.pop() {
                 let place = digest.as_deref().map(|digest| (digest, read_bytes.load(Ordering::Relaxed)));
                 match commit(&mut connection, &mut store, &piece, place, now).await {
-                    Ok(accepted) => {
+                    Ok(Stored { accepted, suppressed }) => {
                         summary.accepted += accepted;
-                        summary.repeated += piece.messages.len() as u64 - accepted;
+                        summary.suppressed += suppressed;
+                        summary.repeated += piece.messages.len() as u64 - accepted - suppressed;
                         summary.refused += piece.refused;
                         summary.line = piece.through_line;
                     }
@@ -172,14 +175,14 @@ impl Importer {
     }
 }
 
-/// Stores a piece and the place it ends at in one transaction; returns how many of its messages were new.
+/// Stores a piece and the place it ends at in one transaction.
 async fn commit(
     connection: &mut PgConnection,
     store: &mut Store,
     piece: &Piece<'_>,
     place: Option<(&str, u64)>,
     now: DateTime<Utc>,
-) -> Result<u64> {
+) -> Result<Stored> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -197,11 +200,11 @@ async fn attempt(
     piece: &Piece<'_>,
     place: Option<(&str, u64)>,
     now: DateTime<Utc>,
-) -> Result<u64> {
+) -> Result<Stored> {
     store.prepare(connection, piece.messages, now).await?;
     let mut transaction = connection.begin().await?;
-    let accepted = match piece.messages {
-        [] => 0,
+    let stored = match piece.messages {
+        [] => Stored::default(),
         messages => store.store(&mut transaction, messages).await?,
     };
     if let Some((digest, bytes)) = place {
@@ -213,14 +216,14 @@ async fn attempt(
         .bind(digest)
         .bind(piece.through_line.cast_signed())
         .bind(bytes.cast_signed())
-        .bind(accepted.cast_signed())
-        .bind((piece.messages.len() as u64 - accepted).cast_signed())
+        .bind(stored.accepted.cast_signed())
+        .bind((piece.messages.len() as u64 - stored.accepted - stored.suppressed).cast_signed())
         .bind(piece.refused.cast_signed())
         .execute(&mut *transaction)
         .await?;
     }
     transaction.commit().await?;
-    Ok(accepted)
+    Ok(stored)
 }
 
 /// The columns whose statistics plans use; those of JSON cost most of an ANALYZE and tell it nothing.

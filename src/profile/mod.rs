@@ -11,6 +11,7 @@ pub mod lookup;
 mod copy;
 pub mod csv;
 mod external_ids;
+pub mod forget;
 mod identity;
 pub mod import;
 mod json;
@@ -25,8 +26,10 @@ pub mod promote;
 pub mod rules;
 pub mod source;
 mod store;
+mod suppression;
 mod time;
 mod traits;
+pub mod view;
 
 pub use message::{Body, Defaults, Message, Refusal};
 pub use migrate::{migrate, newest_step};

@@ -18,6 +18,7 @@ use super::{
     merge,
     message::{Body, Message},
     rules::Rules,
+    suppression,
     traits::Traits,
 };
 use crate::Result;
@@ -35,17 +36,19 @@ impl People {
         People { rules, changing: false }
     }
 
-    /// Decides whose each message is. The lock it takes is held until the transaction ends.
+    /// Decides whose each message is, and takes those out that are suppressed. The lock it takes is held until the transaction
+    /// ends.
     pub async fn identify<'a>(
         &mut self,
         connection: &mut PgConnection,
-        messages: &[&'a Message],
+        messages: &mut Vec<&'a Message>,
     ) -> Result<Resolution<'a>> {
         if !self.changing {
             sqlx::raw_sql("savepoint identities").execute(&mut *connection).await?;
             sqlx::query("select pg_advisory_xact_lock_shared(hashtextextended('rollcall.identities', 0))")
                 .execute(&mut *connection)
                 .await?;
+            drop_suppressed(connection, messages).await?;
             let resolution = resolve(connection, messages, &self.rules).await?;
             if !resolution.changes() {
                 sqlx::raw_sql("release savepoint identities").execute(connection).await?;
@@ -55,10 +58,20 @@ impl People {
             sqlx::raw_sql("rollback to savepoint identities").execute(&mut *connection).await?;
         }
         lock(connection).await?;
+        drop_suppressed(connection, messages).await?;
         let resolution = resolve(connection, messages, &self.rules).await?;
         self.changing = resolution.changes();
         Ok(resolution)
     }
+}
+
+async fn drop_suppressed(connection: &mut PgConnection, messages: &mut Vec<&Message>) -> Result<()> {
+    let dropped = suppression::dropped(connection, messages).await?;
+    if !dropped.is_empty() {
+        let mut place = 0..;
+        messages.retain(|_| place.next().is_some_and(|place| !dropped.contains(&place)));
+    }
+    Ok(())
 }
 
 /// Keeps everybody else from reading or changing who is who until the transaction ends.

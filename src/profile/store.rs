@@ -36,6 +36,14 @@ pub(super) struct Store {
     people: People,
 }
 
+/// What became of the messages of a batch; the others were stored before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub accepted: u64,
+    /// Dropped, since they are of somebody of whom nothing is taken in.
+    pub suppressed: u64,
+}
+
 /// By event name: which number of it stands in which column.
 type Promotions = HashMap<i32, Vec<(i16, Vec<String>)>>;
 
@@ -84,17 +92,18 @@ impl Store {
         self.touched.iter().map(of).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Stores those messages that are not stored yet; returns how many those were. Inside the caller's transaction.
-    pub async fn store(&mut self, connection: &mut PgConnection, messages: &[Message]) -> Result<u64> {
+    /// Stores those messages that are not stored yet. Inside the caller's transaction.
+    pub async fn store(&mut self, connection: &mut PgConnection, messages: &[Message]) -> Result<Stored> {
         let promotions = promotions(connection).await?;
-        let messages = only_new(connection, messages).await?;
-        let resolution = self.people.identify(connection, &messages).await?;
+        let mut messages = only_new(connection, messages).await?;
+        let new = messages.len();
+        let resolution = self.people.identify(connection, &mut messages).await?;
         let ids = people::store(connection, &messages, &resolution).await?;
         let id_of = |owner: Owner| ids.of(resolution.root(owner));
         self.events(connection, &messages, &resolution, id_of, &promotions).await?;
         groups(connection, &messages, &resolution, id_of).await?;
         aliases(connection, &messages).await?;
-        Ok(messages.len() as u64)
+        Ok(Stored { accepted: messages.len() as u64, suppressed: (new - messages.len()) as u64 })
     }
 
     async fn events(
