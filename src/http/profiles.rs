@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{OriginalUri, Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -115,7 +115,7 @@ fn invalid(what: &str) -> Refusal {
 
 async fn answer(
     State(profiles): State<Profiles>,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     Path(place): Path<Place>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
