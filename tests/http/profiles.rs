@@ -1,5 +1,6 @@
 //! The Profile API answers as Segment's does, to whoever has the token.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rollcall::{
     clock::Clock,
     config::Secret,
@@ -54,44 +55,57 @@ async fn api(token: Option<&str>) -> Api {
 }
 
 impl Api {
-    async fn get(&self, path: &str) -> (u16, Value) {
-        self.send(self.request(path).basic_auth(TOKEN, Some(""))).await
+    fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(path, Some(&basic(TOKEN)))
     }
 
-    fn request(&self, path: &str) -> reqwest::RequestBuilder {
-        reqwest::Client::new().get(format!("http://{}/v1/spaces/spa_1/collections/users/profiles/{path}", self.address))
+    fn ask(&self, path: &str, authorization: Option<&str>) -> (u16, Value) {
+        self.ask_at(&format!("/v1/spaces/spa_1/collections/users/profiles/{path}"), authorization)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
+    fn ask_at(&self, path: &str, authorization: Option<&str>) -> (u16, Value) {
+        tokio::task::block_in_place(|| {
+            let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+            let mut request = agent.get(format!("http://{}{path}", self.address));
+            if let Some(authorization) = authorization {
+                request = request.header("Authorization", authorization);
+            }
+            let mut response = request.call().unwrap();
+            let body = response.body_mut().read_to_string().unwrap();
+            (response.status().as_u16(), serde_json::from_str(&body).unwrap())
+        })
     }
+}
+
+/// The token as the user, as the peer has it.
+fn basic(token: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{token}:")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_is_read_in_the_peers_forms() {
     let api = api(Some(TOKEN)).await;
-    let (status, traits) = api.get("user_id:42/traits").await;
+    let (status, traits) = api.get("user_id:42/traits");
     assert_eq!((status, &traits["traits"]), (200, &json!({"age": 7, "plan": "pro", "vip": true})));
     assert_eq!(
         traits["cursor"],
         json!({"url": "/v1/spaces/spa_1/collections/users/profiles/user_id:42/traits", "has_more": false, "next": "", "limit": 20})
     );
-    assert_eq!(api.get("user_id:42/traits?class=audience").await.1["traits"], json!({"vip": true}));
-    assert_eq!(api.get("user_id:42/traits?include=plan,vip").await.1["traits"], json!({"plan": "pro", "vip": true}));
+    assert_eq!(api.get("user_id:42/traits?class=audience").1["traits"], json!({"vip": true}));
+    assert_eq!(api.get("user_id:42/traits?include=plan,vip").1["traits"], json!({"plan": "pro", "vip": true}));
 
     // Percent-encoded, as an address of that kind must be.
-    let (_, ids) = api.get("email%3Aa%2Fb%2Bc%40example.com/external_ids").await;
+    let (_, ids) = api.get("email%3Aa%2Fb%2Bc%40example.com/external_ids");
     let email = json!({"id": "a/b+c@example.com", "type": "email", "collection": "users", "encoding": "none", "created_at": "2024-01-01T00:00:00.000Z"});
     assert_eq!((&ids["data"][0], ids["data"].as_array().unwrap().len()), (&email, 2));
 
-    let (_, metadata) = api.get("user_id:42/metadata").await;
+    let (_, metadata) = api.get("user_id:42/metadata");
     assert_eq!(metadata["metadata"]["created_at"], "2024-01-01T00:00:00.000Z");
     assert_eq!(
         (&metadata["metadata"]["first_message_id"], &metadata["metadata"]["last_message_id"]),
         (&json!("m0"), &json!("m39"))
     );
-    assert_eq!(api.get("user_id:42/links").await.1["data"][0]["external_ids"][0]["id"], "acme");
+    assert_eq!(api.get("user_id:42/links").1["data"][0]["external_ids"][0]["id"], "acme");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +113,7 @@ async fn events_come_page_by_page_the_latest_first_and_those_of_two_weeks() {
     let api = api(Some(TOKEN)).await;
     let (mut seen, mut next) = (Vec::new(), String::new());
     loop {
-        let (_, page) = api.get(&format!("user_id:42/events?limit=12&next={}", next.replace('=', "%3D"))).await;
+        let (_, page) = api.get(&format!("user_id:42/events?limit=12&next={}", next.replace('=', "%3D")));
         seen.extend(
             page["data"].as_array().unwrap().iter().map(|event| event["message_id"].as_str().unwrap().to_owned()),
         );
@@ -110,14 +124,14 @@ async fn events_come_page_by_page_the_latest_first_and_those_of_two_weeks() {
         }
     }
     assert_eq!(seen, (10..40).rev().map(|n| format!("m{n}")).collect::<Vec<_>>());
-    assert_eq!(api.get("user_id:42/events?include=Old").await.1["data"], json!([]));
+    assert_eq!(api.get("user_id:42/events?include=Old").1["data"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_wrongly_is_told_so_and_who_has_no_token_learns_nothing() {
     let api = api(Some(TOKEN)).await;
     for path in ["user_id:43/traits", "user_id:42/nothing", "email:42/traits"] {
-        let (status, body) = api.get(path).await;
+        let (status, body) = api.get(path);
         assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")), "{path}");
     }
     for path in [
@@ -127,23 +141,22 @@ async fn who_asks_wrongly_is_told_so_and_who_has_no_token_learns_nothing() {
         "user_id:42/traits?class=x",
         "user_id:42/events?next=!",
     ] {
-        let (status, body) = api.get(path).await;
+        let (status, body) = api.get(path);
         assert_eq!((status, &body["error"]["code"]), (400, &json!("validation_failure")), "{path}");
     }
-    let bearer = api.request("user_id:42/traits").bearer_auth(TOKEN);
-    assert_eq!(api.send(bearer).await.0, 200);
-    for request in [
-        api.request("user_id:42/traits"),
-        api.request("user_id:42/traits").basic_auth("a-token-of-some-lengtH", None::<&str>),
-        api.request("user_id:43/traits").bearer_auth("wrong"),
+    assert_eq!(api.ask("user_id:42/traits", Some(&format!("Bearer {TOKEN}"))).0, 200);
+    for (path, authorization) in [
+        ("user_id:42/traits", None),
+        ("user_id:42/traits", Some(basic("a-token-of-some-lengtH"))),
+        ("user_id:43/traits", Some("Bearer wrong".to_owned())),
     ] {
-        let (status, body) = api.send(request).await;
+        let (status, body) = api.ask(path, authorization.as_deref());
         assert_eq!((status, &body["error"]["code"]), (401, &json!("authentication_error")));
     }
-    let other = format!("http://{}/v1/spaces/spa_2/collections/users/profiles/user_id:42/traits", api.address);
-    assert_eq!(api.send(reqwest::Client::new().get(other).bearer_auth(TOKEN)).await.0, 404);
+    let other = "/v1/spaces/spa_2/collections/users/profiles/user_id:42/traits";
+    assert_eq!(api.ask_at(other, Some(&basic(TOKEN))).0, 404);
     drop(api.database);
 
     let open = self::api(None).await;
-    assert_eq!(open.send(open.request("user_id:42/traits").bearer_auth(TOKEN)).await.0, 403);
+    assert_eq!(open.get("user_id:42/traits").0, 403);
 }
