@@ -27,6 +27,8 @@ create index merges_by_xid on merges (xid);
 create function rollcall_last_merge() returns bigint language sql stable
 return (select coalesce(max(id), 0) from merges);
 alter table runs add column last_merge bigint not null default rollcall_last_merge();
+-- What was told is as of this merge: it follows them when it is next compared.
+alter table told add column last_merge bigint not null default rollcall_last_merge();
 
 -- What merges alone did to a membership before a run compared it, so that the runs can be undone exactly.
 create table run_merges (

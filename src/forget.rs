@@ -27,5 +27,6 @@ pub struct Step {
 pub async fn step(pool: &PgPool, t: DateTime<Utc>) -> Result<Step> {
     let sealed = leave::seal(pool, t).await?;
     forget::note_told(pool).await?;
+    leave::scrub(pool).await?;
     Ok(Step { sealed, report: forget::erase(pool).await? })
 }

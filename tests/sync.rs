@@ -3,6 +3,7 @@
 mod cdnow;
 mod forgotten;
 mod merged;
+mod traits;
 mod trouble;
 
 use std::{

@@ -13,12 +13,13 @@ use crate::{
     audience::{
         catalogue::Catalogue,
         check::Known,
+        computed::Computed,
         explain::{self, Explanation},
         interpret::holds,
     },
     config::Config,
     ids::ProfileId,
-    membership::{person, standing},
+    membership::{person, standing, values},
     profile::{
         lookup, merges,
         view::{self, Event, Identifier, Metadata},
@@ -48,6 +49,8 @@ struct Answer {
     metadata: Option<Metadata>,
     identifiers: Vec<Identifier>,
     traits: Map<String, Value>,
+    /// As last computed.
+    computed_traits: BTreeMap<String, Value>,
     audiences: Vec<Membership>,
     groups: Vec<String>,
     events: Vec<Event>,
@@ -86,6 +89,11 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         metadata: view::metadata(&mut tx, profile).await?,
         identifiers: view::identifiers(&mut tx, profile).await?,
         traits: view::traits(&mut tx, profile).await?,
+        computed_traits: values::of_person(&mut tx, profile)
+            .await?
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, serde_json::from_str(&value).ok()?)))
+            .collect(),
         audiences: audiences.map(|standing| Membership { why: why.remove(&standing.key), standing }).collect(),
         groups: view::groups(&mut tx, profile).await?,
         events: view::events(&mut tx, profile, DateTime::UNIX_EPOCH, None, 0, args.events.into()).await?,
@@ -108,12 +116,24 @@ async fn explanations(
 ) -> Result<BTreeMap<String, Explanation>> {
     let types = lookup::identifier_types(conn, profile).await?;
     let mut history = person::history(conn, profile, BTreeMap::new()).await?;
+    let stored = values::of_person(conn, profile).await?;
     let mut found = BTreeMap::new();
     for audience in Catalogue::of(config, &Known::default()).audiences {
         let counts = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
-        let member = counts && holds(&audience.definition, &history, at);
+        let definition = match &audience.computed {
+            Computed::Members { definition, .. } => definition,
+            Computed::Value(_) => {
+                // As last computed.
+                let value = stored.get(&audience.key).and_then(|value| serde_json::from_str(value).ok());
+                if let Value::Object(traits) = &mut history.traits {
+                    traits.insert(audience.key, value.unwrap_or_default());
+                }
+                continue;
+            }
+        };
+        let member = counts && holds(definition, &history, at);
         if member {
-            found.insert(audience.key.clone(), explain::explain(&audience.definition, &history, at));
+            found.insert(audience.key.clone(), explain::explain(definition, &history, at));
         }
         history.memberships.insert(audience.key, member);
     }
@@ -129,6 +149,8 @@ fn describe(answer: &Answer) -> String {
     let rows = answer.identifiers.iter().map(|id| [format!("{}:{}", id.kind, id.value), minute(id.added_at)]);
     text += &table(["identifier", "since"], rows);
     section(&mut text, ["trait", "value"], answer.traits.iter().map(|(name, value)| [name.clone(), value.to_string()]));
+    let computed = answer.computed_traits.iter();
+    section(&mut text, ["computed trait", "value"], computed.map(|(name, value)| [name.clone(), value.to_string()]));
     if !answer.audiences.is_empty() {
         let rows = answer.audiences.iter().map(|Membership { standing, .. }| {
             let since = standing.since.map_or_else(|| "before the runs that are kept".into(), minute);

@@ -30,7 +30,7 @@ use crate::{
     config::Secret,
     ids::ProfileId,
     limits::{PROFILE_EVENT_DAYS, PROFILE_ITEMS},
-    membership::standing,
+    membership::{standing, values},
     profile::view,
 };
 
@@ -219,6 +219,10 @@ async fn traits(
         Some("audience" | "computed_trait") => Map::new(),
         Some(_) => return Err(invalid("class")),
     };
+    if wanted.class.as_deref().is_none_or(|class| class == "computed_trait") {
+        let computed = values::of_person(conn, profile).await?.into_iter();
+        all.extend(computed.filter_map(|(key, value)| Some((key, serde_json::from_str(&value).ok()?))));
+    }
     if wanted.class.as_deref().is_none_or(|class| class == "audience") {
         // The membership wins over a trait of its name, as it does when it is told.
         let keys = standing::audiences(conn, profile).await?;

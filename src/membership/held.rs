@@ -23,10 +23,11 @@ use super::{
     leave, log, merges,
     register::{self, Registered},
     seal::{self, Run},
+    values,
 };
 use crate::{
     Error, Result,
-    audience::catalogue::Audience,
+    audience::{Class, catalogue::Audience},
     ids::{AudienceId, RunId},
 };
 
@@ -100,6 +101,7 @@ pub async fn confirm(database: impl PgExecutor<'_>, audience: AudienceId, versio
 
 /// Ends the waiting of an audience's held run, if it has one: a newer result is at hand, or the audience is gone.
 pub(super) async fn close(tx: &mut PgConnection, audience: AudienceId, state: State) -> Result<()> {
+    values::let_go(tx, audience).await?;
     sqlx::query(
         "update runs set state = $2, held_members = null, decided_at = clock_timestamp()
          where audience_id = $1 and state = 'held'",
@@ -215,7 +217,7 @@ pub async fn release(
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let row = sqlx::query(
         "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members, r.last_merge,
-                m.members as accepted, coalesce(o.last_merge, 0) as accepted_last_merge
+                r.entered, r.exited, m.members as accepted, coalesce(o.last_merge, 0) as accepted_last_merge
          from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
          left join runs o on o.id = m.run_id
          where r.id = $1 and r.state = 'held' and a.key = $2",
@@ -236,8 +238,16 @@ pub async fn release(
     let last = (row.try_get("last_merge")?, row.try_get("accepted_last_merge")?);
     merges::follow(&mut tx, [(&mut members, last.0), (&mut accepted, last.1)]).await?;
     // Who asked to be forgotten meanwhile has left.
-    members -= leave::leaving(&mut tx).await?;
-    let change = Change::between(&accepted, &members);
+    let leaving = leave::leaving(&mut tx).await?;
+    members -= &leaving;
+    let change = match audience.computed.class() {
+        Class::Audience => Change::between(&accepted, &members),
+        // Whoever has another value now: nothing was accepted since, or the run would be superseded.
+        Class::Trait => Change {
+            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)? - leaving,
+            exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
+        },
+    };
     let released = Run {
         run: Some(run),
         key: audience.key.clone(),
@@ -263,8 +273,9 @@ pub async fn release(
     .execute(&mut *tx)
     .await?;
     accept(&mut tx, of.id, run, &members).await?;
+    values::release(&mut tx, of.id, run).await?;
     for destination in &of.destinations {
-        log::tell(&mut tx, destination, of.id, &released, &change, &members).await?;
+        log::tell(&mut tx, destination, (of.id, of.audience.computed.class()), &released, &change, &members).await?;
     }
     tx.commit().await?;
     conn.close().await?;
@@ -277,8 +288,11 @@ pub async fn release(
 /// [`crate::Kind::Settings`] if somebody or something else has decided meanwhile.
 pub async fn discard(pool: &PgPool, run: RunId) -> Result<()> {
     let discarded = sqlx::query(
-        "update runs set state = 'discarded', held_members = null, decided_at = clock_timestamp()
-         where id = $1 and state = 'held'",
+        "with decided as (
+             update runs set state = 'discarded', held_members = null, decided_at = clock_timestamp()
+             where id = $1 and state = 'held' returning id),
+         gone as (delete from held_values where run_id in (select id from decided))
+         select from decided",
     )
     .bind(run)
     .execute(pool)

@@ -13,9 +13,11 @@ use super::{
     log, merges,
     register::Listener,
     seal::{self, Run},
+    values,
 };
 use crate::{
     Result,
+    audience::Class,
     ids::{AudienceId, DestinationId, RunId},
 };
 
@@ -92,10 +94,29 @@ pub async fn seal(pool: &PgPool, t: DateTime<Utc>) -> Result<u64> {
     Ok(requests.len() as u64)
 }
 
+/// Takes the computed values of whoever is to be erased now out of what is kept of them.
+///
+/// # Errors
+/// The database's own: then nothing was taken out.
+pub async fn scrub(pool: &PgPool) -> Result<()> {
+    let any: bool =
+        sqlx::query_scalar("select exists (select from forgets where state = 'told')").fetch_one(pool).await?;
+    if !any {
+        return Ok(());
+    }
+    let mut conn = seal::alone(pool).await?;
+    let mut tx = conn.begin().await?;
+    let erased = ids(&mut tx, "select profile_id from forgets where state = 'told'").await?;
+    values::scrub(&mut tx, &erased).await?;
+    tx.commit().await?;
+    Ok(conn.close().await?)
+}
+
 /// An audience that was ever computed, and those who are told of it.
 struct Told {
     id: AudienceId,
     key: String,
+    class: Class,
     version: i32,
     snapshot: String,
     members: RoaringBitmap,
@@ -104,7 +125,7 @@ struct Told {
 
 async fn audiences(tx: &mut PgConnection) -> Result<Vec<Told>> {
     let rows = sqlx::query(
-        "select a.id, a.key, r.definition_version, m.members, r.last_merge, pg_current_snapshot()::text as snapshot
+        "select a.id, a.key, a.class, r.definition_version, m.members, r.last_merge, pg_current_snapshot()::text as snapshot
          from memberships m join audiences a on a.id = m.audience_id join runs r on r.id = m.run_id order by a.id",
     )
     .fetch_all(&mut *tx)
@@ -125,6 +146,7 @@ async fn audiences(tx: &mut PgConnection) -> Result<Vec<Told>> {
         all.push(Told {
             id,
             key: row.try_get("key")?,
+            class: Class::of(row.try_get("class")?),
             version: row.try_get("definition_version")?,
             snapshot: row.try_get("snapshot")?,
             members,
@@ -138,7 +160,18 @@ async fn audiences(tx: &mut PgConnection) -> Result<Vec<Told>> {
 async fn leave(tx: &mut PgConnection, audience: &Told, leaving: &RoaringBitmap, t: DateTime<Utc>) -> Result<()> {
     let mut concerned = Vec::new();
     for destination in &audience.destinations {
-        let (told, unsure) = merges::told(tx, destination.id, audience.id).await?;
+        let (bytes, last, run): (Vec<u8>, i64, RunId) = sqlx::query_as(
+            "select members, last_merge, run_id from told where destination_id = $1 and audience_id = $2",
+        )
+        .bind(destination.id)
+        .bind(audience.id)
+        .fetch_one(&mut *tx)
+        .await?;
+        let mut told = diff::decode(&bytes)?;
+        let unsure = match audience.class {
+            Class::Audience => merges::follow_told(tx, &mut told, last, run).await?,
+            Class::Trait => RoaringBitmap::new(),
+        };
         if !(&told | &unsure).is_disjoint(leaving) {
             concerned.push((destination, &told - leaving));
         }
@@ -152,7 +185,7 @@ async fn leave(tx: &mut PgConnection, audience: &Told, leaving: &RoaringBitmap, 
     held::store(tx, audience.id, run, &members).await?;
     let run = described(run, audience, &change, members.len(), t);
     for (destination, rest) in concerned {
-        log::tell(tx, destination, audience.id, &run, &change, &rest).await?;
+        log::tell(tx, destination, (audience.id, audience.class), &run, &change, &rest).await?;
     }
     Ok(())
 }

@@ -11,9 +11,11 @@ use super::{
     leave, merges,
     register::Listener,
     seal::Run,
+    values,
 };
 use crate::{
     Error, Result,
+    audience::Class,
     ids::{AudienceId, Position, RunId},
 };
 
@@ -21,20 +23,46 @@ use crate::{
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: AudienceId,
+    (audience, class): (AudienceId, Class),
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let (told, unsure) = merges::told(tx, destination.id, audience).await?;
+    let told = sqlx::query_as::<_, (RunId, Vec<u8>, i64)>(
+        "select run_id, members, last_merge from told where destination_id = $1 and audience_id = $2",
+    )
+    .bind(destination.id)
+    .bind(audience)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let (told_run, mut told, last_merge) = match told {
+        Some((run, bytes, last_merge)) => (Some(run), diff::decode(&bytes)?, last_merge),
+        None => (None, RoaringBitmap::new(), i64::MAX),
+    };
+    let suppressed = leave::suppressed(tx).await?;
     let mut members = members.clone();
-    leave::keep(&mut members, &leave::suppressed(tx).await?, &told);
+    let untold = match class {
+        Class::Audience => {
+            let unsure = merges::follow_told(tx, &mut told, last_merge, run_id).await?;
+            leave::keep(&mut members, &suppressed, &told);
+            Change::between_unsure(&told, &(unsure - suppressed), &members)
+        }
+        // A merged profile has no value any more, and the survivor's is computed anew: that is its own change.
+        Class::Trait => {
+            leave::keep(&mut members, &suppressed, &told);
+            let mut untold = Change::between(&told, &members);
+            if let Some(told_run) = told_run {
+                untold.entered |= (values::changed_since(tx, audience, told_run).await? & &members) - suppressed;
+            }
+            untold
+        }
+    };
     let members = &members;
-    let untold = Change::between_unsure(&told, &unsure, members);
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
-         on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
+         on conflict (destination_id, audience_id) do update
+         set run_id = excluded.run_id, members = excluded.members, last_merge = excluded.last_merge",
     )
     .bind(destination.id)
     .bind(audience)
@@ -44,6 +72,9 @@ pub(super) async fn tell(
     .await?;
     if untold.is_empty() {
         return Ok(());
+    }
+    if class == Class::Trait {
+        values::seal(tx, run_id, audience, &untold.entered).await?;
     }
     append(tx, destination, run_id, &untold, *change == untold).await
 }

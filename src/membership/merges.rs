@@ -14,13 +14,13 @@
 //! Entries of the log that were sealed before a merge and are delivered after it follow the same rule: see [`Merges::hears`].
 
 use roaring::RoaringBitmap;
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
 use super::diff;
 use crate::{
     Error, Result,
     audience::options::Options,
-    ids::{AudienceId, DestinationId, ProfileId, RunId},
+    ids::{AudienceId, ProfileId, RunId},
     profile::merges::{self, Merge},
 };
 
@@ -135,31 +135,31 @@ pub(super) async fn follow<'m>(
     Ok(())
 }
 
-/// What a destination was told of an audience, and of whom that is unsure.
+/// Brings what was told of an audience up to date, from the merge that it is as of; returns of whom it is unsure. `run` is one of
+/// the audience, whose options say who is told.
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn told(
+pub(super) async fn follow_told(
     tx: &mut PgConnection,
-    destination: DestinationId,
-    audience: AudienceId,
-) -> Result<(RoaringBitmap, RoaringBitmap)> {
-    let row = sqlx::query(
-        "select t.members, r.last_merge, v.options from told t join runs r on r.id = t.run_id
-         join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
-         where t.destination_id = $1 and t.audience_id = $2",
+    told: &mut RoaringBitmap,
+    last: i64,
+    run: RunId,
+) -> Result<RoaringBitmap> {
+    let merges = Merges(merges::after(tx, last).await?);
+    if merges.0.is_empty() {
+        return Ok(RoaringBitmap::new());
+    }
+    let options: serde_json::Value = sqlx::query_scalar(
+        "select v.options from runs r join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
+         where r.id = $1",
     )
-    .bind(destination)
-    .bind(audience)
-    .fetch_optional(&mut *tx)
+    .bind(run)
+    .fetch_one(tx)
     .await?;
-    let Some(row) = row else { return Ok(Default::default()) };
-    let mut told = diff::decode(row.try_get::<&[u8], _>("members")?)?;
-    let last: i64 = row.try_get("last_merge")?;
-    let options = serde_json::from_value(row.try_get("options")?)
+    let options = serde_json::from_value(options)
         .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?;
-    let unsure = Merges(merges::after(tx, last).await?).follow_told(&mut told, last, &options);
-    Ok((told, unsure))
+    Ok(merges.follow_told(told, last, &options))
 }
 
 /// Notes what merges alone make of the audience's stored membership, before the run's own takes its place: so that undoing

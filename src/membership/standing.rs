@@ -29,9 +29,14 @@ pub struct Standing {
 /// # Errors
 /// The database's own.
 pub async fn audiences(conn: &mut PgConnection, profile: ProfileId) -> Result<Vec<String>> {
-    let memberships = seal::memberships(conn).await?;
-    let mut keys: Vec<String> =
-        memberships.into_iter().filter(|(_, members)| members.contains(profile.0)).map(|(key, _)| key).collect();
+    // Whoever has a value of a computed trait is a member of it too, but in no audience.
+    let traits: Vec<String> =
+        sqlx::query_scalar("select key from audiences where class = 'trait'").fetch_all(&mut *conn).await?;
+    let memberships = seal::memberships(conn).await?.into_iter();
+    let mut keys: Vec<String> = memberships
+        .filter(|(key, members)| members.contains(profile.0) && !traits.contains(key))
+        .map(|(key, _)| key)
+        .collect();
     keys.sort_unstable();
     Ok(keys)
 }
