@@ -9,7 +9,7 @@
 //! Where a profile would thereby have more identifiers than the rules allow, the weakest identifier of the message is left
 //! out, and it is looked again. So two people with a `user_id` each stay two, whatever device they share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use chrono::{DateTime, Utc};
 
@@ -179,8 +179,8 @@ impl<'a> State<'a, '_> {
             self.merge(place, from, owner, matches!(message.body, Body::Alias { .. }));
         }
         for key in keys {
-            if !self.owners.contains_key(&key) {
-                self.owners.insert(key, owner);
+            if let Entry::Vacant(nobody) = self.owners.entry(key) {
+                nobody.insert(owner);
                 let holding = self.holdings.entry(owner).or_default();
                 holding.identifiers.push((key.0.to_owned(), message.occurred_at));
                 self.found.attached.push((key, owner, message.occurred_at));
