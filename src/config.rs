@@ -4,6 +4,7 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod http;
 mod load;
 mod mask;
 mod secret;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -32,6 +34,8 @@ pub struct Config {
     pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
     pub space_id: Option<String>,
+    /// Where `serve` answers for health, readiness and metrics.
+    pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
     /// Where changes are told: Kafka clusters, by a name of your choice.

@@ -1,7 +1,7 @@
 //! What must a destination still be told, in which order? The sealed log, read page by page.
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
-//! ascending. No row per change exists. This module only reads; `membership::seal` alone writes the log.
+//! ascending. No row per change exists. This module only reads; `membership::log` alone writes it.
 
 use std::{ops::Range, sync::Arc};
 

@@ -7,6 +7,7 @@ use std::{collections::HashMap, ops::Range};
 use heck::ToSnakeCase;
 
 use super::{
+    http,
     shape::nearest,
     tree::{Node, Value},
 };
@@ -14,6 +15,9 @@ use crate::{error::Problem, limits, schedule::Setting};
 
 /// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
 pub fn check(root: &Node, problems: &mut Vec<Problem>) {
+    if let Some(http) = root.get("http") {
+        http::check(http, problems);
+    }
     let mut sense = Sense { problems };
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
         if paths.items().len() > limits::PROMOTED_PER_EVENT {

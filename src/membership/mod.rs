@@ -8,6 +8,7 @@ mod threshold;
 mod compile;
 mod copy;
 mod evaluate;
+mod log;
 mod members;
 mod query;
 mod scan;
