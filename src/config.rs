@@ -11,6 +11,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod tracking;
 mod tree;
 mod variables;
 
@@ -24,6 +25,7 @@ pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tracking::{Tracking, WriteKey};
 pub use variables::Surroundings;
 
 /// The whole of `rollcall.yaml`.
@@ -36,6 +38,8 @@ pub struct Config {
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
     pub http: Http,
+    /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
+    pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
     /// Where changes are told: Kafka clusters, by a name of your choice.

@@ -15,3 +15,4 @@ mod serve;
 mod sync;
 mod schedule;
 mod tidy;
+mod tracking;

@@ -161,12 +161,15 @@ impl<'a> Reader<'a, '_> {
         let set_id = (!has("messageId")).then(|| self.id(&members, kind, dated != [false, false]));
         let set_context = self.merged_context(&members);
         // Times of the sending are none of the message's.
-        let undated = dated == [false, false] && (has("sentAt") || has("receivedAt"));
-        let rewritten = (set_kind.is_some() || set_id.is_some() || set_context.is_some() || undated).then(|| {
+        let drop_times = dated == [false, false] && (has("sentAt") || has("receivedAt"));
+        let drop_lists = members.0.iter().any(|(name, value)| is_empty_list(name, value));
+        let changed = set_kind.is_some() || set_id.is_some() || set_context.is_some() || drop_times || drop_lists;
+        let rewritten = changed.then(|| {
             let mut out = String::with_capacity(item.get().len() + 256);
             out.push('{');
             for (name, value) in &members.0 {
                 let replaced = match &**name {
+                    name if is_empty_list(name, value) => true,
                     "type" => set_kind.is_some(),
                     "messageId" => set_id.is_some(),
                     "context" => set_context.is_some(),
@@ -200,6 +203,7 @@ impl<'a> Reader<'a, '_> {
     fn merged_context(&self, members: &Members<'a>) -> Option<String> {
         let own = match members.get("context") {
             // Whatever else it is, it is refused.
+            Some(context) if is_empty_list("context", context) => Members::default(),
             Some(context) => Members::of(context)?,
             None => Members::default(),
         };
@@ -231,6 +235,11 @@ impl<'a> Reader<'a, '_> {
         let nth = self.alike.entry(head).and_modify(|nth| *nth += 1).or_insert(0);
         format!("auto-{:032x}-{nth}", u128::from_be_bytes(head))
     }
+}
+
+/// Whether an object is written as PHP writes an empty one.
+fn is_empty_list(name: &str, value: &RawValue) -> bool {
+    ["properties", "traits", "context"].contains(&name) && value.get() == "[]"
 }
 
 /// `receivedAt - (sentAt - originalTimestamp)`: how long before the sending it happened is right even by a wrong clock.

@@ -63,7 +63,7 @@ pub fn in_header(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The keys of a request, the header's first.
-pub fn presented(headers: &HeaderMap, in_body: Option<Cow<'_, str>>) -> impl Iterator<Item = String> {
+pub fn presented(headers: &HeaderMap, in_body: Option<Cow<'_, str>>) -> impl Iterator<Item = String> + use<> {
     let in_body = in_body.map(Cow::into_owned).filter(|key| !key.is_empty());
     in_header(headers).into_iter().chain(in_body)
 }
@@ -85,9 +85,8 @@ mod tests {
         for value in ["Basic a2V5Og==", "basic a2V5", "Basic a2V5OnBhc3N3b3Jk", "Bearer key"] {
             assert_eq!(in_header(&header(value)).as_deref(), Some("key"), "{value}");
         }
-        for value in ["Basic Og==", "Basic ÿ", "Basic", "Digest key", "Bearer "] {
-            let headers = header.clone()(value.replace('ÿ', "%%").as_str());
-            assert_eq!(in_header(&headers), None, "{value}");
+        for value in ["Basic Og==", "Basic %%", "Basic", "Digest key", "Bearer "] {
+            assert_eq!(in_header(&header(value)), None, "{value}");
         }
         let both: Vec<_> = presented(&header("Bearer token"), Some("key".into())).collect();
         assert_eq!(both, ["token", "key"], "a token of OAuth may stand beside the key");

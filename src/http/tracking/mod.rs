@@ -37,7 +37,7 @@ use crate::{
     clock::Clock,
     config, limits,
     profile::{
-        Refusal,
+        Message, Refusal,
         live::{Intake, Unstored, Writers},
     },
 };
@@ -167,35 +167,15 @@ impl Shared {
     /// Stores the messages of a request, and says what became of them.
     async fn take(&self, address: Address, headers: &HeaderMap, body: Body) -> Answer {
         let mut room = self.intake.room();
-        let body = match body::read(headers, body, &mut room).await {
-            Ok(body) => body,
-            Err(Unread::Invalid(code, message)) => return Answer::Invalid(code, message),
-            Err(Unread::Full(full)) => return self.unstored(full),
+        let read = match body::read(headers, body, &mut room).await {
+            Ok(body) => self.understand(address, headers, &body),
+            Err(Unread::Invalid(code, message)) => Err(Answer::Invalid(code, message)),
+            Err(Unread::Full(full)) => Err(self.unstored(full)),
         };
-        let reading = self.reading();
-        let call = match Call::read(address, &body) {
-            Ok(call) => call,
-            Err((code, message)) => return Answer::Invalid(code, message),
+        let Understood { source, sent, messages, mut refused } = match read {
+            Ok(understood) => understood,
+            Err(answer) => return answer,
         };
-        let source = match reading.keys.source(keys::presented(headers, call.write_key())) {
-            Source::Named(name) => Some(name),
-            Source::Anybody => None,
-            Source::Missing | Source::Unknown if !reading.keys.is_strict => {
-                let sent = call.len() as u64;
-                metrics::counter!("rollcall_intake_messages_total", "outcome" => "dropped").increment(sent);
-                return Answer::Dropped;
-            }
-            Source::Missing => return Answer::Unknown("there is no write key"),
-            Source::Unknown => return Answer::Unknown("nobody has this write key"),
-        };
-        let (mut messages, mut refused, sent) = (Vec::new(), Vec::new(), call.len());
-        for read in call.messages(Received { at: self.clock.now(), source }, random) {
-            match read {
-                Ok(message) => messages.push(message),
-                Err(refusal) => refused.push(refusal),
-            }
-        }
-        drop((call, body));
         let places: Vec<u64> = messages.iter().map(|message| message.line).collect();
         match self.intake.store(messages, room).await {
             Ok(faults) => refused.extend(faults.into_iter().filter_map(|(nth, reason)| {
@@ -203,16 +183,51 @@ impl Shared {
             })),
             Err(unstored) => return self.unstored(unstored),
         }
-        self.tally.add(source, &refused);
+        self.tally.add(source.as_deref(), &refused);
         match refused.first() {
             Some(first) if refused.len() == sent => answer::all_refused(first),
             _ => Answer::Stored { refused },
         }
     }
 
+    /// Whose the request is, and what it says.
+    fn understand(&self, address: Address, headers: &HeaderMap, body: &str) -> Result<Understood, Answer> {
+        let call = Call::read(address, body).map_err(|(code, message)| Answer::Invalid(code, message))?;
+        let reading = self.reading();
+        let source = match reading.keys.source(keys::presented(headers, call.write_key())) {
+            Source::Named(name) => Some(name),
+            Source::Anybody => None,
+            Source::Missing | Source::Unknown if !reading.keys.is_strict => {
+                let sent = call.len() as u64;
+                metrics::counter!("rollcall_intake_messages_total", "outcome" => "dropped").increment(sent);
+                return Err(Answer::Dropped);
+            }
+            Source::Missing => return Err(Answer::Unknown("there is no write key")),
+            Source::Unknown => return Err(Answer::Unknown("nobody has this write key")),
+        };
+        let (mut messages, mut refused) = (Vec::new(), Vec::new());
+        for read in call.messages(Received { at: self.clock.now(), source }, random) {
+            match read {
+                Ok(message) => messages.push(message),
+                Err(refusal) => refused.push(refusal),
+            }
+        }
+        Ok(Understood { source: source.map(str::to_owned), sent: call.len(), messages, refused })
+    }
+
     fn unstored(&self, why: Unstored) -> Answer {
         Answer::Unstored(why, self.clock.now())
     }
+}
+
+/// A request, understood.
+struct Understood {
+    source: Option<String>,
+    /// How many messages it brought.
+    sent: usize,
+    messages: Vec<Message>,
+    /// The others, and why.
+    refused: Vec<Refusal>,
 }
 
 /// Bytes that nobody else has drawn.
