@@ -4,6 +4,7 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod guard;
 mod http;
 mod load;
 mod mask;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
@@ -42,6 +44,8 @@ pub struct Config {
     pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Which runs are held until a person has decided, because they change too much.
+    pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
@@ -158,6 +162,8 @@ pub struct Audience {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Whether profiles without a user_id are members, told by their anonymousId.
