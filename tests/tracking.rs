@@ -72,14 +72,15 @@ impl Api {
 
     /// When and by which id each event happened, by its name.
     async fn events(&self) -> Vec<(String, DateTime<Utc>, String)> {
-        let events = "select name, occurred_at, message_id from events join event_names on id = name_id order by 1, 2, 3";
+        let events =
+            "select name, occurred_at, message_id from events join event_names on id = name_id order by 1, 2, 3";
         sqlx::query_as(events).fetch_all(&self.db.pool).await.unwrap()
     }
 }
 
 fn configured(settings: &str) -> config::Tracking {
     let indented: String = settings.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!("tracking:\n  listen: 127.0.0.1:0\n{indented}");
+    let text = format!("tracking:\n  listen: 127.0.0.1:0\n{indented}\n");
     let around = Surroundings { variable: &|_| None, file: &|_| Err(std::io::ErrorKind::NotFound.into()) };
     config::parse("rollcall.yaml", &text, &around).expect("a configuration").tracking.expect("tracking")
 }

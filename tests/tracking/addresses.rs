@@ -55,7 +55,8 @@ async fn a_write_key_is_taken_from_wherever_the_libraries_put_it_and_a_wrong_one
     let api = Api::start().await;
     let body = |id: &str, key: &str| json!({"batch": [track(id, "ann")], "writeKey": key});
     let plain = |body: Value| api.request("/v1/batch").body(body.to_string());
-    let in_item = json!({"batch": [{"type": "track", "messageId": "m5", "userId": "ann", "event": "E", "writeKey": KEY}]});
+    let in_item =
+        json!({"batch": [{"type": "track", "messageId": "m5", "userId": "ann", "event": "E", "writeKey": KEY}]});
     for request in [
         plain(body("m1", "")).basic_auth(KEY, Some("")),
         plain(body("m2", "")).header("Authorization", "Basic d3JpdGUta2V5LW9mLXdlYg=="),
@@ -67,7 +68,9 @@ async fn a_write_key_is_taken_from_wherever_the_libraries_put_it_and_a_wrong_one
         assert_eq!(answered(request).await.status, 200);
     }
     assert_eq!(api.count("select count(*) from messages").await, 6);
-    for request in [plain(body("m7", "")), plain(body("m7", "wrong-key")), plain(body("m7", "")).basic_auth("x", Some(KEY))] {
+    for request in
+        [plain(body("m7", "")), plain(body("m7", "wrong-key")), plain(body("m7", "")).basic_auth("x", Some(KEY))]
+    {
         let answered = answered(request).await;
         let (status, code, message) = fault(&answered);
         assert_eq!((status, code), (401, "invalid_write_key"));
@@ -88,7 +91,9 @@ async fn bodies_come_plain_or_packed_and_by_any_content_type() {
     assert_eq!(answered(as_text).await.status, 200);
     let packed = api.request("/v1/batch").header("Content-Encoding", "gzip").body(gzip(&body("m2")));
     assert_eq!(answered(packed).await.status, 200);
-    for (encoding, bytes) in [("gzip", body("m3").into_bytes()), ("gzip", gzip(&body("m3"))[..40].to_vec()), ("br", vec![1])] {
+    for (encoding, bytes) in
+        [("gzip", body("m3").into_bytes()), ("gzip", gzip(&body("m3"))[..40].to_vec()), ("br", vec![1])]
+    {
         let answered = answered(api.request("/v1/batch").header("Content-Encoding", encoding).body(bytes)).await;
         assert_eq!((fault(&answered).0, fault(&answered).1), (400, "invalid_encoding"));
     }
@@ -155,7 +160,11 @@ async fn a_bad_message_is_told_and_counted_and_its_neighbours_are_stored() {
     let all_bad = api.post("/v1/batch", &json!({"batch": [{"type": "track", "userId": "ann"}]})).await;
     assert_eq!(fault(&all_bad), (400, "invalid_message", "event is missing"));
     for (body, code) in [
-        ("", "invalid_json"), ("[", "invalid_json"), ("[]", "invalid_json"), ("{\"batch\": 1}", "invalid_batch"), ("{}", "invalid_batch"),
+        ("", "invalid_json"),
+        ("[", "invalid_json"),
+        ("[]", "invalid_json"),
+        ("{\"batch\": 1}", "invalid_batch"),
+        ("{}", "invalid_batch"),
     ] {
         assert_eq!(fault(&api.post_text("/v1/batch", body).await).1, code, "{body}");
     }
@@ -172,7 +181,8 @@ async fn a_bad_message_is_told_and_counted_and_its_neighbours_are_stored() {
 #[tokio::test]
 async fn bytes_that_are_not_utf_8_spoil_their_message_alone() {
     let api = Api::start().await;
-    let mut body = json!({"batch": [track("m0", "ann"), track("m1", "\u{fffd}"), track("m2", "ann")]}).to_string().into_bytes();
+    let mut body =
+        json!({"batch": [track("m0", "ann"), track("m1", "\u{fffd}"), track("m2", "ann")]}).to_string().into_bytes();
     let at = body.windows(3).position(|bytes| bytes == "\u{fffd}".as_bytes()).unwrap();
     body.splice(at..at + 3, [0xff]);
     let answered = api.post_text("/v1/batch", body).await;
@@ -205,7 +215,8 @@ async fn what_postgres_alone_refuses_is_told_of_that_message_alone() {
 #[tokio::test]
 async fn a_message_counts_once_however_often_it_is_sent() {
     let api = Api::start().await;
-    let dated = |event: &str| json!({"type": "track", "userId": "ann", "event": event, "timestamp": "2024-05-01T00:00:00Z"});
+    let dated =
+        |event: &str| json!({"type": "track", "userId": "ann", "event": event, "timestamp": "2024-05-01T00:00:00Z"});
     let undated = json!({"type": "track", "userId": "ann", "event": "Undated"});
     let with_id = track("same", "ann");
     let batch = json!({"batch": [with_id, dated("Dated"), dated("Twin"), dated("Twin"), undated, undated, with_id]});
@@ -223,7 +234,7 @@ async fn a_message_counts_once_however_often_it_is_sent() {
 
 #[tokio::test]
 async fn times_are_by_our_clock_however_wrong_the_clients_is() {
-    let api = Api::with("{}", Clock::standing_at("2024-06-01T12:00:00Z".parse().unwrap())).await;
+    let api = Api::with("", Clock::standing_at("2024-06-01T12:00:00Z".parse().unwrap())).await;
     let at = |event: &str, times: Value| {
         let mut message = json!({"type": "track", "userId": "ann", "event": event, "messageId": event});
         message.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
@@ -263,9 +274,13 @@ async fn what_a_batch_says_of_the_context_holds_for_its_messages_unless_they_say
     let api = Api::start().await;
     let mut own = track("m1", "ann");
     own["context"] = json!({"ip": "192.0.2.1"});
-    let context = json!({"ip": "192.0.2.9", "locale": "de", "library": {"name": "x"}, "traits": {"email": "ann@example.com"}});
-    api.stored("/v1/batch", &json!({"context": context, "integrations": {"All": false}, "batch": [own, track("m2", "ann")]}))
-        .await;
+    let context =
+        json!({"ip": "192.0.2.9", "locale": "de", "library": {"name": "x"}, "traits": {"email": "ann@example.com"}});
+    api.stored(
+        "/v1/batch",
+        &json!({"context": context, "integrations": {"All": false}, "batch": [own, track("m2", "ann")]}),
+    )
+    .await;
     let contexts: Vec<Value> =
         sqlx::query_scalar("select context from events order by message_id").fetch_all(&api.db.pool).await.unwrap();
     assert_eq!(contexts, [json!({"ip": "192.0.2.1", "locale": "de"}), json!({"ip": "192.0.2.9", "locale": "de"})]);
@@ -287,7 +302,8 @@ async fn browsers_may_send_from_any_page_and_are_told_where() {
     assert!(answer.status().is_success());
     assert_eq!(header("access-control-allow-origin"), Some("*"));
     assert_eq!(header("access-control-allow-headers"), Some("authorization,content-type,x-retry-count"));
-    let settings: Value = api.client.get(url(&format!("/v1/projects/{KEY}/settings"))).send().await.unwrap().json().await.unwrap();
+    let settings: Value =
+        api.client.get(url(&format!("/v1/projects/{KEY}/settings"))).send().await.unwrap().json().await.unwrap();
     assert_eq!(settings["integrations"]["Segment.io"]["apiHost"], format!("{}/v1", api.tracking.address()));
     assert_eq!(settings["integrations"]["Segment.io"]["protocol"], "http");
     assert_eq!(api.client.get(url("/v1/projects/wrong-key/settings")).send().await.unwrap().status(), 401);

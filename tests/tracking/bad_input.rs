@@ -35,12 +35,40 @@ fn good() -> Vec<Value> {
 /// Values that no field should have, as they would be written.
 fn wrong() -> impl Strategy<Value = String> {
     let fixed = [
-        "null", "true", "0", "-1", "1e400", "-0.0", "12345678901234567890123", "\"\"", "\" \"", "[]", "{}", "[null]", "{\"\":{}}",
-        r#""\u0000""#, r#""\ud800""#, r#""\udc00\ud800""#, "\"\u{202e}\u{feff}\u{10ffff}\"", "\"9999-12-31T23:59:59Z\"",
-        "\"0000-00-00\"", "\"1970-01-01T00:00:00+23:59\"", "[{\"id\":1,\"type\":[]}]", r#"{"\u0000":1}"#, "\"\\u202e\"", "1.5",
+        "null",
+        "true",
+        "0",
+        "-1",
+        "1e400",
+        "-0.0",
+        "12345678901234567890123",
+        "\"\"",
+        "\" \"",
+        "[]",
+        "{}",
+        "[null]",
+        "{\"\":{}}",
+        r#""\u0000""#,
+        r#""\ud800""#,
+        r#""\udc00\ud800""#,
+        "\"\u{202e}\u{feff}\u{10ffff}\"",
+        "\"9999-12-31T23:59:59Z\"",
+        "\"0000-00-00\"",
+        "\"1970-01-01T00:00:00+23:59\"",
+        "[{\"id\":1,\"type\":[]}]",
+        r#"{"\u0000":1}"#,
+        "\"\\u202e\"",
+        "1.5",
     ];
     let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
-    let long = [deep(99), deep(101), deep(5_000), format!("\"{}\"", "x".repeat(40_000)), format!("\"{}\"", "é".repeat(501)), "9".repeat(500)];
+    let long = [
+        deep(99),
+        deep(101),
+        deep(5_000),
+        format!("\"{}\"", "x".repeat(40_000)),
+        format!("\"{}\"", "é".repeat(501)),
+        "9".repeat(500),
+    ];
     let many = format!("{{{}}}", (0..400).map(|n| format!("\"k{n}\":{n}")).collect::<Vec<_>>().join(","));
     let all: Vec<String> = fixed.iter().map(|value| value.to_string()).chain(long).chain([many]).collect();
     prop_oneof![4 => select(all), 1 => any::<String>().prop_map(|text| json!(text).to_string()), 1 => any::<f64>().prop_map(|n| json!(n).to_string())]
@@ -50,8 +78,12 @@ fn wrong() -> impl Strategy<Value = String> {
 fn spoiled() -> impl Strategy<Value = String> {
     let change = (any::<prop::sample::Index>(), wrong(), 0..5u8);
     (select(good()), prop::collection::vec(change, 1..3)).prop_map(|(message, changes)| {
-        let mut fields: Vec<(String, String)> =
-            message.as_object().unwrap().iter().map(|(name, value)| (json!(name).to_string(), value.to_string())).collect();
+        let mut fields: Vec<(String, String)> = message
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (json!(name).to_string(), value.to_string()))
+            .collect();
         for (at, value, how) in changes {
             let at = at.index(fields.len());
             match how {

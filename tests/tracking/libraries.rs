@@ -38,7 +38,10 @@ impl Library {
             }
             Library::Python => {
                 let mut python = Command::new("python3");
-                python.env("PYTHONPATH", python_packages()).env("PYTHONDONTWRITEBYTECODE", "1").arg(scripts.join("send.py"));
+                python
+                    .env("PYTHONPATH", python_packages())
+                    .env("PYTHONDONTWRITEBYTECODE", "1")
+                    .arg(scripts.join("send.py"));
                 python
             }
         };
@@ -53,7 +56,8 @@ fn node_modules() -> &'static Path {
         .get_or_init(|| {
             fetched("node", include_str!("libraries/package.json"), "package.json", |folder| {
                 let mut npm = Command::new("npm");
-                npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix"]).arg(folder);
+                npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix"])
+                    .arg(folder);
                 npm
             })
         })
@@ -65,7 +69,15 @@ fn python_packages() -> &'static Path {
     FOLDER.get_or_init(|| {
         fetched("python", include_str!("libraries/requirements.txt"), "requirements.txt", |folder| {
             let mut pip = Command::new("python3");
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action", "ignore"]);
+            pip.args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--root-user-action",
+                "ignore",
+            ]);
             pip.arg("--target").arg(folder).arg("--requirement").arg(folder.join("requirements.txt"));
             pip
         })
@@ -84,7 +96,8 @@ fn fetched(name: &str, wanted: &str, file: &str, fetch: impl FnOnce(&Path) -> Co
     fs::create_dir_all(&partial).expect("target is writable");
     fs::write(partial.join(file), wanted).expect("target is writable");
     let mut command = fetch(&partial);
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run ({error}): {HOW_TO_GET_THEM}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run ({error}): {HOW_TO_GET_THEM}"));
     assert!(output.status.success(), "{command:?}: {HOW_TO_GET_THEM}\n{}", String::from_utf8_lossy(&output.stderr));
     fs::remove_dir_all(&folder).ok();
     if fs::rename(&partial, &folder).is_err() {
@@ -112,7 +125,13 @@ fn succeeds(mut command: Command) {
 /// What `count` calls of the scripts come to, as (what, how many).
 pub fn expected(count: usize) -> [(&'static str, i64); 5] {
     let of = |kinds: &[usize]| (0..count).filter(|n| kinds.contains(&(n % 10))).count() as i64;
-    [("Page Viewed", of(&[1])), ("Screen Viewed", of(&[2])), ("Order Completed", of(&[5, 6, 7, 8, 9])), ("alias", of(&[4])), ("all", count as i64)]
+    [
+        ("Page Viewed", of(&[1])),
+        ("Screen Viewed", of(&[2])),
+        ("Order Completed", of(&[5, 6, 7, 8, 9])),
+        ("alias", of(&[4])),
+        ("all", count as i64),
+    ]
 }
 
 pub const COUNTS: &str = "
@@ -136,7 +155,8 @@ async fn stores_all_of(library: Library, name: &str) {
         .unwrap();
     assert_eq!(identified, 20);
     // Dated by the caller, an instant before it was sent: right within the time that sending took.
-    let dates = "select count(*) from events where occurred_at not between '2024-04-30 23:59:00Z' and '2024-05-01 00:10:00Z'";
+    let dates =
+        "select count(*) from events where occurred_at not between '2024-04-30 23:59:00Z' and '2024-05-01 00:10:00Z'";
     assert_eq!(api.count(dates).await, 0);
 }
 
@@ -176,7 +196,9 @@ fn chromium() -> PathBuf {
     let named = std::env::var_os("ROLLCALL_TEST_CHROMIUM").map(PathBuf::from);
     let known = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = || std::env::split_paths(&path).flat_map(|folder| known.map(|name| folder.join(name))).find(|file| file.exists());
+    let found = || {
+        std::env::split_paths(&path).flat_map(|folder| known.map(|name| folder.join(name))).find(|file| file.exists())
+    };
     named.or_else(found).unwrap_or_else(|| panic!("no Chromium: {HOW_TO_GET_THEM}"))
 }
 
@@ -198,7 +220,9 @@ fn site() -> SocketAddr {
             let (status, content) = content.map_or(("404 Not Found", Vec::new()), |content| ("200 OK", content));
             let kind = if path == "/" { "text/html" } else { "text/javascript" };
             let length = content.len();
-            let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
             stream.write_all(&[head.as_bytes(), &content].concat()).ok();
         }
     });
@@ -213,7 +237,13 @@ async fn the_library_for_browsers_is_understood_call_by_call_and_in_batches() {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new(chromium());
         // It refuses to lock itself in as root, or where the kernel gives no namespaces; it only meets our own page.
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]);
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-port=0",
+        ]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         let tracking = format!("http://{}", api.tracking.address());
         command.arg(format!("http://{site}/#key={KEY}&tracking={tracking}&name={name}{more}"));
@@ -233,16 +263,19 @@ async fn the_library_for_browsers_is_understood_call_by_call_and_in_batches() {
         drop(browser);
     }
     let names: Vec<String> = api.events().await.into_iter().map(|(name, ..)| name).collect();
-    assert_eq!(names, ["Page Viewed", "Page Viewed", "batched after", "batched before", "single after", "single before"]);
-    let users: Vec<String> = sqlx::query_scalar(
-        "select value from identifiers where type = 'user_id' and value like '%-user' order by 1",
-    )
-    .fetch_all(&api.db.pool)
-    .await
-    .unwrap();
+    assert_eq!(
+        names,
+        ["Page Viewed", "Page Viewed", "batched after", "batched before", "single after", "single before"]
+    );
+    let users: Vec<String> =
+        sqlx::query_scalar("select value from identifiers where type = 'user_id' and value like '%-user' order by 1")
+            .fetch_all(&api.db.pool)
+            .await
+            .unwrap();
     assert_eq!(users, ["batched-user", "single-user"]);
     // What the visitor did before they said who they are is the user's.
-    let before = "select count(*) from events join event_names n on n.id = name_id join identifiers i using (profile_id)
+    let before =
+        "select count(*) from events join event_names n on n.id = name_id join identifiers i using (profile_id)
                   where n.name like '% before' and i.type = 'user_id'";
     assert_eq!(api.count(before).await, 2);
     assert_eq!(api.count("select count(*) from events where properties ->> 'text' = 'Grüße 🎉'").await, 2);

@@ -81,7 +81,10 @@ async fn a_thousand_connections_that_say_nothing_or_never_end_keep_nobody_out() 
     }
     for n in 0..50 {
         let message = track(&format!("m{n}"), "ann");
-        assert_eq!(timeout(Duration::from_secs(10), api.post("/v1/track", &message)).await.expect("an answer in time").status, 200);
+        assert_eq!(
+            timeout(Duration::from_secs(10), api.post("/v1/track", &message)).await.expect("an answer in time").status,
+            200
+        );
     }
     assert_eq!(api.count("select count(*) from messages").await, 50);
     drop(open);
@@ -92,7 +95,8 @@ async fn requests_under_way_are_answered_when_it_is_told_to_stop() {
     let api = Api::start().await;
     let mut requests = JoinSet::new();
     for n in 0..40 {
-        let request = api.request("/v1/track").basic_auth(KEY, Some("")).body(track(&format!("m{n}"), "ann").to_string());
+        let request =
+            api.request("/v1/track").basic_auth(KEY, Some("")).body(track(&format!("m{n}"), "ann").to_string());
         requests.spawn(async move { request.send().await.map(|answer| answer.status().as_u16()) });
     }
     let Api { db, tracking, .. } = api;

@@ -36,7 +36,11 @@ fn recorded() -> Vec<Recorded> {
             library: "ruby",
             path: "/v1/import",
             basic: true,
-            headers: &[("Content-Type", "application/json"), ("Accept", "application/json"), ("User-Agent", "analytics-ruby/2.4.0")],
+            headers: &[
+                ("Content-Type", "application/json"),
+                ("Accept", "application/json"),
+                ("User-Agent", "analytics-ruby/2.4.0"),
+            ],
             body: json!({
                 "sentAt": "2024-05-01T10:00:01.000Z",
                 "batch": [{"context": {"library": {"name": "analytics-ruby", "version": "2.4.0"}}, "messageId": "ruby-1",

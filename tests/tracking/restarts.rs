@@ -99,13 +99,16 @@ async fn a_hundred_thousand_messages_are_stored_once_each_through_kills_and_rest
     let mut postgres = start_postgres(folder.path()).await;
     let database = postgres.url();
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let config = format!("tracking: {{listen: \"{address}\", write_keys: [{{name: tests, key: {KEY}}}]}}\nhttp: {{enabled: false}}\n");
+    let config = format!(
+        "tracking: {{listen: \"{address}\", write_keys: [{{name: tests, key: {KEY}}}]}}\nhttp: {{enabled: false}}\n"
+    );
     fs::write(folder.path().join("rollcall.yaml"), config).unwrap();
     let mut server = Server::start(folder.path(), &database);
 
     let commands = [Library::Node.command(address, "node", NODE), Library::Python.command(address, "python", PYTHON)];
     let mut senders = commands.map(|mut command| {
-        let log = File::create(folder.path().join(format!("{:?}.log", command.get_program()).replace('"', ""))).unwrap();
+        let log =
+            File::create(folder.path().join(format!("{:?}.log", command.get_program()).replace('"', ""))).unwrap();
         Sender(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     });
     for (at, what) in [(15_000, "server"), (35_000, "postgres"), (55_000, "server"), (75_000, "both")] {

@@ -34,7 +34,9 @@ impl Receiving {
         let wanted = config.tracking.as_ref();
         let address = |by: Option<&config::Tracking>| by.map(config::Tracking::address);
         match (&self.running, wanted) {
-            (Some(running), Some(wanted)) if address(self.by.as_ref()) == address(Some(wanted)) => running.follow(wanted),
+            (Some(running), Some(wanted)) if address(self.by.as_ref()) == address(Some(wanted)) => {
+                running.follow(wanted)
+            }
             (None, None) => {}
             _ => {
                 self.stop().await;

@@ -48,8 +48,7 @@ async fn collect(headers: &HeaderMap, stream: &mut BodyDataStream, room: &mut Ro
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
-        let chunk =
-            chunk.map_err(|_| Unread::Invalid("incomplete_body", "the body did not come to its end".into()))?;
+        let chunk = chunk.map_err(|_| Unread::Invalid("incomplete_body", "the body did not come to its end".into()))?;
         if bytes.len() + chunk.len() > TRACKING_BYTES {
             return Err(too_large());
         }
@@ -80,9 +79,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Unread> {
     match named.as_bytes().trim_ascii().to_ascii_lowercase().as_slice() {
         b"" | b"identity" => Ok(Encoding::Plain),
         b"gzip" | b"x-gzip" => Ok(Encoding::Gzip),
-        _ => {
-            Err(Unread::Invalid("invalid_encoding", "Content-Encoding may be gzip, or the body plain".into()))
-        }
+        _ => Err(Unread::Invalid("invalid_encoding", "Content-Encoding may be gzip, or the body plain".into())),
     }
 }
 

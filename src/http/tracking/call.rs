@@ -77,8 +77,7 @@ impl<'a> Call<'a> {
             let place = format!("line {}, column {}", error.line(), error.column());
             ("invalid_json", format!("the body is not JSON ({place})"))
         })?;
-        let envelope =
-            Members::of(body).ok_or_else(|| ("invalid_json", "the body is not a JSON object".to_owned()))?;
+        let envelope = Members::of(body).ok_or_else(|| ("invalid_json", "the body is not a JSON object".to_owned()))?;
         let kind = match address {
             Address::One(kind) => return Ok(Call { kind: Some(kind), envelope, items: vec![body] }),
             Address::Batch => None,
@@ -105,11 +104,7 @@ impl<'a> Call<'a> {
     }
 
     /// Reads the messages, each or why not. `random` is asked for ids of messages that bring none and name no time.
-    pub fn messages(
-        &self,
-        received: Received,
-        mut random: impl FnMut() -> [u8; 16],
-    ) -> Vec<Result<Message, Refusal>> {
+    pub fn messages(&self, received: Received, mut random: impl FnMut() -> [u8; 16]) -> Vec<Result<Message, Refusal>> {
         let mut reader = Reader {
             defaults: Defaults { now: received.at, file: None, source_id: None },
             sent_at: self.envelope.get("sentAt").and_then(time),
@@ -163,8 +158,8 @@ impl<'a> Reader<'a, '_> {
         // Times of the sending are none of the message's.
         let drop_times = dated == [false, false] && (has("sentAt") || has("receivedAt"));
         let drop_lists = members.0.iter().any(|(name, value)| is_empty_list(name, value));
-        let changed = set_kind.is_some() || set_id.is_some() || set_context.is_some() || drop_times || drop_lists;
-        let rewritten = changed.then(|| {
+        let changed = set_kind.is_some() || set_id.is_some() || drop_times || drop_lists;
+        let rewritten = |set_context: Option<&str>| {
             let mut out = String::with_capacity(item.get().len() + 256);
             out.push('{');
             for (name, value) in &members.0 {
@@ -181,16 +176,21 @@ impl<'a> Reader<'a, '_> {
                 }
             }
             let quoted = [("type", set_kind.map(quote)), ("messageId", set_id.as_deref().map(quote))];
-            for (name, value) in quoted.into_iter().chain([("context", set_context)]) {
+            for (name, value) in quoted.into_iter().chain([("context", set_context.map(str::to_owned))]) {
                 if let Some(value) = value {
                     write_member(&mut out, name, &value);
                 }
             }
             out.push('}');
             out
-        });
-        let text = rewritten.as_deref().unwrap_or(item.get());
-        let mut message = Message::parse(place, text.as_bytes(), &self.defaults)?;
+        };
+        let parse = |text: &str| Message::parse(place, text.as_bytes(), &self.defaults);
+        let alone = || if changed { parse(&rewritten(None)) } else { parse(item.get()) };
+        let mut message = match &set_context {
+            // What a batch says for all must spoil none of them.
+            Some(context) => parse(&rewritten(Some(context))).or_else(|_| alone()),
+            None => alone(),
+        }?;
         // A message with both times has been corrected by whoever wrote the second.
         if dated == [true, false] || dated == [false, true] {
             let sent_at = self.sent_at.or_else(|| members.get("sentAt").and_then(time));

@@ -178,9 +178,11 @@ impl Shared {
         };
         let places: Vec<u64> = messages.iter().map(|message| message.line).collect();
         match self.intake.store(messages, room).await {
-            Ok(faults) => refused.extend(faults.into_iter().filter_map(|(nth, reason)| {
-                Some(Refusal { line: *places.get(nth)?, field: "line", reason })
-            })),
+            Ok(faults) => refused.extend(
+                faults
+                    .into_iter()
+                    .filter_map(|(nth, reason)| Some(Refusal { line: *places.get(nth)?, field: "line", reason })),
+            ),
             Err(unstored) => return self.unstored(unstored),
         }
         self.tally.add(source.as_deref(), &refused);
