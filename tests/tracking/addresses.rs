@@ -247,7 +247,7 @@ async fn times_are_by_our_clock_however_wrong_the_clients_is() {
         at("C corrected", json!({"originalTimestamp": "2024-06-01T12:50:00Z", "timestamp": "2024-05-01T00:00:00Z"})),
         at("D undated", json!({"timestamp": null, "receivedAt": "1999-01-01T00:00:00Z", "sentAt": "nonsense"})),
         at("E history", json!({"timestamp": "1997-01-01T00:00:00Z"})),
-        at("F impossible", json!({"timestamp": "9999-01-01T00:00:00Z"})),
+        at("F impossible", json!({"timestamp": "1970-01-01T00:30:00Z"})),
     ]});
     api.stored("/v1/batch", &batch).await;
     let alone = at("G alone", json!({"timestamp": "2024-06-01T12:50:00Z", "sentAt": "2024-06-01T13:00:00Z"}));
@@ -262,7 +262,7 @@ async fn times_are_by_our_clock_however_wrong_the_clients_is() {
             "2024-05-01T00:00:00+00:00",
             "2024-06-01T12:00:00+00:00",
             "1996-12-31T23:00:00+00:00",
-            "9999-01-01T00:00:00+00:00",
+            "1970-01-01T00:30:00+00:00",
             "2024-06-01T11:50:00+00:00",
             "2024-06-01T12:50:00+00:00",
         ]
