@@ -226,7 +226,7 @@ impl Writer {
     /// Commits messages, all in one transaction unless Postgres refuses one of them: then its neighbours without it.
     async fn write(&mut self, messages: &[Message]) -> Result<Refused> {
         let mut refused = Refused::new();
-        let mut parts: Vec<Range<usize>> = vec![0..messages.len()];
+        let mut parts: Vec<Range<usize>> = std::iter::once(0..messages.len()).collect();
         while let Some(part) = parts.pop() {
             let connection = match &mut self.connection {
                 Some(connection) => connection,

@@ -93,7 +93,7 @@ impl<'a> Call<'a> {
     }
 
     /// How many messages it brings.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.items.len()
     }
 

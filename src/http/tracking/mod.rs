@@ -200,7 +200,7 @@ impl Shared {
             Source::Named(name) => Some(name),
             Source::Anybody => None,
             Source::Missing | Source::Unknown if !reading.keys.is_strict => {
-                let sent = call.len() as u64;
+                let sent = call.count() as u64;
                 metrics::counter!("rollcall_intake_messages_total", "outcome" => "dropped").increment(sent);
                 return Err(Answer::Dropped);
             }
@@ -214,7 +214,7 @@ impl Shared {
                 Err(refusal) => refused.push(refusal),
             }
         }
-        Ok(Understood { source: source.map(str::to_owned), sent: call.len(), messages, refused })
+        Ok(Understood { source: source.map(str::to_owned), sent: call.count(), messages, refused })
     }
 
     fn unstored(&self, why: Unstored) -> Answer {
