@@ -13,6 +13,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod tracking;
 mod traits;
 mod tree;
 mod variables;
@@ -29,6 +30,7 @@ pub use identity::{Identifier, Identity, Window};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
     pub http: Http,
+    /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
+    pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
     /// Whose a message is.

@@ -19,5 +19,6 @@ mod listener;
 pub mod operations;
 pub mod profiles;
 pub mod token;
+pub mod tracking;
 
 pub use listener::{Guards, Listener, Running};
