@@ -6,6 +6,7 @@
 
 mod guard;
 mod http;
+mod identity;
 mod load;
 mod mask;
 mod retention;
@@ -13,6 +14,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod tracking;
 mod traits;
 mod tree;
 mod variables;
@@ -25,10 +27,12 @@ use serde::Deserialize;
 use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
+pub use identity::{Identifier, Identity, Window};
 pub use load::{load, parse, schema, value};
 pub use retention::Retention;
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
 
@@ -42,10 +46,14 @@ pub struct Config {
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
     pub http: Http,
+    /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
+    pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
     /// For how long what is kept.
     pub retention: Retention,
+    /// Whose a message is.
+    pub identity: Identity,
     /// Which runs are held until a person has decided, because they change too much.
     pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.

@@ -2,6 +2,8 @@
 
 mod cdnow;
 mod history;
+mod forgotten;
+mod merged;
 mod traits;
 mod trouble;
 

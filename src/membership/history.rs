@@ -9,10 +9,12 @@ use sqlx::{PgPool, Row};
 use super::{
     diff::{self, Change},
     held::State,
+    merges::Merges,
 };
 use crate::{
     Error, Result,
     ids::{AudienceId, RunId},
+    profile::merges,
 };
 
 /// The members of an audience after a run; after the latest one when none is named.
@@ -21,9 +23,12 @@ use crate::{
 /// If the database cannot be asked, the audience was never run, or has no such run ([`crate::Kind::Settings`]).
 pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<RoaringBitmap> {
     let mut past = Past::of(pool, key).await?;
-    if let Some(run) = run {
-        past.must_be_an_audience().await?;
-        past.back_to(run).await?;
+    match run {
+        Some(run) => {
+            past.must_be_an_audience().await?;
+            past.back_to(run).await?;
+        }
+        None => past.follow_merges().await?,
     }
     Ok(past.members)
 }
@@ -95,14 +100,16 @@ struct Past<'k> {
     /// The run after which `members` were in.
     run: RunId,
     members: RoaringBitmap,
+    /// The last merge that the membership of today has followed.
+    last_merge: i64,
 }
 
 impl<'k> Past<'k> {
     async fn of(pool: &PgPool, key: &'k str) -> Result<Past<'k>> {
         let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
         let latest = sqlx::query(
-            "select m.audience_id, m.run_id, m.members from memberships m join audiences a on a.id = m.audience_id
-             where a.key = $1",
+            "select m.audience_id, m.run_id, m.members, r.last_merge from memberships m
+             join audiences a on a.id = m.audience_id join runs r on r.id = m.run_id where a.key = $1",
         )
         .bind(key)
         .fetch_optional(&mut *tx)
@@ -113,7 +120,15 @@ impl<'k> Past<'k> {
         })?;
         let (audience, run) = (AudienceId(latest.try_get("audience_id")?), RunId(latest.try_get("run_id")?));
         let members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
-        Ok(Past { tx, key, audience, run, members })
+        let last_merge = latest.try_get("last_merge")?;
+        Ok(Past { tx, key, audience, run, members, last_merge })
+    }
+
+    /// Gives the places of profiles that were merged since the last run to those that they are now.
+    async fn follow_merges(&mut self) -> Result<()> {
+        let since = merges::after(&mut self.tx, self.last_merge).await?;
+        Merges(since).follow(&mut self.members, self.last_merge);
+        Ok(())
     }
 
     /// A trait's runs keep who got a value, also in place of another: who had one before cannot be told from them.
@@ -139,7 +154,7 @@ impl<'k> Past<'k> {
             return Err(self.unknown(run).await?);
         }
         let mut rows = sqlx::query(
-            "select entered, exited from runs
+            "select entered, exited, went, came from runs left join run_merges on run_id = id
              where audience_id = $1 and id > $2 and id <= $3 and state in ('sealed', 'released') order by id desc",
         )
         .bind(self.audience)
@@ -152,6 +167,10 @@ impl<'k> Past<'k> {
                 exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
             };
             self.members = change.undo(&self.members);
+            if let (Some(went), Some(came)) = (row.try_get::<Option<&[u8]>, _>("went")?, row.try_get("came")?) {
+                let merged = Change { entered: diff::decode(came)?, exited: diff::decode(went)? };
+                self.members = merged.undo(&self.members);
+            }
         }
         drop(rows);
         self.run = run;

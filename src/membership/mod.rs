@@ -21,12 +21,15 @@ pub mod diff;
 pub mod guard;
 pub mod held;
 pub mod history;
+pub mod leave;
+pub mod merges;
 pub mod person;
 pub mod preview;
 pub mod prune;
 pub mod register;
 pub mod seal;
 pub mod turn;
+pub mod standing;
 
 pub use compile::{Names, Query};
 pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};
