@@ -1,7 +1,11 @@
-//! What does the program say about its work? Log lines on standard error, as text or JSON.
+//! What does the program say about its work? Log lines on standard error, as text or JSON; numbers, by `metrics`.
 //!
 //! Log lines name audiences, destinations, runs, counts and durations. They never hold an identifier, a trait, an
 //! event or a setting's value: see "Logging" in `docs/operations.md`.
+
+mod heartbeat;
+pub mod metrics;
+pub mod process;
 
 use std::io::{IsTerminal, stderr};
 
@@ -9,6 +13,7 @@ use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
 
 use crate::{Error, Result};
+pub use heartbeat::Heartbeat;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Context, table};
-use crate::Result;
+use super::{Context, status::instant, table};
+use crate::{Result, config::Config, freshness, schedule::Freshness};
 
-/// List the configured audiences with their state, schedule, last run and members.
+/// List the configured audiences with their state, schedule, freshness, last run and members.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,6 +24,10 @@ struct Listed {
     state: &'static str,
     schedule: Option<String>,
     query: String,
+    /// None if it is disabled, and where no database can be reached.
+    freshness: Option<Freshness>,
+    /// The instant of the last run that every destination has been told.
+    true_as_of: Option<DateTime<Utc>>,
     /// None before the first run, and where no database can be reached.
     last_run: Option<LastRun>,
 }
@@ -40,20 +44,25 @@ struct LastRun {
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let mut last_runs = match last_runs(context).await {
-        Ok(last_runs) => last_runs,
+    let (mut last_runs, mut fresh) = match known(context, &config).await {
+        Ok(known) => known,
         Err(error) => {
             tracing::warn!(%error, "the last runs are not shown");
-            HashMap::new()
+            Default::default()
         }
     };
-    let listed = config.audiences.iter().map(|audience| Listed {
-        key: audience.key(),
-        name: audience.name.clone(),
-        state: if audience.enabled { "enabled" } else { "disabled" },
-        schedule: audience.schedule.as_ref().map(ToString::to_string),
-        query: audience.query.clone(),
-        last_run: last_runs.remove(&audience.key()),
+    let listed = config.audiences.iter().map(|audience| {
+        let fresh = fresh.remove(&audience.key());
+        Listed {
+            key: audience.key(),
+            name: audience.name.clone(),
+            state: if audience.enabled { "enabled" } else { "disabled" },
+            schedule: audience.schedule.as_ref().map(ToString::to_string),
+            query: audience.query.clone(),
+            freshness: fresh.as_ref().map(|fresh| fresh.fresh.freshness),
+            true_as_of: fresh.and_then(|fresh| fresh.true_as_of),
+            last_run: last_runs.remove(&audience.key()),
+        }
     });
     context.output().show(&listed.collect::<Vec<_>>(), |listed| {
         let rows = listed.iter().map(|audience| {
@@ -63,27 +72,37 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
                 audience.key.clone(),
                 audience.state.into(),
                 audience.schedule.clone().unwrap_or_default(),
-                run.map(|run| run.evaluated_at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default(),
+                audience.freshness.map(Freshness::name).unwrap_or_default().into(),
+                instant(audience.true_as_of),
+                instant(run.map(|run| run.evaluated_at)),
                 count(|run| run.members),
                 count(|run| run.entered),
                 count(|run| run.exited),
             ]
         });
-        table(["key", "state", "schedule", "last run", "members", "entered", "exited"], rows)
+        table(["key", "state", "schedule", "freshness", "true as of", "last run", "members", "entered", "exited"], rows)
     })
 }
 
 /// By key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
-async fn last_runs(context: &Context) -> Result<HashMap<String, LastRun>> {
+async fn known(
+    context: &Context,
+    config: &Config,
+) -> Result<(HashMap<String, LastRun>, HashMap<String, freshness::Audience>)> {
     if !context.has_store()? {
-        return Ok(HashMap::new());
+        return Ok(Default::default());
     }
+    let store = context.store().await?;
     let runs: Vec<LastRun> = sqlx::query_as(
         "select a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited
          from audiences a
          cross join lateral (select * from runs where audience_id = a.id order by id desc limit 1) r",
     )
-    .fetch_all(&context.store().await?)
+    .fetch_all(&store)
     .await?;
-    Ok(runs.into_iter().map(|run| (run.key.clone(), run)).collect())
+    let survey = freshness::survey(&store, config, context.clock().now()).await?;
+    Ok((
+        runs.into_iter().map(|run| (run.key.clone(), run)).collect(),
+        survey.audiences.into_iter().map(|audience| (audience.key.clone(), audience)).collect(),
+    ))
 }

@@ -2,14 +2,28 @@
 
 mod listening;
 
+use std::{sync::Arc, time::Duration};
+
 use listening::Listening;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::interval,
+};
 
 use super::Context;
 use crate::{
     Error, Result,
+    http::{
+        operations::Operations,
+        report::{Loaded, Reporter},
+    },
     serve::{self, Server},
+    telemetry::metrics,
 };
+
+/// How often what was counted is tidied up: else it would grow where nobody asks for it.
+const UPKEEP: Duration = Duration::from_secs(30);
 
 /// Keep audiences in sync by their schedules, until told to stop.
 ///
@@ -31,31 +45,59 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     let (mut hangup, mut interrupt, mut terminate) =
         (listen(SignalKind::hangup())?, listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let config = context.config()?;
-    let pool = context.store().await?;
-    let mut listening = Listening::start(&config).await?;
-    let mut server = Server::start(pool, context.clock().clone(), config).await?;
+    let counted = metrics::start();
+    let (pool, clock) = (context.store().await?, context.clock().clone());
+    let listener = listening::bind(&config.http).await?;
+    let (loaded, in_force) = watch::channel(Arc::new(Loaded { config: config.clone(), at: clock.now() }));
+    let server = Server::start(pool.clone(), clock.clone(), config.clone()).await?;
+    let reporter = Arc::new(Reporter::new(&pool, clock.clone(), in_force, server.instance()));
+    let operations = Operations { reporter, ticker: server.ticker() };
+    let listening = Listening::start(listener, &config.http, operations);
+    let mut serving = Serving { context, server, listening, loaded };
+    let mut upkeep = interval(UPKEEP);
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                if let Err(error) = reload(context, &mut server, &mut listening).await {
-                    serve::log(&error, "configuration", "the new configuration is refused; the old one stays in force");
-                }
-            }
+            _ = hangup.recv() => serving.reload().await,
+            _ = upkeep.tick() => counted.run_upkeep(),
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            error = server.ended() => return Err(error),
+            error = serving.server.ended() => return Err(error),
         }
     }
     tracing::info!("told to stop");
+    let Serving { server, mut listening, .. } = serving;
     tokio::join!(server.stop(), listening.stop());
     Ok(())
 }
 
-/// Takes in what the configuration says now, as a whole or not at all.
-async fn reload(context: &Context, server: &mut Server, listening: &mut Listening) -> Result<()> {
-    let config = context.config()?;
-    server.reload(config.clone())?;
-    listening.follow(&config).await
+/// What works by the configuration in force.
+struct Serving<'a> {
+    context: &'a Context,
+    server: Server,
+    listening: Listening,
+    loaded: watch::Sender<Arc<Loaded>>,
+}
+
+impl Serving<'_> {
+    /// Takes in what the configuration says now; a wrong one is refused.
+    async fn reload(&mut self) {
+        let outcome = match self.follow().await {
+            Ok(()) => "applied",
+            Err(error) => {
+                serve::log(&error, "configuration", "the new configuration is refused; the old one stays in force");
+                "refused"
+            }
+        };
+        metrics::reloaded(outcome);
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        let config = self.context.config()?;
+        self.server.reload(config.clone())?;
+        self.listening.follow(&config.http).await?;
+        self.loaded.send_replace(Arc::new(Loaded { config, at: self.context.clock().now() }));
+        Ok(())
+    }
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {

@@ -1,6 +1,6 @@
 //! One destination, told what it must be told: recover, then page by page until the log's end.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
@@ -24,6 +24,7 @@ use crate::{
     fault::{self, Point},
     ids::{DestinationId, Position},
     limits,
+    telemetry::metrics,
 };
 
 /// What was told.
@@ -139,6 +140,7 @@ impl Session {
             self.at = None;
             match stop {
                 Stop::Doubt(error) => {
+                    metrics::doubted(&self.target.name);
                     doubts = if told.to > before { 1 } else { doubts + 1 };
                     tracing::warn!(destination = self.target.name, %error, doubts, "delivery in doubt; recovering");
                     if doubts >= limits::DOUBTS_IN_A_ROW {
@@ -168,7 +170,10 @@ impl Session {
             self.look_at_topics(&page).await?;
             let telling = {
                 let page = page.clone();
-                self.thread.run(move |producer| producer.tell(&page).map(|()| producer.is_open()))
+                self.thread.run(move |producer| {
+                    let began = Instant::now();
+                    producer.tell(&page).map(|()| (producer.is_open(), began.elapsed()))
+                })
             };
             // While this page is on its way, the next one is made and the one before is mirrored.
             let (result, next, mirrored) = tokio::join!(
@@ -178,7 +183,11 @@ impl Session {
             );
             mirrored?;
             let sure = match result? {
-                Ok(sure) => sure,
+                Ok((sure, took)) => {
+                    let changes = (page.to.0 - page.from.0) as u64;
+                    metrics::told(&self.target.name, changes, page.records.len() as u64, took);
+                    sure
+                }
                 Err(Failure::Refused { records, certain }) => {
                     return Err(self.isolate(&page, records, certain, told).await);
                 }
@@ -286,7 +295,10 @@ impl Session {
     /// Quarantines rows before the transaction that passes them.
     async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
         match quarantine::store(&self.pool, self.destination, rows).await? {
-            Ok(stored) => told.quarantined += stored,
+            Ok(stored) => {
+                told.quarantined += stored;
+                metrics::quarantined(&self.target.name, stored);
+            }
             Err(halt) => return Err(self.halt(&halt).await),
         }
         if !rows.is_empty() {

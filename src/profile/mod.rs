@@ -23,5 +23,5 @@ mod store;
 mod time;
 
 pub use message::{Body, Defaults, Message, Refusal};
-pub use migrate::{migrate, newest_step};
+pub use migrate::{is_current, migrate, newest_step};
 pub use time::parse_timestamp;

@@ -20,7 +20,15 @@ use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-use crate::{Error, Kind, Result, clock::Clock, config, config::Config, limits, schedule::lease};
+use crate::{
+    Error, Kind, Result,
+    clock::Clock,
+    config,
+    config::Config,
+    limits,
+    schedule::lease,
+    telemetry::{Heartbeat, metrics},
+};
 use plan::Plan;
 use telling::Telling;
 use ticker::Ticker;
@@ -37,6 +45,7 @@ struct Instance {
 /// A running ticker with its destinations.
 pub struct Server {
     instance: Instance,
+    heartbeat: Heartbeat,
     plan: watch::Sender<Arc<Plan>>,
     sealed: watch::Sender<()>,
     ticker: Task,
@@ -58,9 +67,10 @@ impl Server {
         }
         let (plan, plans) = watch::channel(first);
         let (sealed, _) = watch::channel(());
-        let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
+        let heartbeat = Heartbeat::new(instance.clock.clone());
+        let ticker = Ticker::new(instance.clone(), plans, sealed.clone(), heartbeat.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
-        let mut server = Server { instance, plan, sealed, ticker, telling: BTreeMap::new() };
+        let mut server = Server { instance, heartbeat, plan, sealed, ticker, telling: BTreeMap::new() };
         server.follow();
         tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
         Ok(server)
@@ -84,6 +94,16 @@ impl Server {
         Ok(())
     }
 
+    /// The holder of its leases.
+    pub fn instance(&self) -> Uuid {
+        self.instance.id
+    }
+
+    /// Whether its ticker goes round.
+    pub fn ticker(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
     /// Makes the tasks of destinations those of the plan.
     fn follow(&mut self) {
         let plan = self.plan.borrow().clone();
@@ -97,6 +117,7 @@ impl Server {
                 }
                 old => old,
             };
+            metrics::expect_destination(name);
             let telling = Telling::new(self.instance.clone(), target.clone(), self.sealed.subscribe());
             let mut task = Task::start(|stop| async move {
                 if let Some((_, old)) = old {

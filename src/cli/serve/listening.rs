@@ -4,50 +4,57 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     Result,
-    config::{Config, Http},
-    http::{Guards, Listener, Running, operations},
+    config::Http,
+    http::{
+        Guards, Listener, Running,
+        operations::{self, Operations},
+    },
 };
 
 /// The listener, as long as it is wanted.
 pub struct Listening {
+    operations: Operations,
     by: Http,
     running: Option<Running>,
 }
 
+/// Takes the address that a configuration names; `None` if it wants no listener.
+///
+/// # Errors
+/// If the address that is configured cannot be had. One that nobody asked for is done without: the second instance on a machine is
+/// to serve as well.
+pub async fn bind(http: &Http) -> Result<Option<Listener>> {
+    more_files();
+    let Some(address) = http.address() else { return Ok(None) };
+    match Listener::bind("http", address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if http.listen.is_none() => {
+            let help = "name one with `http: {listen: …}`, or set `http: {enabled: false}`";
+            tracing::warn!(%error, help, "serving without a listener for health and metrics");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl Listening {
-    /// Begins to listen.
-    ///
-    /// # Errors
-    /// If the address that is configured cannot be had. One that nobody asked for is done without: the second instance on a
-    /// machine is to serve as well.
-    pub async fn start(config: &Config) -> Result<Listening> {
-        more_files();
-        let by = config.http.clone();
-        let running = match by.address() {
-            None => None,
-            Some(address) => match Listener::bind("http", address).await {
-                Ok(listener) => Some(listener.start(operations::routes(&by), Guards::default())),
-                Err(error) if by.listen.is_none() => {
-                    let help = "name one with `http: {listen: …}`, or set `http: {enabled: false}`";
-                    tracing::warn!(%error, help, "serving without a listener for health and metrics");
-                    None
-                }
-                Err(error) => return Err(error),
-            },
-        };
-        Ok(Listening { by, running })
+    /// Begins to answer.
+    pub fn start(listener: Option<Listener>, by: &Http, operations: Operations) -> Listening {
+        let routes = operations::routes(operations.clone(), by.token.as_ref());
+        let running = listener.map(|listener| listener.start(routes, Guards::default()));
+        Listening { operations, by: by.clone(), running }
     }
 
     /// Listens by another configuration from here on, if it asks for something else.
     ///
     /// # Errors
-    /// As [`Listening::start`]; nobody listens then.
-    pub async fn follow(&mut self, config: &Config) -> Result<()> {
+    /// As [`bind`]; nobody listens then.
+    pub async fn follow(&mut self, wanted: &Http) -> Result<()> {
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
-        let is_same = self.by.address() == config.http.address() && token(&self.by) == token(&config.http);
+        let is_same = self.by.address() == wanted.address() && token(&self.by) == token(wanted);
         if !is_same {
             self.stop().await;
-            *self = Listening::start(config).await?;
+            *self = Listening::start(bind(wanted).await?, wanted, self.operations.clone());
         }
         Ok(())
     }
