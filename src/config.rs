@@ -4,6 +4,7 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod guard;
 mod http;
 mod load;
 mod mask;
@@ -13,6 +14,7 @@ mod settings;
 mod shape;
 mod tree;
 mod variables;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +22,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use variables::Surroundings;
+pub use watch::Watch;
 
 /// The whole of `rollcall.yaml`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -38,6 +42,8 @@ pub struct Config {
     pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Which runs are held until a person has decided, because they change too much.
+    pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
@@ -156,6 +162,8 @@ pub struct Audience {
     pub schedule: Option<Setting>,
     /// How old what is told may get before the audience is overdue, as `2h`; by its schedule when not given.
     pub fresh_within: Option<String>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Whether profiles without a user_id are members, told by their anonymousId.

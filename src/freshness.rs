@@ -2,7 +2,7 @@
 //! [`crate::schedule::Promise`], purely. Nothing here is written, and nobody is waited for.
 //!
 //! An audience is true as of the last run of which every destination has been told every change. A run that changes nothing for a
-//! destination counts as told there once all before it is. Disabled audiences and destinations are left out: nothing is promised of
+//! destination counts as told there once all before it is; a held run counts for nothing. Disabled audiences and destinations are left out: nothing is promised of
 //! them.
 
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use crate::{
     Result,
     config::{self, Config},
+    ids::RunId,
     schedule::{Facts, Fresh, Freshness, Promise},
 };
 
@@ -27,14 +28,16 @@ pub struct Audience {
     pub overdue_seconds: i64,
     /// The instant of the last run that every destination has been told.
     pub true_as_of: Option<DateTime<Utc>>,
-    /// The instant of the last run, told or not.
+    /// The instant of the last accepted run, told or not.
     pub computed_as_of: Option<DateTime<Utc>>,
-    /// The enabled destinations that have not been told all of the last run.
+    /// The enabled destinations that have not been told all of the last accepted run.
     pub behind: Vec<String>,
     /// As of the last run.
     pub members: Option<i64>,
     /// Since the last run that was sealed.
     pub failed_attempts: i32,
+    /// The run that waits for a person, and holds up what is told.
+    pub held_run: Option<RunId>,
 }
 
 /// All that is to be known of freshness at one instant.
@@ -109,6 +112,7 @@ fn judge(
         behind,
         members: known.and_then(|known| known.members),
         failed_attempts: known.map_or(0, |known| known.failed_attempts),
+        held_run: known.and_then(|known| known.held_run),
         key,
     }
 }
@@ -127,15 +131,20 @@ struct Known {
     evaluated_at: Option<DateTime<Utc>>,
     members: Option<i64>,
     failed_attempts: i32,
+    held_run: Option<RunId>,
 }
 
 /// What the store knows of each audience, by key.
 async fn known(pool: &PgPool) -> Result<HashMap<String, Known>> {
     let rows: Vec<Known> = sqlx::query_as(
         "select a.key, a.created_at, r.evaluated_at, r.members,
-                case s.state when 'failed' then s.attempt when 'running' then s.attempt - 1 else 0 end as failed_attempts
+                case s.state when 'failed' then s.attempt when 'running' then s.attempt - 1 else 0 end as failed_attempts,
+                (select h.id from runs h where h.audience_id = a.id and h.state = 'held') as held_run
          from audiences a
-         left join lateral (select evaluated_at, members from runs where audience_id = a.id order by id desc limit 1) r on true
+         left join lateral (
+             select evaluated_at, members from runs
+             where audience_id = a.id and state in ('sealed', 'released') order by id desc limit 1
+         ) r on true
          left join schedules s on s.audience_id = a.id
          where a.state <> 'deleted'",
     )
@@ -164,7 +173,7 @@ async fn untold(pool: &PgPool) -> Result<Vec<Untold>> {
         "select a.key, u.destination, r.evaluated_at,
                 extract(epoch from clock_timestamp() - r.sealed_at)::float8 as age_seconds,
                 (select b.evaluated_at from runs b where b.audience_id = r.audience_id and b.id < r.id
-                 order by b.id desc limit 1) as told_as_of
+                   and b.state in ('sealed', 'released') order by b.id desc limit 1) as told_as_of
          from (
              select d.name as destination, x.audience_id, min(x.id) as run_id
              from destinations d

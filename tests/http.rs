@@ -1,4 +1,5 @@
 //! What is answered over HTTP, and that nobody can take a listener away from the others.
 
+mod dashboard;
 mod listener;
-mod operations;
+pub mod operations;

@@ -1,9 +1,11 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
+mod observed;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,9 +33,15 @@ pub struct Instance {
 
 impl Instance {
     pub fn start(world: &World, name: &str, fault: &str) -> Instance {
-        let log = world.folder.path().join(format!("{name}.log"));
         let mut command = world.command(&["serve", "-v", "--color", "never"]);
-        command.env("ROLLCALL_FAULT", fault).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        command.env("ROLLCALL_FAULT", fault);
+        Instance::run(world, name, command)
+    }
+
+    /// Any `serve` whose log is kept.
+    pub fn run(world: &World, name: &str, mut command: Command) -> Instance {
+        let log = world.folder.path().join(format!("{name}.log"));
+        command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         Instance { child: command.spawn().unwrap(), log }
     }
 
@@ -226,7 +234,7 @@ async fn audiences_due_together_share_a_snapshot_and_one_that_fails_fails_alone_
 }
 
 /// One destination whose topic stands in a file, as a secret does.
-fn configure(world: &World, audiences: &str) {
+pub fn configure(world: &World, audiences: &str) {
     let topic = &world.topic;
     let text = format!(
         "space_id: spa_test\nhttp: {{listen: \"127.0.0.1:0\"}}\ndestinations:\n  kafka:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false, \

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Context, status::instant, table};
-use crate::{Result, config::Config, freshness, schedule::Freshness};
+use crate::{Result, config::Config, freshness, ids::RunId, membership::held, schedule::Freshness};
 
 /// List the configured audiences with their state, schedule, freshness, last run and members.
 #[derive(Debug, clap::Args)]
@@ -28,8 +28,10 @@ struct Listed {
     freshness: Option<Freshness>,
     /// The instant of the last run that every destination has been told.
     true_as_of: Option<DateTime<Utc>>,
-    /// None before the first run, and where no database can be reached.
+    /// The last accepted one; none before it, and where no database can be reached.
     last_run: Option<LastRun>,
+    /// The run that waits for a person.
+    held_run: Option<RunId>,
 }
 
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -44,7 +46,7 @@ struct LastRun {
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let (mut last_runs, mut fresh) = match known(context, &config).await {
+    let (mut last_runs, mut fresh, mut held) = match known(context, &config).await {
         Ok(known) => known,
         Err(error) => {
             tracing::warn!(%error, "the last runs are not shown");
@@ -62,6 +64,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             freshness: fresh.as_ref().map(|fresh| fresh.fresh.freshness),
             true_as_of: fresh.and_then(|fresh| fresh.true_as_of),
             last_run: last_runs.remove(&audience.key()),
+            held_run: held.remove(&audience.key()),
         }
     });
     context.output().show(&listed.collect::<Vec<_>>(), |listed| {
@@ -70,7 +73,10 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             let count = |count: fn(&LastRun) -> i64| run.map(count).map(|count| count.to_string()).unwrap_or_default();
             [
                 audience.key.clone(),
-                audience.state.into(),
+                match audience.held_run {
+                    Some(run) => format!("{}, run {run} is held", audience.state),
+                    None => audience.state.into(),
+                },
                 audience.schedule.clone().unwrap_or_default(),
                 audience.freshness.map(Freshness::name).unwrap_or_default().into(),
                 instant(audience.true_as_of),
@@ -84,11 +90,11 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     })
 }
 
-/// By key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
-async fn known(
-    context: &Context,
-    config: &Config,
-) -> Result<(HashMap<String, LastRun>, HashMap<String, freshness::Audience>)> {
+/// What the database knows of the configured audiences, by key.
+type Known = (HashMap<String, LastRun>, HashMap<String, freshness::Audience>, HashMap<String, RunId>);
+
+/// An embedded Postgres that was never started knows nothing, and is not set up for being asked.
+async fn known(context: &Context, config: &Config) -> Result<Known> {
     if !context.has_store()? {
         return Ok(Default::default());
     }
@@ -96,13 +102,17 @@ async fn known(
     let runs: Vec<LastRun> = sqlx::query_as(
         "select a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited
          from audiences a
-         cross join lateral (select * from runs where audience_id = a.id order by id desc limit 1) r",
+         cross join lateral (
+             select * from runs where audience_id = a.id and state in ('sealed', 'released') order by id desc limit 1
+         ) r",
     )
     .fetch_all(&store)
     .await?;
     let survey = freshness::survey(&store, config, context.clock().now()).await?;
+    let held = held::waiting(&store).await?.into_iter().map(|held| (held.key, held.run));
     Ok((
         runs.into_iter().map(|run| (run.key.clone(), run)).collect(),
         survey.audiences.into_iter().map(|audience| (audience.key.clone(), audience)).collect(),
+        held.collect(),
     ))
 }

@@ -14,6 +14,7 @@ use tokio::{
 use super::Context;
 use crate::{
     Error, Result,
+    config::Watch,
     http::{
         operations::Operations,
         report::{Loaded, Reporter},
@@ -22,6 +23,8 @@ use crate::{
     telemetry::metrics,
 };
 
+/// How often to look whether the configuration has changed; a change is taken in at the second look.
+const LOOK: Duration = Duration::from_secs(2);
 /// How often what was counted is tidied up: else it would grow where nobody asks for it.
 const UPKEEP: Duration = Duration::from_secs(30);
 
@@ -36,14 +39,20 @@ const UPKEEP: Duration = Duration::from_secs(30);
 Examples:
   rollcall serve                                    by the schedules of rollcall.yaml
   rollcall serve --log-format json                  log lines for a collector
+  rollcall serve --watch                            take in a changed configuration by itself
   kill -HUP $(pidof rollcall)                       take in a changed configuration or password
   rollcall schedule                                 what will run, and when")]
-pub struct Args {}
+pub struct Args {
+    /// Read the configuration again when its file, or one of those it takes in by `${file:…}`, has changed; as SIGHUP does.
+    #[arg(long)]
+    watch: bool,
+}
 
-pub async fn run(_: Args, context: &Context) -> Result<()> {
+pub async fn run(args: Args, context: &Context) -> Result<()> {
     // First of all, so that no signal is lost while the work begins.
     let (mut hangup, mut interrupt, mut terminate) =
         (listen(SignalKind::hangup())?, listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut files = Watch::new(&context.global().config);
     let config = context.config()?;
     let counted = metrics::start();
     let (pool, clock) = (context.store().await?, context.clock().clone());
@@ -54,10 +63,15 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     let operations = Operations { reporter, ticker: server.ticker() };
     let listening = Listening::start(listener, &config.http, operations);
     let mut serving = Serving { context, server, listening, loaded };
-    let mut upkeep = interval(UPKEEP);
+    let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
     loop {
         tokio::select! {
             _ = hangup.recv() => serving.reload().await,
+            _ = look.tick(), if args.watch => {
+                if files.has_changed() {
+                    serving.reload().await;
+                }
+            }
             _ = upkeep.tick() => counted.run_upkeep(),
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,

@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     deliver::state::{self, DestinationRow},
     freshness::{self, Audience},
+    membership::held::{self, Waiting},
 };
 
 /// Show how fresh each audience is, and of each destination its state, position, what is left to send and what is quarantined.
@@ -27,6 +28,8 @@ pub struct Args {}
 struct Status {
     audiences: Vec<Audience>,
     destinations: Vec<DestinationRow>,
+    /// Runs that wait for a person.
+    held: Vec<Waiting>,
 }
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
@@ -36,12 +39,17 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     let survey = freshness::survey(&store, &config, context.clock().now()).await?;
     let mut audiences = survey.audiences;
     audiences.sort_by_key(|audience| -audience.overdue_seconds);
-    let status = Status { audiences, destinations: state::destinations(&store).await? };
+    let (destinations, held) = (state::destinations(&store).await?, held::waiting(&store).await?);
+    let status = Status { audiences, destinations, held };
     context.output().show(&status, |status| {
         let header = ["audience", "freshness", "true as of", "due by", "computed as of", "waits for"];
         let audiences = table(header, status.audiences.iter().map(freshness_cells));
         let header = ["destination", "state", "told", "to tell", "quarantined", "why halted"];
-        format!("{audiences}\n\n{}", table(header, status.destinations.iter().map(cells)))
+        let destinations = table(header, status.destinations.iter().map(cells));
+        status
+            .held
+            .iter()
+            .fold(format!("{audiences}\n\n{destinations}"), |text, held| format!("{text}\n{}", line(held)))
     })
 }
 
@@ -59,6 +67,11 @@ fn freshness_cells(audience: &Audience) -> [String; 6] {
 /// To the second, as a person reads it; nothing if there is none.
 pub(super) fn instant(instant: Option<DateTime<Utc>>) -> String {
     instant.map(|instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default()
+}
+
+fn line(held: &Waiting) -> String {
+    let Waiting { run, key, held_because, .. } = held;
+    format!("audience '{key}': run {run} is held, {held_because}; `rollcall release {run}` or `rollcall discard {run}`")
 }
 
 fn cells(row: &DestinationRow) -> [String; 6] {

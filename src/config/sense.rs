@@ -30,6 +30,7 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
             sense.tell(&event.span, message, help);
         }
     }
+    root.get("guard").into_iter().for_each(|guard| sense.guard(guard));
     let destinations = root.get("destinations").map_or(&[][..], Node::entries);
     for (key, destination) in destinations {
         if !is_topic_name(&key.name) {
@@ -132,6 +133,7 @@ impl Sense<'_> {
         {
             self.tell(&node.span, "this is not a length of time", help);
         }
+        audience.get("guard").into_iter().for_each(|guard| self.guard(guard));
         let id_sync = audience.get("id_sync").map_or(&[][..], Node::items);
         if let Some(extra) = id_sync.get(limits::ID_SYNCS) {
             let help = format!("At most {}, as in Segment.", limits::ID_SYNCS);
@@ -142,6 +144,13 @@ impl Sense<'_> {
                 let help = nearest(wanted, destinations.iter().copied());
                 self.tell(&node.span, format!("no destination is called `{wanted}`"), help);
             }
+        }
+    }
+
+    fn guard(&mut self, guard: &Node) {
+        if guard.as_text().is_some_and(|word| !["on", "off"].contains(&word)) {
+            let help = "Write `off`, or a map with `share`, `over` or `max_changes`.";
+            self.tell(&guard.span, "the guard has no such value", help);
         }
     }
 

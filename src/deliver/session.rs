@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
+use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use super::{
@@ -142,7 +143,7 @@ impl Session {
                 Stop::Doubt(error) => {
                     metrics::doubted(&self.target.name);
                     doubts = if told.to > before { 1 } else { doubts + 1 };
-                    tracing::warn!(destination = self.target.name, %error, doubts, "delivery in doubt; recovering");
+                    tracing::warn!(%error, doubts, "delivery in doubt; recovering");
                     if doubts >= limits::DOUBTS_IN_A_ROW {
                         return Err(error);
                     }
@@ -175,6 +176,9 @@ impl Session {
                     producer.tell(&page).map(|()| (producer.is_open(), began.elapsed()))
                 })
             };
+            let Page { run, from, to, records, .. } = &*page;
+            let (destination, records) = (&*self.target.name, records.len());
+            let telling = telling.instrument(info_span!("transaction", destination, %run, %from, %to, records));
             // While this page is on its way, the next one is made and the one before is mirrored.
             let (result, next, mirrored) = tokio::join!(
                 telling,
@@ -237,7 +241,7 @@ impl Session {
         told: &mut Delivered,
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
-        tracing::debug!(destination = self.target.name, "recovering");
+        tracing::debug!("recovering");
         // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
         // looks like one, even if another instance takes over and goes on while we read.
         let mirror = delta::head(&self.pool, &self.target.name).await?.mirror;
@@ -275,7 +279,7 @@ impl Session {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
         };
-        tracing::debug!(destination = self.target.name, %position, end = %head.end, "delivery recovered");
+        tracing::debug!(%position, end = %head.end, "delivery recovered");
         state::live(&self.pool, self.destination).await?;
         state::mirror(&self.pool, self.destination, self.stream, position).await?;
         self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);

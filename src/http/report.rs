@@ -132,6 +132,7 @@ impl Facts {
             let label = Some(("audience", &*audience.key));
             oldest = oldest.max(audience.overdue_seconds);
             set(metrics::OVERDUE, label, audience.overdue_seconds as f64);
+            set(metrics::HELD, label, if audience.held_run.is_some() { 1.0 } else { 0.0 });
             set(metrics::ATTEMPTS, label, audience.failed_attempts.into());
             if let Some(members) = audience.members {
                 set(metrics::MEMBERS, label, members as f64);

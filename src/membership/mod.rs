@@ -16,6 +16,8 @@ mod tally;
 mod universe;
 pub mod chain;
 pub mod diff;
+pub mod guard;
+pub mod held;
 pub mod history;
 pub mod person;
 pub mod preview;

@@ -58,11 +58,7 @@ pub async fn register(
     for audience in audiences {
         let id = audience_id(&mut tx, space_id, audience).await?;
         let version = version(&mut tx, id, audience).await?;
-        let mut destinations = Vec::with_capacity(audience.destinations.len());
-        for name in &audience.destinations {
-            let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
-            destinations.push(Listener { id: destination(&mut tx, name).await?, mapping_version });
-        }
+        let destinations = listeners(&mut tx, &audience.destinations, mapping_versions).await?;
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
     tx.commit().await?;
@@ -141,6 +137,20 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
         .execute(conn)
         .await?;
     Ok(next)
+}
+
+/// Makes destinations known, as those that are told of an audience.
+pub(super) async fn listeners(
+    conn: &mut PgConnection,
+    names: &[String],
+    mapping_versions: &HashMap<String, String>,
+) -> Result<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(names.len());
+    for name in names {
+        let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
+        listeners.push(Listener { id: destination(conn, name).await?, mapping_version });
+    }
+    Ok(listeners)
 }
 
 /// Makes a destination known by its name, if it is not yet.

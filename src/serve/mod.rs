@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tracing::{Instrument as _, error_span};
 use uuid::Uuid;
 
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     config::Config,
     limits,
     schedule::lease,
-    telemetry::{Heartbeat, metrics},
+    telemetry::{CONTEXT, Heartbeat, metrics},
 };
 use plan::Plan;
 use telling::Telling;
@@ -118,12 +119,14 @@ impl Server {
                 old => old,
             };
             metrics::expect_destination(name);
+            // At the level of errors, so that every line that is logged at all carries it.
+            let about = error_span!(target: CONTEXT, "destination", destination = name);
             let telling = Telling::new(self.instance.clone(), target.clone(), self.sealed.subscribe());
             let mut task = Task::start(|stop| async move {
                 if let Some((_, old)) = old {
                     old.end().await;
                 }
-                telling.run(stop).await;
+                telling.run(stop).instrument(about).await;
             });
             task.space_id.clone_from(&target.space_id);
             self.telling.insert(name.clone(), (wanted.clone(), task));

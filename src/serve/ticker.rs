@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time::sleep};
+use tracing::{Instrument as _, error_span};
 use uuid::Uuid;
 
 use super::{Instance, Stop, held::Held, log, plan::Plan};
@@ -24,7 +25,7 @@ use crate::{
         retry_at,
     },
     sync,
-    telemetry::{Heartbeat, metrics},
+    telemetry::{CONTEXT, Heartbeat, metrics},
 };
 
 /// The longest sleep: what other instances leave behind is found within it.
@@ -133,7 +134,7 @@ impl Ticker {
             }
         }
         if !fired.is_empty() {
-            self.seal(&fired, &lease, now).await?;
+            self.seal(&fired, &lease, now).instrument(error_span!("tick", ticks = fired.len())).await?;
             return Ok(Duration::ZERO);
         }
         if !agenda.now.is_empty() {
@@ -163,7 +164,10 @@ impl Ticker {
             let Some(firing) = firing(of) else { continue };
             match (runs.get(&of.audience.key), &error) {
                 (Some(Ok(run)), _) => tell(run, firing),
-                (Some(Err(error)), _) | (None, Some(error)) => self.fail(of, firing, lease, error).await?,
+                (Some(Err(error)), _) | (None, Some(error)) => {
+                    let about = error_span!(target: CONTEXT, "run", audience = of.audience.key);
+                    self.fail(of, firing, lease, error).instrument(about).await?;
+                }
                 (None, None) => {
                     self.fail(of, firing, lease, &Error::internal("the seal says nothing of this audience")).await?;
                 }
@@ -176,7 +180,7 @@ impl Ticker {
         let retry_at = retry_at(firing.attempt, self.instance.clock.now());
         // False if the run is another instance's by now, which says itself what becomes of it.
         if fire::fail(&self.instance.pool, firing, lease, retry_at, &error.message).await? {
-            metrics::failed(&of.audience.key);
+            metrics::not_sealed(&of.audience.key, "failed");
             log(error, &format!("audience '{}'", of.audience.key), "not computed; to be tried again");
             let (audience, attempt) = (&of.audience.key, firing.attempt);
             tracing::warn!(audience, attempt, %retry_at, "the run failed");
@@ -190,8 +194,12 @@ fn candidate<'a>(of: &'a Registered, schedule: &'a Schedule, last: &HashMap<Audi
 }
 
 fn tell(run: &Run, firing: &Firing) {
-    metrics::sealed(&run.key, run.entered, run.exited);
     let Run { key: audience, members, entered, exited, evaluate_ms, .. } = run;
     let (id, scheduled_for) = (run.run.map(|run| run.0), firing.scheduled_for);
+    if let Some(why) = &run.held_because {
+        metrics::not_sealed(audience, "held");
+        return tracing::warn!(run = id, audience, members, entered, exited, %scheduled_for, why, "held: a person must decide");
+    }
+    metrics::sealed(audience, *entered, *exited);
     tracing::info!(run = id, audience, members, entered, exited, evaluate_ms, %scheduled_for, "sealed");
 }

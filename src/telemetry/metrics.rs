@@ -44,7 +44,7 @@ list! {
     TICKS = "rollcall_ticks_total", Counter, ["outcome"],
         "Ticks that fired here, by outcome: `fired` for the first time, `retried` after a failure, `taken_over` from another instance.";
     RUNS = "rollcall_runs_total", Counter, ["audience", "outcome"],
-        "Runs of this instance, by outcome: `sealed` or `failed`.";
+        "Runs of this instance, by outcome: `sealed`, `held` or `failed`.";
     ENTERED = "rollcall_entered_total", Counter, ["audience"],
         "Profiles that entered, in runs sealed by this instance.";
     EXITED = "rollcall_exited_total", Counter, ["audience"],
@@ -55,6 +55,8 @@ list! {
         "Members, as of the last run.";
     ATTEMPTS = "rollcall_audience_failed_attempts", Gauge, ["audience"],
         "Attempts that failed since the last run that was sealed; 0 if none.";
+    HELD = "rollcall_audience_held", Gauge, ["audience"],
+        "1 while a run is held and waits for a person.";
     TRUE_AS_OF = "rollcall_audience_true_as_of_timestamp_seconds", Gauge, ["audience"],
         "When the audience was last true: the instant of the last run that every destination has been told.";
     LAG = "rollcall_audience_freshness_lag_seconds", Gauge, ["audience"],
@@ -142,7 +144,7 @@ pub fn start() -> &'static PrometheusHandle {
 
 /// Series that count from nothing on are there before the first event: what comes out of nowhere is no increase to Prometheus.
 pub fn expect_audience(key: &str) {
-    for outcome in ["sealed", "failed"] {
+    for outcome in ["sealed", "held", "failed"] {
         metrics::counter!(RUNS, "audience" => key.to_owned(), "outcome" => outcome).increment(0);
     }
     for counter in [ENTERED, EXITED] {
@@ -182,9 +184,9 @@ pub fn sealed(audience: &str, entered: u64, exited: u64) {
     metrics::counter!(EXITED, "audience" => audience.to_owned()).increment(exited);
 }
 
-/// A run failed here.
-pub fn failed(audience: &str) {
-    metrics::counter!(RUNS, "audience" => audience.to_owned(), "outcome" => "failed").increment(1);
+/// A run was held or failed here; `outcome` says which.
+pub fn not_sealed(audience: &str, outcome: &'static str) {
+    metrics::counter!(RUNS, "audience" => audience.to_owned(), "outcome" => outcome).increment(1);
 }
 
 /// A tick's audiences were evaluated here.

@@ -30,7 +30,7 @@ static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// [`crate::Kind::Settings`] if one of the variables is not understood.
 pub(super) fn layer<S>() -> Result<Option<impl Layer<S> + Send + Sync>>
 where
-    S: Subscriber + for<'span> LookupSpan<'span>,
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let specific = |name: &str| variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"));

@@ -101,6 +101,7 @@ async fn a_served_sync_exports_every_metric_of_the_list_and_no_other_with_its_la
     assert_eq!(value(&samples, metrics::LEASES, &[("lease", "ticker")]), 1.0);
     assert!(value(&samples, metrics::RUNS, &[("audience", "buyers"), ("outcome", "sealed")]) >= 1.0);
     assert!(value(&samples, metrics::LAG, &buyers) < 60.0);
+    super::dashboard::check(&samples);
     instance.ends_cleanly();
 }
 
