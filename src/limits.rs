@@ -63,6 +63,8 @@ pub const HTTP_CONNECTION_SECONDS: u64 = 600;
 pub const HTTP_BODY_BYTES: usize = 64 << 10;
 /// Characters of a token that guards a listener, at least.
 pub const HTTP_TOKEN_CHARS: usize = 16;
+/// Files and connections that `serve` lets itself have open, if the system does.
+pub const OPEN_FILES: u64 = 65_536;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 

@@ -67,8 +67,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         let names = list.as_array().into_iter().flatten().map(|one| one["key"].as_str().or(one.as_str()));
         names.flatten().collect::<Vec<_>>().join(", ")
     };
-    let about = [names(&body["overdue"]), names(&body["halted"])].join(" ");
-    Err(Error::wait(format!("serve is {said} {about}").trim()).help("`rollcall status` and the log say more."))
+    let about = [names(&body["overdue"]), names(&body["halted"])].into_iter().filter(|names| !names.is_empty());
+    let about: Vec<String> = about.collect();
+    let about = if about.is_empty() { String::new() } else { format!(": {}", about.join(", ")) };
+    Err(Error::wait(format!("serve is {said}{about}")).help("`rollcall status` and the log say more."))
 }
 
 /// Where to reach the listener from this machine.

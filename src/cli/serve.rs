@@ -108,7 +108,9 @@ impl Serving<'_> {
     async fn follow(&mut self) -> Result<()> {
         let config = self.context.config()?;
         self.server.reload(config.clone())?;
-        self.listening.follow(&config.http).await?;
+        if let Err(error) = self.listening.follow(&config.http).await {
+            serve::log(&error, "http", "the listener is not the one that the new configuration asks for");
+        }
         self.loaded.send_replace(Arc::new(Loaded { config, at: self.context.clock().now() }));
         Ok(())
     }

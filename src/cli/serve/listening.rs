@@ -9,6 +9,7 @@ use crate::{
         Guards, Listener, Running,
         operations::{self, Operations},
     },
+    limits,
 };
 
 /// The listener, as long as it is wanted.
@@ -48,14 +49,19 @@ impl Listening {
     /// Listens by another configuration from here on, if it asks for something else.
     ///
     /// # Errors
-    /// As [`bind`]; nobody listens then.
+    /// As [`bind`]. Another address is had before the old one is given up, so that stays then.
     pub async fn follow(&mut self, wanted: &Http) -> Result<()> {
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
-        let is_same = self.by.address() == wanted.address() && token(&self.by) == token(wanted);
-        if !is_same {
-            self.stop().await;
-            *self = Listening::start(bind(wanted).await?, wanted, self.operations.clone());
+        let is_same_address = self.by.address() == wanted.address();
+        if is_same_address && token(&self.by) == token(wanted) {
+            return Ok(());
         }
+        if is_same_address {
+            self.stop().await;
+        }
+        let listener = bind(wanted).await?;
+        self.stop().await;
+        *self = Listening::start(listener, wanted, self.operations.clone());
         Ok(())
     }
 
@@ -67,11 +73,11 @@ impl Listening {
     }
 }
 
-/// As many open files as the system lets us have: shells give 1,024, which connections alone may use up.
+/// More open files than shells give, which is 1,024: connections alone may use those up.
 fn more_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        && soft < hard.min(limits::OPEN_FILES)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard.min(limits::OPEN_FILES), hard)
     {
         tracing::debug!(%error, "the number of open files stays as it is");
     }
