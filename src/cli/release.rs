@@ -34,7 +34,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             .help("It says who is told: name the configuration that defines the audience, or discard the run.")
     })?;
     let versions = sync::versions(&sync::targets(&config));
-    let run = held::release(&pool, held.run, &audience.destinations, &versions).await?;
+    let run = held::release(&pool, held.run, &audience, &versions).await?;
     context.output().show(&run, |run| {
         format!(
             "Run {} of '{}' is released: {} enter, {} leave, {} are in. `rollcall serve` or the next sync tells them.",
