@@ -15,10 +15,10 @@ use crate::{
     Result,
     config::{self, Config},
     ids::RunId,
-    schedule::{Facts, Fresh, Freshness, Promise},
+    schedule::{Facts, Fresh, Freshness, Promise, Setting},
 };
 
-/// An enabled audience of the configuration.
+/// An enabled audience or computed trait of the configuration.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audience {
     pub key: String,
@@ -44,7 +44,7 @@ pub struct Audience {
 #[derive(Debug, Clone)]
 pub struct Survey {
     pub at: DateTime<Utc>,
-    /// In the order of the configuration.
+    /// In the order of the configuration; computed traits after them, whose members are those who have a value.
     pub audiences: Vec<Audience>,
     /// By destination, how long ago the oldest run was sealed that it was not told in full.
     pub untold_seconds: HashMap<String, f64>,
@@ -60,14 +60,15 @@ impl Survey {
     }
 }
 
-/// Judges every enabled audience of a configuration at `now`.
+/// Judges every enabled audience and computed trait of a configuration at `now`.
 ///
 /// # Errors
 /// If the database cannot be asked.
 pub async fn survey(pool: &PgPool, config: &Config, now: DateTime<Utc>) -> Result<Survey> {
     let (known, untold) = (known(pool).await?, untold(pool).await?);
-    let enabled = config.audiences.iter().filter(|audience| audience.enabled);
-    let audiences = enabled.map(|audience| judge(config, audience, &known, &untold, now)).collect();
+    let promised = config.audiences.iter().filter(|of| of.enabled).map(Promised::from);
+    let promised = promised.chain(config.traits.iter().filter(|of| of.enabled).map(Promised::from));
+    let audiences = promised.map(|of| judge(config, of, &known, &untold, now)).collect();
     let mut untold_seconds: HashMap<String, f64> = HashMap::new();
     for row in untold {
         let oldest = untold_seconds.entry(row.destination).or_default();
@@ -76,18 +77,40 @@ pub async fn survey(pool: &PgPool, config: &Config, now: DateTime<Utc>) -> Resul
     Ok(Survey { at: now, audiences, untold_seconds })
 }
 
+/// What the configuration says of an audience or a computed trait.
+struct Promised<'a> {
+    key: String,
+    schedule: Option<&'a Setting>,
+    fresh_within: Option<&'a str>,
+    destinations: Option<&'a [String]>,
+}
+
+impl<'a> From<&'a config::Audience> for Promised<'a> {
+    fn from(of: &'a config::Audience) -> Self {
+        let (fresh_within, destinations) = (of.fresh_within.as_deref(), of.destinations.as_deref());
+        Promised { key: of.key(), schedule: of.schedule.as_ref(), fresh_within, destinations }
+    }
+}
+
+impl<'a> From<&'a config::Trait> for Promised<'a> {
+    fn from(of: &'a config::Trait) -> Self {
+        let (fresh_within, destinations) = (of.fresh_within.as_deref(), of.destinations.as_deref());
+        Promised { key: of.key(), schedule: of.schedule.as_ref(), fresh_within, destinations }
+    }
+}
+
 fn judge(
     config: &Config,
-    audience: &config::Audience,
+    promised: Promised<'_>,
     known: &HashMap<String, Known>,
     untold: &[Untold],
     now: DateTime<Utc>,
 ) -> Audience {
-    let key = audience.key();
+    let Promised { key, schedule, fresh_within, destinations } = promised;
     let known = known.get(&key);
     let is_listening = |name: &str| {
         config.destinations.get(name).is_some_and(|destination| destination.enabled)
-            && audience.destinations.as_ref().is_none_or(|chosen| chosen.iter().any(|chosen| chosen == name))
+            && destinations.is_none_or(|chosen| chosen.iter().any(|chosen| chosen == name))
     };
     let behind: Vec<&Untold> = untold.iter().filter(|row| row.key == key && is_listening(&row.destination)).collect();
     let computed_as_of = known.and_then(|known| known.evaluated_at);
@@ -98,8 +121,8 @@ fn judge(
     // A destination that is new to the audience is expected to know it from the first run on that it is to be told.
     let first_run = behind.iter().filter(|row| row.told_as_of.is_none()).map(|row| row.evaluated_at).max();
     let known_since = known.map(|known| known.created_at).max(first_run);
-    let schedule = audience.schedule.as_ref().and_then(|setting| setting.parse(&key).ok());
-    let within = audience.fresh_within.as_deref().and_then(|text| Promise::within(text).ok());
+    let schedule = schedule.and_then(|setting| setting.parse(&key).ok());
+    let within = fresh_within.and_then(|text| Promise::within(text).ok());
     let fresh =
         Promise { key: &key, schedule: schedule.as_ref(), within }.judge(Facts { known_since, true_as_of }, now);
     let mut behind: Vec<String> = behind.into_iter().map(|row| row.destination.clone()).collect();

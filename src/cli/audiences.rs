@@ -1,4 +1,4 @@
-//! `rollcall audiences`: whom do we mean, and what was found last?
+//! `rollcall audiences`: whom do we mean, what do we compute of them, and what was found last?
 
 use std::collections::HashMap;
 
@@ -6,9 +6,17 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{Context, status::instant, table};
-use crate::{Result, config::Config, freshness, ids::RunId, membership::held, schedule::Freshness};
+use crate::{
+    Result,
+    audience::Class,
+    config::Config,
+    freshness,
+    ids::RunId,
+    membership::held,
+    schedule::{Freshness, Setting},
+};
 
-/// List the configured audiences with their state, schedule, freshness, last run and members.
+/// List the configured audiences and computed traits with their state, schedule, freshness, last run and members.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,6 +28,8 @@ pub struct Args {}
 #[derive(Debug, Serialize)]
 struct Listed {
     key: String,
+    /// `audience` or `trait`.
+    class: &'static str,
     name: String,
     state: &'static str,
     schedule: Option<String>,
@@ -53,26 +63,35 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             Default::default()
         }
     };
-    let listed = config.audiences.iter().map(|audience| {
-        let fresh = fresh.remove(&audience.key());
+    let mut listed = |class, key: String, name: &str, enabled, schedule: Option<&Setting>, query: &str| {
+        let fresh = fresh.remove(&key);
         Listed {
-            key: audience.key(),
-            name: audience.name.clone(),
-            state: if audience.enabled { "enabled" } else { "disabled" },
-            schedule: audience.schedule.as_ref().map(ToString::to_string),
-            query: audience.query.clone(),
+            class,
+            name: name.to_owned(),
+            state: if enabled { "enabled" } else { "disabled" },
+            schedule: schedule.map(ToString::to_string),
+            query: query.to_owned(),
             freshness: fresh.as_ref().map(|fresh| fresh.fresh.freshness),
             true_as_of: fresh.and_then(|fresh| fresh.true_as_of),
-            last_run: last_runs.remove(&audience.key()),
-            held_run: held.remove(&audience.key()),
+            last_run: last_runs.remove(&key),
+            held_run: held.remove(&key),
+            key,
         }
-    });
-    context.output().show(&listed.collect::<Vec<_>>(), |listed| {
+    };
+    let mut all = Vec::new();
+    for of in &config.audiences {
+        all.push(listed(Class::Audience.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+    }
+    for of in &config.traits {
+        all.push(listed(Class::Trait.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+    }
+    context.output().show(&all, |listed| {
         let rows = listed.iter().map(|audience| {
             let run = audience.last_run.as_ref();
             let count = |count: fn(&LastRun) -> i64| run.map(count).map(|count| count.to_string()).unwrap_or_default();
             [
                 audience.key.clone(),
+                audience.class.into(),
                 match audience.held_run {
                     Some(run) => format!("{}, run {run} is held", audience.state),
                     None => audience.state.into(),
@@ -86,7 +105,19 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
                 count(|run| run.exited),
             ]
         });
-        table(["key", "state", "schedule", "freshness", "true as of", "last run", "members", "entered", "exited"], rows)
+        let header = [
+            "key",
+            "class",
+            "state",
+            "schedule",
+            "freshness",
+            "true as of",
+            "last run",
+            "members",
+            "entered",
+            "exited",
+        ];
+        table(header, rows)
     })
 }
 
