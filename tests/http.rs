@@ -3,3 +3,4 @@
 mod dashboard;
 mod listener;
 pub mod operations;
+mod profiles;

@@ -22,6 +22,13 @@ impl Heartbeat {
         Heartbeat { clock, last }
     }
 
+    /// That of an instance whose part of the work has no turns: it is never silent.
+    pub fn of_nobody(clock: Clock) -> Heartbeat {
+        let heartbeat = Heartbeat::new(clock);
+        heartbeat.at_work();
+        heartbeat
+    }
+
     /// Alive, and about to look again within seconds.
     pub fn beat(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.monotonic());

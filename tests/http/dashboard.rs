@@ -67,7 +67,7 @@ fn check_query(query: &str, samples: &[Sample]) -> Vec<String> {
                 continue;
             }
             let fits = |sample: &&Sample| sample.labels.iter().any(|(l, v)| l == label && (!is_equal || v == value));
-            assert!(exported.iter().any(|sample| fits(&sample)), "`{name}` has no {label} {value}: {query}");
+            assert!(exported.iter().any(fits), "`{name}` has no {label} {value}: {query}");
         }
     }
     for found in grouping.captures_iter(query) {
@@ -87,12 +87,12 @@ fn dashboard() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&read("contrib/grafana-dashboard.json")).unwrap();
     let mut queries = Vec::new();
     let mut ids = BTreeSet::new();
+    let legend = Regex::new(r"\{\{(\w+)\}\}").unwrap();
     for panel in dashboard["panels"].as_array().unwrap() {
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "an id is given twice: {panel}");
         for target in panel["targets"].as_array().into_iter().flatten() {
             let query = target["expr"].as_str().unwrap();
             // A legend shows labels that the query keeps.
-            let legend = Regex::new(r"\{\{(\w+)\}\}").unwrap();
             for label in legend.captures_iter(target["legendFormat"].as_str().unwrap()) {
                 let is_kept = query.contains(&label[1]) || !query.contains("by (") && SCRAPED.contains(&&label[1]);
                 assert!(is_kept, "{{{{{}}}}} is not kept: {query}", &label[1]);

@@ -1,22 +1,34 @@
 //! Is the listener `http` the one that the configuration asks for?
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sqlx::PgPool;
 
 use crate::{
     Result,
-    config::Http,
+    clock::Clock,
+    config::{Config, Http},
     http::{
         Guards, Listener, Running,
         operations::{self, Operations},
+        profiles,
     },
     limits,
 };
 
 /// The listener, as long as it is wanted.
 pub struct Listening {
-    operations: Operations,
+    answering: Answering,
     by: Http,
+    space_id: String,
     running: Option<Running>,
+}
+
+/// What is answered from.
+#[derive(Clone)]
+pub struct Answering {
+    pub operations: Operations,
+    pub pool: PgPool,
+    pub clock: Clock,
 }
 
 /// Takes the address that a configuration names; `None` if it wants no listener.
@@ -40,20 +52,25 @@ pub async fn bind(http: &Http) -> Result<Option<Listener>> {
 
 impl Listening {
     /// Begins to answer.
-    pub fn start(listener: Option<Listener>, by: &Http, operations: Operations) -> Listening {
-        let routes = operations::routes(operations.clone(), by.token.as_ref());
-        let running = listener.map(|listener| listener.start(routes, Guards::default()));
-        Listening { operations, by: by.clone(), running }
+    pub fn start(listener: Option<Listener>, config: &Config, answering: Answering) -> Listening {
+        let (by, space_id) = (config.http.clone(), config.space_id().to_owned());
+        let Answering { operations, pool, clock } = answering.clone();
+        let running = listener.map(|listener| {
+            let profiles = profiles::routes(pool, clock, &space_id, by.token.as_ref());
+            listener.start(operations::routes(operations, by.token.as_ref()).merge(profiles), Guards::default())
+        });
+        Listening { answering, by, space_id, running }
     }
 
     /// Listens by another configuration from here on, if it asks for something else.
     ///
     /// # Errors
     /// As [`bind`]. Another address is had before the old one is given up, so that stays then.
-    pub async fn follow(&mut self, wanted: &Http) -> Result<()> {
+    pub async fn follow(&mut self, config: &Config) -> Result<()> {
+        let wanted = &config.http;
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
         let is_same_address = self.by.address() == wanted.address();
-        if is_same_address && token(&self.by) == token(wanted) {
+        if is_same_address && token(&self.by) == token(wanted) && self.space_id == config.space_id() {
             return Ok(());
         }
         if is_same_address {
@@ -61,7 +78,7 @@ impl Listening {
         }
         let listener = bind(wanted).await?;
         self.stop().await;
-        *self = Listening::start(listener, wanted, self.operations.clone());
+        *self = Listening::start(listener, config, self.answering.clone());
         Ok(())
     }
 
