@@ -352,10 +352,7 @@ fn the_dockerfile_copies_what_exists_between_stages_that_exist() {
             "HEALTHCHECK" => {
                 let (options, command) = line.split_once(" CMD ").expect("what to run");
                 for option in options.split_whitespace().skip(1) {
-                    assert!(
-                        health_option.is_match(option),
-                        "{option}"
-                    );
+                    assert!(health_option.is_match(option), "{option}");
                 }
                 let words: Vec<String> =
                     serde_json::from_str(command).expect("the exec form: the image may have no shell");

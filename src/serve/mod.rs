@@ -74,8 +74,7 @@ impl Server {
         let ticker = Ticker::new(instance.clone(), plans, sealed.clone(), heartbeat.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
         let forgetting = Task::start(|stop| forgetting::run(instance.clone(), sealed.clone(), stop));
-        let mut server =
-            Server { instance, heartbeat, plan, sealed, ticker, forgetting, telling: BTreeMap::new() };
+        let mut server = Server { instance, heartbeat, plan, sealed, ticker, forgetting, telling: BTreeMap::new() };
         server.follow();
         tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
         Ok(server)
