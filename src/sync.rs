@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
+use tracing::{Instrument as _, error_span};
 
 use crate::{
     Result,
@@ -25,6 +26,7 @@ use crate::{
     },
     profile::promote::promote,
     schedule::held::Instance,
+    telemetry::CONTEXT,
 };
 pub use tell::Told;
 
@@ -99,7 +101,7 @@ pub async fn tell(
 ) -> Vec<(String, Result<Told>)> {
     join_all(targets.into_iter().map(async |(name, target)| {
         let told = async { tell::tell(instance, target?, progress).await };
-        let told = told.await;
+        let told = told.instrument(error_span!(target: CONTEXT, "destination", destination = name)).await;
         (name, told)
     }))
     .await

@@ -12,6 +12,7 @@ mod demo;
 mod diff;
 mod discard;
 mod explain;
+mod health;
 mod forget;
 mod import;
 pub mod map;
@@ -111,6 +112,7 @@ pub enum Verb {
     Schedule(schedule::Args),
     Status(status::Args),
     Prune(prune::Args),
+    Health(health::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -143,6 +145,7 @@ impl Verb {
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
             Verb::Prune(args) => prune::run(args, context).await,
+            Verb::Health(args) => health::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,
@@ -192,6 +195,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     });
     // Delivery runs on plain threads. They need no farewell: what was not committed is told again by the next run.
     runtime.shutdown_background();
+    telemetry::end();
     result
 }
 

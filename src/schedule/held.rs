@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::lease::{self, Lease};
@@ -72,7 +73,7 @@ impl Held {
         let Instance { pool, clock, id } = instance.clone();
         let Some(mut lease) = lease::acquire(&pool, &clock, name, id, ttl).await? else { return Ok(None) };
         let (renewed, kept) = watch::channel(lease.clone());
-        let keeper = tokio::spawn(async move {
+        let keep = async move {
             loop {
                 clock.sleep(lease.renew_every()).await;
                 match lease::renew(&pool, &clock, &mut lease).await {
@@ -82,7 +83,8 @@ impl Held {
                     Err(error) => tracing::warn!(lease = lease.name, %error, "the lease is not renewed"),
                 }
             }
-        });
+        };
+        let keeper = tokio::spawn(keep.in_current_span());
         Ok(Some(Held { instance: instance.clone(), lease: kept, keeper }))
     }
 

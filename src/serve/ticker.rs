@@ -11,6 +11,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
+use tracing::{Instrument as _, error_span};
 
 use super::{Stop, log, plan::Plan};
 use crate::{
@@ -24,12 +25,13 @@ use crate::{
     },
     profile::promote::promote,
     schedule::{
-        Agenda, Candidate, Diary, Firing, Schedule, fire,
+        Agenda, Candidate, Diary, Firing, Schedule, State, fire,
         held::{Held, Instance},
         lease::{self, Lease},
         retry_at,
     },
     sync,
+    telemetry::{CONTEXT, Heartbeat, metrics},
 };
 
 /// The longest sleep: what other instances leave behind is found within it.
@@ -42,6 +44,7 @@ pub struct Ticker {
     instance: Instance,
     plans: watch::Receiver<Arc<Plan>>,
     sealed: watch::Sender<()>,
+    heartbeat: Heartbeat,
     /// The plan that the store knows.
     known: Option<Arc<Plan>>,
     /// What it knows of it, in the order of reference.
@@ -58,13 +61,19 @@ struct Scheduled {
 }
 
 impl Ticker {
-    pub fn new(instance: Instance, plans: watch::Receiver<Arc<Plan>>, sealed: watch::Sender<()>) -> Ticker {
-        Ticker { instance, plans, sealed, known: None, scheduled: Vec::new(), diary: Diary::default() }
+    pub fn new(
+        instance: Instance,
+        plans: watch::Receiver<Arc<Plan>>,
+        sealed: watch::Sender<()>,
+        heartbeat: Heartbeat,
+    ) -> Ticker {
+        Ticker { instance, plans, sealed, heartbeat, known: None, scheduled: Vec::new(), diary: Diary::default() }
     }
 
     /// Works until it is asked to stop.
     pub async fn run(mut self, mut stop: Stop) {
         while !stop.is_asked() {
+            self.heartbeat.beat();
             if let Err(error) = self.turn(&stop).await {
                 log(&error, "ticker", "nothing is computed; to be tried again");
                 tokio::select! {
@@ -88,6 +97,7 @@ impl Ticker {
         while held.is_trusted() && !stop.is_asked() {
             self.learn().await?;
             let pause = self.tick(held).await?;
+            self.heartbeat.beat();
             tokio::select! {
                 () = self.instance.clock.sleep(pause) => {}
                 _ = self.plans.changed() => {}
@@ -103,6 +113,7 @@ impl Ticker {
         if self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &plan)) {
             return Ok(());
         }
+        self.heartbeat.at_work();
         let pool = &self.instance.pool;
         promote(pool, &plan.config.store.promote, |_, _| {}).await?;
         let (audiences, schedules): (Vec<_>, Vec<_>) = plan.scheduled.iter().cloned().unzip();
@@ -118,6 +129,7 @@ impl Ticker {
             .map(|(of, schedule)| Scheduled { of: of.clone(), schedule, references: references(of) })
             .collect();
         self.diary = Diary::default();
+        registered.iter().for_each(|of| metrics::expect_audience(&of.audience.key));
         self.known = Some(plan);
         Ok(())
     }
@@ -135,15 +147,23 @@ impl Ticker {
         // sealed together, and whoever refers to another after it.
         let lease = held.lease();
         let mut fired = Vec::new();
+        let before: HashMap<_, _> = fire::last(&self.instance.pool).await?.into_iter().collect();
         for firing in self.agenda(now).await?.now {
             if fire::fire(&self.instance.pool, &firing, &lease).await? {
+                metrics::fired(match before.get(&firing.audience).map(|last| last.state) {
+                    Some(State::Failed { .. }) => "retried",
+                    Some(State::Abandoned) => "taken_over",
+                    _ => "fired",
+                });
                 fired.push(firing);
             }
         }
         if fired.is_empty() {
             return Ok(BREATH);
         }
-        self.seal(&mut turn, &fired, &lease, now).await?;
+        self.heartbeat.at_work();
+        let about = error_span!("tick", ticks = fired.len());
+        self.seal(&mut turn, &fired, &lease, now).instrument(about).await?;
         Ok(Duration::ZERO)
     }
 
@@ -206,6 +226,9 @@ impl Ticker {
             Ok(runs) => (runs.into_iter().collect::<HashMap<_, _>>(), None),
             Err(error) => (HashMap::new(), Some(error)),
         };
+        if let Some(run) = runs.values().find_map(|run| run.as_ref().ok()) {
+            metrics::evaluated(Duration::from_millis(run.evaluate_ms as u64));
+        }
         for of in &audiences {
             let Some(firing) = firing(of) else { continue };
             let nothing_said = || Error::internal("the seal says nothing of this audience");
@@ -218,7 +241,8 @@ impl Ticker {
                 (None, None) => &nothing_said(),
             };
             failed.insert(of.audience.key.clone());
-            self.fail(of, firing, lease, now, error).await?;
+            let about = error_span!(target: CONTEXT, "run", audience = of.audience.key);
+            self.fail(of, firing, lease, now, error).instrument(about).await?;
         }
         // A turn whose session is lost ends here, with what has not been sealed: it is abandoned.
         match error {
@@ -238,6 +262,7 @@ impl Ticker {
         let retry_at = retry_at(firing.attempt, now);
         // False if the run is another instance's by now, which says itself what becomes of it.
         if fire::fail(&self.instance.pool, firing, lease, retry_at, &error.message).await? {
+            metrics::not_sealed(&of.audience.key, "failed");
             log(error, &format!("audience '{}'", of.audience.key), "not computed; to be tried again");
             let (audience, attempt) = (&of.audience.key, firing.attempt);
             tracing::warn!(audience, attempt, %retry_at, "the run failed");
@@ -250,7 +275,9 @@ fn tell(run: &Run, firing: &Firing) {
     let Run { key: audience, members, entered, exited, evaluate_ms, .. } = run;
     let (id, scheduled_for) = (run.run.map(|run| run.0), firing.scheduled_for);
     if let Some(why) = &run.held_because {
+        metrics::not_sealed(audience, "held");
         return tracing::warn!(run = id, audience, members, entered, exited, %scheduled_for, why, "held: a person must decide");
     }
+    metrics::sealed(audience, *entered, *exited);
     tracing::info!(run = id, audience, members, entered, exited, evaluate_ms, %scheduled_for, "sealed");
 }
