@@ -6,7 +6,7 @@
 //!
 //! One bad audience, and one destination that is down or halted, stops only itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -15,10 +15,10 @@ use sqlx::PgPool;
 use crate::{
     Result,
     audience::{catalogue::Catalogue, check::Known},
-    config::Config,
+    config::{self, Config},
     deliver::{Delivered, Session, Target},
     membership::{
-        register,
+        configured, register,
         seal::{self, Run, Tick},
     },
     profile::promote::promote,
@@ -54,13 +54,19 @@ pub async fn sync(
     t: DateTime<Utc>,
     progress: Progress<'_>,
 ) -> Result<Report> {
-    let catalogue = Catalogue::of(config, &Known::default()).select(&request.keys)?;
+    let known = known(pool, config).await?;
+    let catalogue = Catalogue::of(config, &known);
+    let all = catalogue.audiences.clone();
+    let catalogue = catalogue.select(&request.keys)?;
     let targets = targets(config);
     let audiences = if request.dry_run {
         register::pretend(&catalogue.audiences)
     } else {
         promote(pool, &config.store.promote, |_, _| {}).await?;
-        register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?
+        let registered =
+            register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
+        configured::note(pool, config, &all).await?;
+        registered
     };
 
     let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
@@ -69,6 +75,21 @@ pub async fn sync(
 
     let deliveries = if request.dry_run { Vec::new() } else { tell(pool, targets, progress).await };
     Ok(Report { runs, deliveries })
+}
+
+/// What the store knows of audiences. Those that the configuration does not name are left as they are, not deleted: the file
+/// may be half written.
+///
+/// # Errors
+/// The database's own.
+pub async fn known(pool: &PgPool, config: &Config) -> Result<Known> {
+    let audiences = register::known(pool).await?;
+    let configured: BTreeSet<String> = config.audiences.iter().map(config::Audience::key).collect();
+    for audience in audiences.iter().filter(|known| !known.deleted && !configured.contains(&known.key)) {
+        let audience = &audience.key;
+        tracing::warn!(audience, "not configured, so not computed any more; `rollcall apply` deletes it");
+    }
+    Ok(Known { audiences, ..Known::default() })
 }
 
 /// The enabled destinations, checked. One that is wrong is sealed for all the same, and told when it is mended.
@@ -84,7 +105,7 @@ pub fn versions(targets: &[(String, Result<Target>)]) -> HashMap<String, String>
 }
 
 /// Brings every destination to the end of its log, all at once.
-async fn tell(
+pub async fn tell(
     pool: &PgPool,
     targets: Vec<(String, Result<Target>)>,
     progress: Progress<'_>,

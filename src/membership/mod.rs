@@ -15,13 +15,16 @@ mod scan;
 mod tally;
 mod universe;
 pub mod chain;
+pub mod configured;
 pub mod diff;
+pub mod forecast;
 pub mod guard;
 pub mod held;
 pub mod history;
 pub mod person;
 pub mod preview;
 pub mod register;
+pub mod removal;
 pub mod seal;
 
 pub use compile::{Names, Query};

@@ -16,7 +16,7 @@ use super::{
     guard::{self, Held},
     held::{self, State},
     log,
-    register::Registered,
+    register::{self, Registered},
 };
 use crate::{
     Error, Result,
@@ -80,7 +80,7 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
 }
 
 /// A connection that is alone in changing memberships and logs, until it is closed.
-pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+pub async fn alone(pool: &PgPool) -> Result<PgConnection> {
     // A connection of its own: the session lock dies with it, however its user ends.
     let mut conn = pool.acquire().await?.detach();
     // An instance that was stopped in the middle must not hold up the others for longer than its lease.
@@ -105,6 +105,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         .zip(&universes)
         .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
         .collect();
+    let deleted = register::deleted(tx, tick.audiences).await?;
     let limits = held::limits(tx, tick.audiences).await?;
     let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
     let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
@@ -119,6 +120,11 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                 continue;
             }
         };
+        if deleted.contains(&audience.id) {
+            let error = Error::settings("it was deleted").help("Take it out of the configuration, or reload that.");
+            runs.push((key, Err(error)));
+            continue;
+        }
         if !finish(tx, &tick, audience.id).await? {
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
@@ -167,7 +173,7 @@ async fn finish(tx: &mut PgConnection, tick: &Tick<'_>, audience: AudienceId) ->
 }
 
 /// The snapshot that the transaction has just taken; refuses a standby, whose snapshots are no watermark.
-async fn snapshot(tx: &mut PgConnection) -> Result<String> {
+pub(super) async fn snapshot(tx: &mut PgConnection) -> Result<String> {
     let row = sqlx::query("select pg_current_snapshot()::text as snapshot, pg_is_in_recovery() as standby")
         .fetch_one(tx)
         .await?;

@@ -17,6 +17,8 @@ use crate::{
 /// A configuration, understood.
 pub struct Plan {
     pub config: Config,
+    /// Every sound audience, disabled ones too.
+    pub audiences: Vec<Audience>,
     /// The enabled audiences with a schedule, each after those it refers to.
     pub scheduled: Vec<(Audience, Schedule)>,
     /// The enabled destinations.
@@ -27,7 +29,12 @@ pub struct Plan {
 impl Plan {
     /// One bad audience or destination stops only itself, and what refers to it.
     pub fn read(config: Config) -> Plan {
-        let mut catalogue = Catalogue::of(&config, &Known::default());
+        Plan::knowing(config, &Known::default())
+    }
+
+    /// The same, held against what the store knows.
+    pub fn knowing(config: Config, known: &Known) -> Plan {
+        let mut catalogue = Catalogue::of(&config, known);
         let mut schedules: BTreeMap<String, Schedule> = BTreeMap::new();
         for audience in config.audiences.iter().filter(|audience| audience.enabled) {
             let key = audience.key();
@@ -40,11 +47,13 @@ impl Plan {
                 None => {}
             }
         }
+        let all = catalogue.audiences.clone();
         let with_schedule = |audience: Audience| schedules.remove(&audience.key).map(|schedule| (audience, schedule));
         Plan {
             scheduled: catalogue.audiences.into_iter().filter_map(with_schedule).collect(),
             targets: sync::targets(&config),
             refused: catalogue.refused,
+            audiences: all,
             config,
         }
     }
