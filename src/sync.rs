@@ -63,8 +63,7 @@ pub async fn sync(
         register::pretend(&catalogue.audiences)
     } else {
         promote(pool, &config.store.promote, |_, _| {}).await?;
-        let registered =
-            register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
+        let registered = register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
         configured::note(pool, config, &all).await?;
         registered
     };

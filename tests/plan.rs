@@ -74,7 +74,8 @@ async fn states(world: &World) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_shows_everything_and_leaves_nothing_behind() {
-    let world = world("  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 15m}").await;
+    let world =
+        world("  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 15m}").await;
     let first = plan(&world, &["--samples", "2"]);
     insta::assert_snapshot!("first", printed(&world, &first));
     assert!(states(&world).await.is_empty());
@@ -178,7 +179,11 @@ async fn an_audience_that_is_missing_in_the_file_is_left_alone_until_somebody_ap
 
     let shown = plan(&world, &[]);
     assert_eq!(shown.status.code(), Some(3), "deleted, it could not be referred to");
-    assert!(text(&shown.stdout).contains("refers to the audience 'buyers', which is deleted"), "{}", text(&shown.stdout));
+    assert!(
+        text(&shown.stdout).contains("refers to the audience 'buyers', which is deleted"),
+        "{}",
+        text(&shown.stdout)
+    );
     assert_eq!(world.run(&["apply", "--yes"]).status.code(), Some(3));
     assert_eq!(states(&world).await[0].1, "enabled");
 }
@@ -218,7 +223,10 @@ async fn pausing_enabling_and_destinations_cost_no_more_than_they_must() {
     let shown: Value = serde_json::from_slice(&plan(&world, &["--json"]).stdout).unwrap();
     assert_eq!(shown["destinations"][0]["action"], "add");
     let buyers = shown["audiences"].as_array().unwrap().iter().find(|change| change["key"] == "buyers").unwrap();
-    assert_eq!(buyers["effect"]["identifies"], json!({"kafka": {"entered": 0, "exited": 0}, "second": {"entered": 3, "exited": 0}}));
+    assert_eq!(
+        buyers["effect"]["identifies"],
+        json!({"kafka": {"entered": 0, "exited": 0}, "second": {"entered": 3, "exited": 0}})
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +261,9 @@ async fn a_plan_that_is_no_longer_true_is_not_applied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_beyond_the_guard_passes_if_somebody_has_looked_at_it_and_is_held_if_nobody_has() {
     let definition = |least: u32| {
-        format!("  - {{name: Big, query: \"event('Order Completed').sum(property('revenue')) >= {least}\", guard: {{over: 2}}}}")
+        format!(
+            "  - {{name: Big, query: \"event('Order Completed').sum(property('revenue')) >= {least}\", guard: {{over: 2}}}}"
+        )
     };
     let world = world(&definition(1)).await;
     world.json(&["sync", "--at", AT]);

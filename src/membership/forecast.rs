@@ -51,8 +51,7 @@ pub async fn forecast(
     let stored = seal::memberships(&mut tx).await?;
     let universes: Vec<Universe> = audiences.iter().map(|of| Universe::of(of.options.counting_types())).collect();
     let due = audiences.iter().zip(&universes);
-    let due: Vec<Due<'_>> =
-        due.map(|(of, universe)| Due { key: &of.key, formula: &of.formula, universe }).collect();
+    let due: Vec<Due<'_>> = due.map(|(of, universe)| Due { key: &of.key, formula: &of.formula, universe }).collect();
     let settings = Settings { remember: false, ..Settings::default() };
     let computed = evaluate(&mut tx, t, &due, &stored, &settings).await?;
     let mut forecasts = Vec::with_capacity(audiences.len());

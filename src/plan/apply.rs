@@ -63,12 +63,8 @@ pub async fn apply(
             }
         }
     }
-    let touched: Vec<Audience> = catalogue
-        .audiences
-        .iter()
-        .filter(|of| audiences.iter().any(|change| change.key == of.key))
-        .cloned()
-        .collect();
+    let touched: Vec<Audience> =
+        catalogue.audiences.iter().filter(|of| audiences.iter().any(|change| change.key == of.key)).cloned().collect();
     let registered = register::register_in(&mut tx, config.space_id(), &touched, &versions).await?;
     for of in &registered {
         let shown = seen.and_then(|seen| seen.audiences.iter().find(|change| change.key == of.audience.key));

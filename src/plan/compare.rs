@@ -12,11 +12,7 @@ use crate::{
 /// What becomes of each audience that changes, and of those that refer to one: in the order of the configuration's
 /// dependencies, removed ones last. `configured` are all keys of the configuration, also of those that cannot be understood, of
 /// which nothing can be said.
-pub fn audiences(
-    wanted: &[Audience],
-    configured: &BTreeSet<String>,
-    stored: &[Configured],
-) -> Vec<AudienceChange> {
+pub fn audiences(wanted: &[Audience], configured: &BTreeSet<String>, stored: &[Configured]) -> Vec<AudienceChange> {
     let stored: BTreeMap<&str, &Configured> = stored.iter().map(|of| (of.key.as_str(), of)).collect();
     let mut changes = Vec::new();
     for of in wanted {
@@ -25,9 +21,10 @@ pub fn audiences(
             Some(known) => changed(of, known),
             None => added(of, known),
         };
-        let follows = of.references.iter().find(|key| {
-            changes.iter().any(|other: &AudienceChange| other.key == **key && other.needs_sync)
-        });
+        let follows = of
+            .references
+            .iter()
+            .find(|key| changes.iter().any(|other: &AudienceChange| other.key == **key && other.needs_sync));
         if let Some(other) = follows
             && of.enabled
             && !change.needs_sync
@@ -146,8 +143,7 @@ pub fn on_delete(change: &AudienceChange) -> OnDelete {
 
 /// A new name without a `key` gives another key, and so another audience: most often nobody meant that.
 fn hint_at_renames(changes: &mut [AudienceChange], wanted: &[Audience], stored: &BTreeMap<&str, &Configured>) {
-    let gone: Vec<String> =
-        changes.iter().filter(|of| of.action == Action::Remove).map(|of| of.key.clone()).collect();
+    let gone: Vec<String> = changes.iter().filter(|of| of.action == Action::Remove).map(|of| of.key.clone()).collect();
     for of in wanted.iter().filter(|of| of.derived_key) {
         let same = |key: &&String| stored.get(key.as_str()).is_some_and(|old| same_meaning(&old.query, &of.query));
         let Some(old) = gone.iter().find(same) else { continue };

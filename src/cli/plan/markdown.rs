@@ -85,7 +85,8 @@ fn details(out: &mut String, fields: &[Field], notes: &[String]) {
             }
         },
     });
-    let lines: Vec<String> = others.chain(notes.iter().map(|note| format!("- {}", escaped(note).replace("\\`", "`")))).collect();
+    let lines: Vec<String> =
+        others.chain(notes.iter().map(|note| format!("- {}", escaped(note).replace("\\`", "`")))).collect();
     if !lines.is_empty() {
         let _ = writeln!(out, "{}\n", lines.join("\n"));
     }

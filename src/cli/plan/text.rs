@@ -122,7 +122,8 @@ fn effect(out: &mut String, paint: Paint, effect: &Effect) {
     line(out, "members", &format!("{before} → {}  ({change})", effect.members));
     for (name, told) in &effect.identifies {
         let least = if effect.at_least { "at least " } else { "" };
-        let events = format!("{least}{} Identify events ({} true, {} false)", told.changes(), told.entered, told.exited);
+        let events =
+            format!("{least}{} Identify events ({} true, {} false)", told.changes(), told.entered, told.exited);
         line(out, "told", &format!("{name}: {events}"));
     }
     if let Some(why) = &effect.held_because {
