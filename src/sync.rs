@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use crate::{
     Result,
     audience::{catalogue::Catalogue, check::Known},
-    config::{self, Config},
+    config::Config,
     deliver::{Delivered, Session, Target},
     membership::{
         configured, register,
@@ -82,13 +82,13 @@ pub async fn sync(
 /// # Errors
 /// The database's own.
 pub async fn known(pool: &PgPool, config: &Config) -> Result<Known> {
-    let audiences = register::known(pool).await?;
-    let configured: BTreeSet<String> = config.audiences.iter().map(config::Audience::key).collect();
-    for audience in audiences.iter().filter(|known| !known.deleted && !configured.contains(&known.key)) {
-        let audience = &audience.key;
+    let known = register::known(pool).await?;
+    let configured: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
+    let present = known.audiences.iter().filter(|known| !known.deleted).map(|known| &known.key);
+    for audience in present.chain(known.computed.keys()).filter(|key| !configured.contains(*key)) {
         tracing::warn!(audience, "not configured, so not computed any more; `rollcall apply` deletes it");
     }
-    Ok(Known { audiences, ..Known::default() })
+    Ok(known)
 }
 
 /// The enabled destinations, checked. One that is wrong is sealed for all the same, and told when it is mended.

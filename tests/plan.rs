@@ -179,11 +179,7 @@ async fn an_audience_that_is_missing_in_the_file_is_left_alone_until_somebody_ap
 
     let shown = plan(&world, &[]);
     assert_eq!(shown.status.code(), Some(3), "deleted, it could not be referred to");
-    assert!(
-        text(&shown.stdout).contains("refers to the audience 'buyers', which is deleted"),
-        "{}",
-        text(&shown.stdout)
-    );
+    assert!(text(&shown.stdout).contains("refers to 'buyers', which is deleted"), "{}", text(&shown.stdout));
     assert_eq!(world.run(&["apply", "--yes"]).status.code(), Some(3));
     assert_eq!(states(&world).await[0].1, "enabled");
 }

@@ -1,26 +1,26 @@
 //! What would a run find, and whom would it tell? Evaluated on one read-only snapshot, storing nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::{
-    Due, Settings, Universe,
+    Due, DueValue, Settings, Universe,
     diff::{self, Change},
-    evaluate,
+    evaluate_all,
     guard::{self, Counts, Held, Limit},
     seal,
 };
 use crate::{
-    Result,
-    audience::catalogue::Audience,
+    Error, Result,
+    audience::{Class, Computed, catalogue::Audience},
     ids::ProfileId,
     profile::lookup::{self, Name},
 };
 
-/// What the next run of an audience would find.
+/// What the next run of an audience or computed trait would find.
 #[derive(Debug)]
 pub struct Forecast {
     /// The accepted membership; none before the first run.
@@ -50,17 +50,33 @@ pub async fn forecast(
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     let stored = seal::memberships(&mut tx).await?;
     let universes: Vec<Universe> = audiences.iter().map(|of| Universe::of(of.options.counting_types())).collect();
-    let due = audiences.iter().zip(&universes);
-    let due: Vec<Due<'_>> = due.map(|(of, universe)| Due { key: &of.key, formula: &of.formula, universe }).collect();
+    let (mut due, mut values) = (Vec::new(), Vec::new());
+    for (of, universe) in audiences.iter().zip(&universes) {
+        match &of.computed {
+            Computed::Members { formula, .. } => due.push(Due { key: &of.key, formula, universe }),
+            Computed::Value(definition) => values.push(DueValue { key: &of.key, definition, universe }),
+        }
+    }
     let settings = Settings { remember: false, ..Settings::default() };
-    let computed = evaluate(&mut tx, t, &due, &stored, &settings).await?;
+    let computed = evaluate_all(&mut tx, t, &due, &values, &stored, &settings).await?;
+    let nobody = RoaringBitmap::new();
+    let mut found: HashMap<String, Result<(Change, RoaringBitmap)>> = HashMap::new();
+    for (key, members) in computed.audiences {
+        let before = stored.get(&key).unwrap_or(&nobody);
+        let change = members.map(|members| (Change::between(before, &members), members));
+        found.insert(key, change);
+    }
+    found.extend(computed.values.into_iter().map(|(key, of)| (key, of.map(|of| (of.change, of.members)))));
     let mut forecasts = Vec::with_capacity(audiences.len());
-    for (audience, (key, members)) in audiences.iter().zip(computed.audiences) {
-        let forecast = match members {
-            Ok(members) => Ok(of(&mut tx, audience, stored.get(&key), &members, samples).await?),
-            Err(error) => Err(error),
+    for audience in audiences {
+        let forecast = match found.remove(&audience.key) {
+            Some(Ok((change, members))) => {
+                Ok(of(&mut tx, audience, stored.get(&audience.key), &change, &members, samples).await?)
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(Error::internal("what was asked for was not evaluated")),
         };
-        forecasts.push((key, forecast));
+        forecasts.push((audience.key.clone(), forecast));
     }
     Ok(forecasts)
 }
@@ -69,21 +85,29 @@ async fn of(
     tx: &mut PgConnection,
     audience: &Audience,
     before: Option<&RoaringBitmap>,
+    change: &Change,
     members: &RoaringBitmap,
     samples: usize,
 ) -> Result<Forecast> {
-    let nobody = RoaringBitmap::new();
-    let change = Change::between(before.unwrap_or(&nobody), members);
     let heard = told(tx, &audience.key).await?;
     let told = audience.destinations.iter().map(|name| {
-        let heard = heard.get(name).unwrap_or(&nobody);
-        (name.clone(), Counts::between(heard, members))
+        let counts = match (heard.get(name), audience.computed.class()) {
+            (Some(heard), Class::Audience) => Counts::between(heard, members),
+            // Who has another value is told it, and who came or went since the destination heard of it.
+            (Some(heard), Class::Trait) => {
+                Counts { entered: ((members - heard) | &change.entered).len(), exited: heard.difference_len(members) }
+            }
+            (None, _) => Counts { entered: members.len(), exited: 0 },
+        };
+        (name.clone(), counts)
     });
+    let (before, limit) = (before.map(RoaringBitmap::len), Limit { bounds: audience.guard, confirmed: None });
+    let counts = Counts { entered: change.entered.len(), exited: change.exited.len() };
     Ok(Forecast {
-        before: before.map(RoaringBitmap::len),
+        before,
         members: members.len(),
-        change: Counts { entered: change.entered.len(), exited: change.exited.len() },
-        held: guard::judge_members(before, members, &Limit { bounds: audience.guard, confirmed: None }),
+        change: counts,
+        held: guard::judge(before, counts, &limit),
         told: told.collect(),
         entered: names(tx, &change.entered, samples).await?,
         exited: names(tx, &change.exited, samples).await?,

@@ -8,44 +8,56 @@ use sqlx::{PgConnection, Row};
 use super::{
     chain::Chain,
     diff::{self, Change},
-    register::Listener,
+    register::{Listener, Registered},
     seal::Run,
+    values,
 };
 use crate::{
     Error, Result,
-    ids::{AudienceId, Position, RunId},
+    audience::Class,
+    ids::{Position, RunId},
 };
 
 /// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: AudienceId,
+    audience: &Registered,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told =
-        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
-            .bind(destination.id)
-            .bind(audience)
-            .fetch_optional(&mut *tx)
-            .await?;
-    let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
-    let untold = Change::between(&told, members);
+    let told = sqlx::query_as::<_, (RunId, Vec<u8>)>(
+        "select run_id, members from told where destination_id = $1 and audience_id = $2",
+    )
+    .bind(destination.id)
+    .bind(audience.id)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let (told_run, told) = match told {
+        Some((run, bytes)) => (Some(run), diff::decode(&bytes)?),
+        None => (None, RoaringBitmap::new()),
+    };
+    let mut untold = Change::between(&told, members);
+    if let (Class::Trait, Some(told_run)) = (audience.audience.computed.class(), told_run) {
+        untold.entered |= values::changed_since(tx, audience.id, told_run).await? & members;
+    }
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
          on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
     )
     .bind(destination.id)
-    .bind(audience)
+    .bind(audience.id)
     .bind(run_id)
     .bind(diff::encode(members))
     .execute(&mut *tx)
     .await?;
     if untold.is_empty() {
         return Ok(());
+    }
+    if audience.audience.computed.class() == Class::Trait {
+        values::seal(tx, run_id, audience.id, &untold.entered).await?;
     }
     append(tx, destination, run_id, &untold, *change == untold).await
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod threshold;
+mod compare;
 mod compile;
 mod copy;
 mod evaluate;
@@ -14,6 +15,7 @@ mod query;
 mod scan;
 mod tally;
 mod universe;
+pub mod values;
 pub mod chain;
 pub mod configured;
 pub mod diff;
@@ -28,5 +30,5 @@ pub mod removal;
 pub mod seal;
 
 pub use compile::{Names, Query};
-pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};
+pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};
 pub use universe::Universe;

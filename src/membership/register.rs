@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::{catalogue::Audience, key::Taken},
+    audience::{Class, catalogue::Audience, check::Known, key::Taken},
     ids::{AudienceId, DestinationId},
     ksuid,
 };
@@ -76,14 +76,23 @@ pub async fn register_in(
     Ok(registered)
 }
 
-/// Every audience that was ever registered, deleted ones too.
+/// Every audience and computed trait that was ever registered, deleted ones too.
 ///
 /// # Errors
 /// The database's own.
-pub async fn known(database: impl PgExecutor<'_>) -> Result<Vec<Taken>> {
-    let rows: Vec<(String, String, bool)> =
-        sqlx::query_as("select key, name, state = 'deleted' from audiences order by key").fetch_all(database).await?;
-    Ok(rows.into_iter().map(|(key, name, deleted)| Taken { key, name, deleted }).collect())
+pub async fn known(database: impl PgExecutor<'_>) -> Result<Known> {
+    let rows: Vec<(String, String, bool, String)> =
+        sqlx::query_as("select key, name, state = 'deleted', class from audiences order by key")
+            .fetch_all(database)
+            .await?;
+    let mut known = Known::default();
+    for (key, name, deleted, class) in rows {
+        match Class::of(&class) {
+            Class::Trait if !deleted => drop(known.computed.insert(key, name)),
+            _ => known.audiences.push(Taken { key, name, deleted }),
+        }
+    }
+    Ok(known)
 }
 
 /// Which of these were deleted since they were registered.
@@ -96,12 +105,18 @@ pub(super) async fn deleted(conn: &mut PgConnection, audiences: &[Registered]) -
 }
 
 async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audience) -> Result<AudienceId> {
-    let known = sqlx::query("select id, state, name from audiences where key = $1")
+    let class = audience.computed.class();
+    let known = sqlx::query("select id, state, name, class from audiences where key = $1")
         .bind(&audience.key)
         .fetch_optional(&mut *conn)
         .await?;
     if let Some(known) = known {
         let id = AudienceId(known.try_get("id")?);
+        let stored = Class::of(known.try_get("class")?);
+        if stored != class {
+            return Err(Error::settings(format!("the key '{}' is that of {}", audience.key, stored.with_article()))
+                .help(format!("Give {} a `key` of its own.", class.with_article())));
+        }
         if known.try_get::<&str, _>("state")? == "deleted" && audience.reuse_deleted_key {
             sqlx::query("update audiences set state = 'enabled', deleted_at = null where id = $1")
                 .bind(id)
@@ -127,24 +142,29 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
     // Two instances may meet a new audience at once: the key is unique, and whoever comes second finds it.
     let created = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
     Ok(sqlx::query_scalar(
-        "insert into audiences (key, name, computation_id, created_at) values ($1, $2, $3, $4)
+        "insert into audiences (key, name, computation_id, created_at, class) values ($1, $2, $3, $4, $5)
          on conflict (key) do update set name = excluded.name returning id",
     )
     .bind(&audience.key)
     .bind(&audience.name)
-    .bind(computation_id(space_id, &audience.key, created))
+    .bind(computation_id(class, space_id, &audience.key, created))
     .bind(created)
+    .bind(class.as_str())
     .fetch_one(conn)
     .await?)
 }
 
-/// `aud_` and a KSUID, as the peer names audiences; a function of space and key.
-fn computation_id(space_id: &str, key: &str, created: DateTime<Utc>) -> String {
+/// `aud_` or `tra_` and a KSUID, as the peer names them; a function of space and key.
+fn computation_id(class: Class, space_id: &str, key: &str, created: DateTime<Utc>) -> String {
     let mut hash = Sha256::new();
     hash.update((space_id.len() as u64).to_be_bytes());
     hash.update(space_id);
     hash.update(key);
-    format!("aud_{}", ksuid::of(created, hash))
+    let prefix = match class {
+        Class::Audience => "aud",
+        Class::Trait => "tra",
+    };
+    format!("{prefix}_{}", ksuid::of(created, hash))
 }
 
 async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -> Result<i32> {

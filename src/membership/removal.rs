@@ -10,11 +10,18 @@ use super::{
     diff::{self, Change},
     forecast,
     held::{self, State},
-    log, register,
+    log,
+    register::{self, Registered},
     seal::{self, Run},
 };
 use crate::{
-    Result,
+    Error, Result,
+    audience::{
+        Class,
+        catalogue::{Audience, Catalogue},
+        check::Known,
+    },
+    config::Config,
     ids::{AudienceId, RunId},
 };
 
@@ -34,8 +41,11 @@ pub async fn remove(
     mapping_versions: &HashMap<String, String>,
 ) -> Result<Option<RunId>> {
     let row = sqlx::query(
-        "select a.id, m.members, (select max(version) from definitions where audience_id = a.id) as version
-         from audiences a left join memberships m on m.audience_id = a.id where a.key = $1",
+        "select a.id, a.name, a.class, m.members, d.version, d.query
+         from audiences a left join memberships m on m.audience_id = a.id
+         left join lateral (
+             select version, query from definitions where audience_id = a.id order by version desc limit 1
+         ) d on true where a.key = $1",
     )
     .bind(key)
     .fetch_one(&mut *tx)
@@ -45,7 +55,14 @@ pub async fn remove(
     let members = row.try_get::<Option<&[u8]>, _>("members")?.map(diff::decode).transpose()?;
     let last = match (members, row.try_get::<Option<i32>, _>("version")?) {
         (Some(members), Some(version)) if exit => {
-            Some(farewell(tx, audience, key, version, &members, t, mapping_versions).await?)
+            let destinations: Vec<String> = forecast::told(tx, key).await?.into_keys().collect();
+            let of = Registered {
+                id: audience,
+                version,
+                audience: stored(Class::of(row.try_get("class")?), key, row.try_get("name")?, row.try_get("query")?)?,
+                destinations: register::listeners(tx, &destinations, mapping_versions).await?,
+            };
+            Some(farewell(tx, &of, &members, t).await?)
         }
         _ => None,
     };
@@ -60,16 +77,25 @@ pub async fn remove(
     Ok(last)
 }
 
+/// The audience as it was, though no configuration names it any more.
+fn stored(class: Class, key: &str, name: &str, query: &str) -> Result<Audience> {
+    let written = serde_json::json!({"name": name, "key": key, "query": query});
+    let wrong = |error| Error::internal("a stored definition cannot be read").because(error);
+    let mut config = Config::default();
+    match class {
+        Class::Audience => config.audiences.push(serde_json::from_value(written).map_err(wrong)?),
+        Class::Trait => config.traits.push(serde_json::from_value(written).map_err(wrong)?),
+    }
+    let mut catalogue = Catalogue::of(&config, &Known::default());
+    match (catalogue.audiences.pop(), catalogue.refused.pop_first()) {
+        (Some(audience), _) => Ok(audience),
+        (None, Some((_, error))) => Err(error),
+        (None, None) => Err(Error::internal("a stored definition is neither sound nor refused")),
+    }
+}
+
 /// A run after which nobody is in.
-async fn farewell(
-    tx: &mut PgConnection,
-    audience: AudienceId,
-    key: &str,
-    version: i32,
-    members: &RoaringBitmap,
-    t: DateTime<Utc>,
-    mapping_versions: &HashMap<String, String>,
-) -> Result<RunId> {
+async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitmap, t: DateTime<Utc>) -> Result<RunId> {
     let nobody = RoaringBitmap::new();
     let change = Change::between(members, &nobody);
     let snapshot = seal::snapshot(tx).await?;
@@ -78,8 +104,8 @@ async fn farewell(
                            exited_count, entered, exited, evaluate_ms)
          values ($1, $2, $3, $4, 0, 0, $5, $6, $7, 0) returning id",
     )
-    .bind(audience)
-    .bind(version)
+    .bind(of.id)
+    .bind(of.version)
     .bind(t)
     .bind(snapshot)
     .bind(change.exited.len() as i64)
@@ -89,7 +115,7 @@ async fn farewell(
     .await?;
     let run = Run {
         run: Some(id),
-        key: key.to_owned(),
+        key: of.audience.key.clone(),
         evaluated_at: t,
         members: 0,
         entered: 0,
@@ -98,10 +124,10 @@ async fn farewell(
         state: State::Sealed,
         held_because: None,
     };
-    held::accept(tx, audience, id, &nobody).await?;
-    let destinations: Vec<String> = forecast::told(tx, key).await?.into_keys().collect();
-    for destination in register::listeners(tx, &destinations, mapping_versions).await? {
-        log::tell(tx, &destination, audience, &run, &change, &nobody).await?;
+    held::accept(tx, of.id, id, &nobody).await?;
+    sqlx::query("delete from trait_values where audience_id = $1").bind(of.id).execute(&mut *tx).await?;
+    for destination in &of.destinations {
+        log::tell(tx, destination, of, &run, &change, &nobody).await?;
     }
     Ok(id)
 }

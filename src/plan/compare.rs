@@ -245,6 +245,9 @@ fn names(list: Option<&String>) -> BTreeSet<&str> {
 
 /// Whether two texts are the same definition, however they are written.
 fn same_meaning(one: &str, other: &str) -> bool {
-    let read = |text: &str| audience::parse("the definition", text).ok().map(|tree| audience::print(&tree));
-    one == other || matches!((read(one), read(other)), (Some(one), Some(other)) if one == other)
+    let members = |text: &str| audience::parse("the definition", text).ok();
+    let value = |text: &str| audience::parse_trait("the definition", text).ok();
+    one == other
+        || matches!((members(one), members(other)), (Some(one), Some(other)) if one == other)
+        || matches!((value(one), value(other)), (Some(one), Some(other)) if one == other)
 }

@@ -23,7 +23,7 @@ use crate::{
     Error, Result,
     audience::{
         catalogue::{Audience, Catalogue},
-        check::Known,
+        key::Taken,
     },
     config::{self, Config, OnDelete},
     membership::{
@@ -165,14 +165,13 @@ struct Changes {
 
 /// Compares the configuration with what the store knows.
 async fn changes(conn: &mut PgConnection, config: &Config) -> Result<Changes> {
-    let configured: BTreeSet<String> = config.audiences.iter().map(config::Audience::key).collect();
+    let configured: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
     // Applied, what is not configured is deleted; so whoever refers to it is refused now.
-    let mut audiences = register::known(&mut *conn).await?;
-    for audience in &mut audiences {
-        audience.deleted |= !configured.contains(&audience.key);
-    }
+    let mut known = register::known(&mut *conn).await?;
+    known.audiences.iter_mut().for_each(|of| of.deleted |= !configured.contains(&of.key));
+    let gone = known.computed.extract_if(.., |key, _| !configured.contains(key));
+    known.audiences.extend(gone.map(|(key, name)| Taken { key, name, deleted: true }));
     let stored = configured::audiences(&mut *conn).await?;
-    let known = Known { audiences, ..Known::default() };
     let catalogue = Catalogue::of(config, &known);
     let audiences = compare::audiences(&catalogue.audiences, &configured, &stored);
     let destinations = compare::destinations(config, &configured::destinations(conn).await?);

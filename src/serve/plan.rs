@@ -17,9 +17,9 @@ use crate::{
 /// A configuration, understood.
 pub struct Plan {
     pub config: Config,
-    /// Every sound audience, disabled ones too.
+    /// Every sound audience and trait, disabled ones too.
     pub audiences: Vec<Audience>,
-    /// The enabled audiences with a schedule, each after those it refers to.
+    /// The enabled audiences and traits with a schedule, each after those it refers to.
     pub scheduled: Vec<(Audience, Schedule)>,
     /// The enabled destinations.
     pub targets: Vec<(String, Result<Target>)>,
@@ -36,15 +36,13 @@ impl Plan {
     pub fn knowing(config: Config, known: &Known) -> Plan {
         let mut catalogue = Catalogue::of(&config, known);
         let mut schedules: BTreeMap<String, Schedule> = BTreeMap::new();
-        for audience in config.audiences.iter().filter(|audience| audience.enabled) {
-            let key = audience.key();
-            match audience.schedule.as_ref().map(|setting| setting.parse(&format!("schedule of '{key}'"))) {
-                Some(Ok(schedule)) => drop(schedules.insert(key, schedule)),
-                Some(Err(problems)) => {
+        for (key, setting) in config.schedules() {
+            match setting.parse(&format!("schedule of '{key}'")) {
+                Ok(schedule) => drop(schedules.insert(key, schedule)),
+                Err(problems) => {
                     let error = Error::settings(format!("the schedule of '{key}' is not understood")).at(problems);
                     catalogue.refused.insert(key, error);
                 }
-                None => {}
             }
         }
         let all = catalogue.audiences.clone();
