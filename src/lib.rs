@@ -33,6 +33,7 @@ pub mod mapping;
 pub mod deliver;
 pub mod retention;
 pub mod sync;
+pub mod plan;
 pub mod freshness;
 pub mod forget;
 pub mod http;
