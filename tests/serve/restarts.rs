@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::Path,
-    process::Stdio,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -34,6 +33,15 @@ async fn cut_off(postgres: Embedded) {
     postgres.stop().await.unwrap();
 }
 
+/// Ends the buying also where the test fails: else it would never end.
+struct End<'a>(&'a AtomicUsize);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+}
+
 /// Imports one buyer after the other until told to end; an import that fails is begun again, as a person's script would.
 fn buy_on(world: &World, next: &AtomicUsize, ended: &AtomicUsize) {
     while ended.load(Ordering::Relaxed) == 0 {
@@ -43,8 +51,8 @@ fn buy_on(world: &World, next: &AtomicUsize, ended: &AtomicUsize) {
         let file = world.folder.path().join(format!("{n}.jsonl"));
         fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
         eventually("the import succeeds", || {
-            let import = world.command(&["import", file.to_str().unwrap()]).stderr(Stdio::null()).status().unwrap();
-            import.success().then_some(())
+            let import = world.command(&["import", file.to_str().unwrap()]).output().unwrap();
+            import.status.success().then_some(())
         });
         next.store(n + 5, Ordering::Relaxed);
     }
@@ -70,6 +78,7 @@ async fn postgres_and_kafka_are_restarted_under_load_and_all_comes_right_without
     let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| buy_on(&world, &next, &ended));
+        let end = End(&ended);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
             // Between any two restarts something that is new is told.
@@ -92,7 +101,7 @@ async fn postgres_and_kafka_are_restarted_under_load_and_all_comes_right_without
             }
             progress();
         });
-        ended.store(1, Ordering::Relaxed);
+        drop(end);
     });
     let bought = users(0..next.load(Ordering::Relaxed));
     eventually("all are told", || (told() == bought).then_some(()));
