@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tracing::{Instrument as _, error_span};
 
 use crate::{
     Result,
@@ -22,6 +23,7 @@ use crate::{
         seal::{self, Run, Tick},
     },
     profile::promote::promote,
+    telemetry::CONTEXT,
 };
 
 /// What is to be synced.
@@ -98,7 +100,7 @@ pub async fn tell(
             };
             session.deliver(&go_on).await
         };
-        let delivered = delivered.await;
+        let delivered = delivered.instrument(error_span!(target: CONTEXT, "destination", destination = name)).await;
         (name, delivered)
     }))
     .await

@@ -11,6 +11,7 @@ mod context;
 mod demo;
 mod discard;
 mod explain;
+mod health;
 mod forget;
 mod import;
 pub mod map;
@@ -107,6 +108,7 @@ pub enum Verb {
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Health(health::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -137,6 +139,7 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Health(args) => health::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,
@@ -186,6 +189,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     });
     // Delivery runs on plain threads. They need no farewell: what was not committed is told again by the next run.
     runtime.shutdown_background();
+    telemetry::end();
     result
 }
 
