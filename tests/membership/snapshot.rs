@@ -48,7 +48,7 @@ async fn a_run_sees_one_moment_while_writers_swap_a_flag_between_pairs() {
         turn
     };
     let reader = async {
-        let formulas = [ask("trait('flag') = true"), ask("NOT trait('flag') = true")];
+        let formulas = [ask("trait('flag') = 'true'"), ask("NOT trait('flag') = 'true'")];
         let mut seen = std::collections::BTreeSet::new();
         for run in 0..40 {
             let evaluation = evaluated(pool, now(), &formulas, &Settings::default()).await;
