@@ -21,7 +21,7 @@ const PAIRS: usize = 8;
 async fn swap(pool: &PgPool, pair: usize, turn: usize) {
     let message = |side: usize| {
         let (minute, second) = (turn / 60, turn % 60);
-        json!({"type": "identify", "userId": format!("{pair}-{side}"), "messageId": format!("{pair}-{side}-{turn}"),
+        json!({"type": "identify", "userId": format!("u{pair}-{side}"), "messageId": format!("{pair}-{side}-{turn}"),
                "timestamp": format!("2024-01-01T00:{minute:02}:{second:02}Z"), "traits": {"flag": turn % 2 == side}})
     };
     let lines = format!("{}\n{}\n", message(0), message(1));
