@@ -1,7 +1,7 @@
 //! What is told of one change? A sealed change and the person it is about become Identify events, with the peer's real
 //! envelope. Pure: the same change and person give the same bytes, also when told again.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -108,8 +108,12 @@ fn chosen<'a>(person: &'a Person, kind: &str, strategy: Strategy) -> impl Iterat
 pub struct Envelope {
     /// From `"context"` up to the message id.
     head: String,
+    /// Where the value of `context` stands in it.
+    context: Range<usize>,
     /// From behind the message id up to the membership's boolean.
     middle: String,
+    /// Where the value of `traits` starts in it.
+    traits: usize,
     key: String,
     timestamp: String,
     evaluated_at: DateTime<Utc>,
@@ -122,13 +126,16 @@ pub struct Identify<'a> {
     pub user_id: Option<&'a str>,
     pub anonymous_id: Option<&'a str>,
     pub message_id: String,
+    /// Where `traits` stands in the buffer.
+    pub traits: Range<usize>,
 }
 
 impl Envelope {
     /// `destination` is the name under `integrations`; `stream` makes message ids the destination's own.
     pub fn new(run: &SealedRun, space_id: &str, destination: &str, stream: Uuid) -> Self {
-        let mut head =
-            String::from(r#""context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#);
+        let mut head = String::from(r#""context":"#);
+        let start = head.len();
+        head.push_str(r#"{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#);
         head.push_str(env!("CARGO_PKG_VERSION"));
         head.push_str(r#""},"personas":{"computation_class":"audience","computation_id":"#);
         push_string(&mut head, &run.computation_id);
@@ -138,7 +145,9 @@ impl Envelope {
         push_string(&mut head, space_id);
         head.push_str(r#","space_id":"#);
         push_string(&mut head, space_id);
-        head.push_str(r#"}},"integrations":{"All":false,"#);
+        head.push_str("}}");
+        let context = start..head.len();
+        head.push_str(r#","integrations":{"All":false,"#);
         push_string(&mut head, destination);
         head.push_str(r#":true},"messageId":""#);
 
@@ -147,7 +156,9 @@ impl Envelope {
         middle.push_str(r#"","sentAt":null,"timestamp":""#);
         let timestamp = run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         middle.push_str(&timestamp);
-        middle.push_str(r#"","traits":{"#);
+        middle.push_str(r#"","traits":"#);
+        let traits = middle.len();
+        middle.push('{');
         push_string(&mut middle, &run.key);
         middle.push(':');
 
@@ -155,7 +166,12 @@ impl Envelope {
         seed.update(stream.as_bytes());
         seed.update(run.audience.0.to_be_bytes());
         seed.update(run.run.0.to_be_bytes());
-        Envelope { head, middle, key: run.key.clone(), timestamp, evaluated_at: run.evaluated_at, seed }
+        Envelope { head, context, middle, traits, key: run.key.clone(), timestamp, evaluated_at: run.evaluated_at, seed }
+    }
+
+    /// The JSON text of the `context` of every Identify of the run.
+    pub fn context(&self) -> &str {
+        &self.head[self.context.clone()]
     }
 
     /// The `timestamp` of every Identify of the run.
@@ -181,6 +197,7 @@ impl Envelope {
         }
         out.push_str(&self.head);
         out.push_str(&message_id);
+        let start = out.len() + self.traits;
         out.push_str(&self.middle);
         out.push_str(if entered { "true" } else { "false" });
         for (name, value) in &identity.traits {
@@ -194,12 +211,14 @@ impl Envelope {
                 push_member(out, name, |out| js::push_value(out, value));
             }
         }
-        out.push_str(r#"},"type":"identify""#);
+        out.push('}');
+        let traits = start..out.len();
+        out.push_str(r#","type":"identify""#);
         if let Some(user_id) = identity.user_id {
             push_member(out, "userId", |out| push_string(out, user_id));
         }
         out.push('}');
-        Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id }
+        Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id, traits }
     }
 
     /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run, profile and identifiers.

@@ -140,6 +140,8 @@ impl Pages {
                         message_id: Some(&written.message_id),
                         timestamp: Some(envelope.timestamp()),
                         event: None,
+                        context: Some(envelope.context()),
+                        traits: Some(&self.text[written.traits.clone()]),
                         member: Some(*entered),
                     };
                     let event = Event::known(&self.text, known);
