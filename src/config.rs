@@ -4,12 +4,15 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod guard;
+mod http;
 mod load;
 mod mask;
 mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod traits;
 mod tree;
 mod variables;
 
@@ -19,9 +22,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use guard::{Bounds, Guard};
+pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use traits::Trait;
 pub use variables::Surroundings;
 
 /// The whole of `rollcall.yaml`.
@@ -32,18 +38,35 @@ pub struct Config {
     pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
     pub space_id: Option<String>,
+    /// Where `serve` answers for health, readiness and metrics.
+    pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Which runs are held until a person has decided, because they change too much.
+    pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
     pub audiences: Vec<Audience>,
+    /// What you want to know of each person.
+    pub traits: Vec<Trait>,
 }
 
 impl Config {
     /// The space's id; `spa_rollcall` where none is configured.
     pub fn space_id(&self) -> &str {
         self.space_id.as_deref().unwrap_or("spa_rollcall")
+    }
+
+    /// Every audience and trait: its key, whether it is enabled, and its schedule.
+    pub fn computations(&self) -> impl Iterator<Item = (String, bool, Option<&Setting>)> {
+        let audiences = self.audiences.iter().map(|of| (of.key(), of.enabled, of.schedule.as_ref()));
+        audiences.chain(self.traits.iter().map(|of| (of.key(), of.enabled, of.schedule.as_ref())))
+    }
+
+    /// The keys of the enabled audiences and traits that have a schedule.
+    pub fn schedules(&self) -> impl Iterator<Item = (String, &Setting)> {
+        self.computations().filter_map(|(key, enabled, schedule)| Some((key, schedule.filter(|_| enabled)?)))
     }
 
     /// The destination of this name, enabled or not; every enabled one without a name.
@@ -141,6 +164,9 @@ pub struct Audience {
     pub name: String,
     /// Derived from the name (snake_case) when not given; never changes afterwards.
     pub key: Option<String>,
+    /// Lets it take the key of a deleted audience; what was told under that key counts as told.
+    #[serde(default)]
+    pub reuse_deleted_key: bool,
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language.
@@ -150,6 +176,8 @@ pub struct Audience {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Whether profiles without a user_id are members, told by their anonymousId.

@@ -6,6 +6,8 @@ mod audience;
 mod cli;
 mod config;
 mod deliver;
+mod guard;
+mod http;
 mod mapping;
 mod membership;
 mod profile;

@@ -7,14 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ast::{EventValue, Expr, Path, Reducer, Scalar, Segment, Source},
     conditions::{Formula, account_level, formula, references},
+    key::Taken,
     parse::nearest,
     visit,
 };
 use crate::error::{Error, Result};
 
-/// What is known of the store's contents, for warnings. Empty where nothing is known.
+/// What is known of the store's contents. Empty where nothing is known.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
+    /// Every audience that the store knows, deleted ones too. Those that are not configured are not computed any more: whoever
+    /// refers to one gets its last members, and is refused if it was deleted.
+    pub audiences: Vec<Taken>,
     pub events: BTreeSet<String>,
     /// First names of trait paths, computed traits included.
     pub traits: BTreeSet<String>,
@@ -39,17 +43,37 @@ pub struct Checked {
 
 /// Checks all audiences together. `audiences` are definitions by key; `None` is one that could not be read, which keeps
 /// its key: what refers to it must not take it for a trait.
-pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Checked {
-    let keys: BTreeSet<String> = audiences.keys().cloned().collect();
+///
+/// `traits` are the computed traits by key, and whether they can be computed.
+pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<String, bool>, known: &Known) -> Checked {
+    let others: BTreeMap<&str, bool> = known
+        .audiences
+        .iter()
+        .filter(|other| !audiences.contains_key(&other.key) && !traits.contains_key(&other.key))
+        .map(|other| (other.key.as_str(), other.deleted))
+        .collect();
+    let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();
+    let computed: BTreeSet<String> = traits.keys().cloned().collect();
+    let named: BTreeSet<String> = keys.union(&computed).cloned().collect();
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
     for (key, definition) in audiences {
         let Some(definition) = definition else { continue };
         edges.insert(key.as_str(), references(definition, &keys));
-        for warning in unknown_names(definition, known, &keys) {
+        for warning in unknown_names(definition, known, &named) {
             checked.warnings.push((key.clone(), warning));
         }
-        match users_level(definition).and_then(|()| formula(definition, &keys)) {
+        if let Some(gone) = edges[key.as_str()].iter().find(|other| others.get(other.as_str()) == Some(&true)) {
+            let error = Error::definition(format!("it refers to the audience '{gone}', which is deleted"))
+                .help("Nobody computes that any more: leave it out of the definition, or define the audience again.");
+            checked.refused.insert(key.clone(), error);
+        }
+        if let Some(bad) = references(definition, &computed).iter().find(|other| !traits[other.as_str()]) {
+            let error = Error::definition(format!("it refers to the computed trait '{bad}', which cannot be computed"));
+            checked.refused.insert(key.clone(), error.help("Mend that one first."));
+        }
+        let formula = users_level(definition).and_then(|()| formula(definition, &keys)?.with_values(&computed));
+        match formula {
             Ok(formula) => drop(checked.formulas.insert(key.clone(), formula)),
             Err(error) => drop(checked.refused.insert(key.clone(), error)),
         }
@@ -62,7 +86,7 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Check
             });
         }
     }
-    order(&edges, &mut checked);
+    order(&edges, &others, &mut checked);
     checked.formulas.retain(|key, _| !checked.refused.contains_key(key));
     checked.references = edges.into_iter().map(|(key, references)| (key.to_owned(), references)).collect();
     checked
@@ -117,13 +141,14 @@ fn cycle(key: &str, edges: &BTreeMap<&str, BTreeSet<String>>) -> Option<Vec<Stri
 }
 
 /// Takes audiences whose references are all taken, until none is left but those that hang on refused ones.
-fn order(edges: &BTreeMap<&str, BTreeSet<String>>, checked: &mut Checked) {
+/// `others` are not configured, so they have their members already.
+fn order(edges: &BTreeMap<&str, BTreeSet<String>>, others: &BTreeMap<&str, bool>, checked: &mut Checked) {
     let mut waiting: BTreeMap<&str, &BTreeSet<String>> = edges
         .iter()
         .filter(|(key, _)| !checked.refused.contains_key(**key))
         .map(|(key, references)| (*key, references))
         .collect();
-    let mut taken = BTreeSet::<String>::new();
+    let mut taken: BTreeSet<String> = others.keys().map(ToString::to_string).collect();
     loop {
         let ready: Vec<String> = waiting
             .iter()
@@ -148,7 +173,7 @@ fn order(edges: &BTreeMap<&str, BTreeSet<String>>, checked: &mut Checked) {
 }
 
 /// Names that nothing in the store has; none where nothing is known.
-fn unknown_names(definition: &Expr, known: &Known, audiences: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn unknown_names(definition: &Expr, known: &Known, audiences: &BTreeSet<String>) -> Vec<String> {
     let mut warnings = BTreeSet::new();
     let mut see = |what: &str, name: &str, names: &mut dyn Iterator<Item = &str>| {
         let names: BTreeSet<&str> = names.collect();

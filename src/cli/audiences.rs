@@ -1,4 +1,4 @@
-//! `rollcall audiences`: whom do we mean, and what was found last?
+//! `rollcall audiences`: whom do we mean, what do we compute of them, and what was found last?
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{Context, table};
-use crate::Result;
+use crate::{Result, audience::Class, ids::RunId, membership::held, schedule::Setting};
 
-/// List the configured audiences with their state, schedule, last run and members.
+/// List the configured audiences and computed traits with their state, schedule, last run and members.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,12 +20,16 @@ pub struct Args {}
 #[derive(Debug, Serialize)]
 struct Listed {
     key: String,
+    /// `audience` or `trait`.
+    class: &'static str,
     name: String,
     state: &'static str,
     schedule: Option<String>,
     query: String,
-    /// None before the first run, and where no database can be reached.
+    /// The last accepted one; none before it, and where no database can be reached.
     last_run: Option<LastRun>,
+    /// The run that waits for a person.
+    held_run: Option<RunId>,
 }
 
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -40,28 +44,41 @@ struct LastRun {
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let mut last_runs = match last_runs(context).await {
-        Ok(last_runs) => last_runs,
+    let (mut last_runs, mut held) = match known(context).await {
+        Ok(known) => known,
         Err(error) => {
             tracing::warn!(%error, "the last runs are not shown");
-            HashMap::new()
+            Default::default()
         }
     };
-    let listed = config.audiences.iter().map(|audience| Listed {
-        key: audience.key(),
-        name: audience.name.clone(),
-        state: if audience.enabled { "enabled" } else { "disabled" },
-        schedule: audience.schedule.as_ref().map(ToString::to_string),
-        query: audience.query.clone(),
-        last_run: last_runs.remove(&audience.key()),
-    });
-    context.output().show(&listed.collect::<Vec<_>>(), |listed| {
+    let mut listed = |class, key: String, name: &str, enabled, schedule: Option<&Setting>, query: &str| Listed {
+        class,
+        name: name.to_owned(),
+        state: if enabled { "enabled" } else { "disabled" },
+        schedule: schedule.map(ToString::to_string),
+        query: query.to_owned(),
+        last_run: last_runs.remove(&key),
+        held_run: held.remove(&key),
+        key,
+    };
+    let mut all = Vec::new();
+    for of in &config.audiences {
+        all.push(listed(Class::Audience.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+    }
+    for of in &config.traits {
+        all.push(listed(Class::Trait.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+    }
+    context.output().show(&all, |listed| {
         let rows = listed.iter().map(|audience| {
             let run = audience.last_run.as_ref();
             let count = |count: fn(&LastRun) -> i64| run.map(count).map(|count| count.to_string()).unwrap_or_default();
             [
                 audience.key.clone(),
-                audience.state.into(),
+                audience.class.into(),
+                match audience.held_run {
+                    Some(run) => format!("{}, run {run} is held", audience.state),
+                    None => audience.state.into(),
+                },
                 audience.schedule.clone().unwrap_or_default(),
                 run.map(|run| run.evaluated_at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default(),
                 count(|run| run.members),
@@ -69,21 +86,25 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
                 count(|run| run.exited),
             ]
         });
-        table(["key", "state", "schedule", "last run", "members", "entered", "exited"], rows)
+        table(["key", "class", "state", "schedule", "last run", "members", "entered", "exited"], rows)
     })
 }
 
-/// By key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
-async fn last_runs(context: &Context) -> Result<HashMap<String, LastRun>> {
+/// Last and held runs, by key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
+async fn known(context: &Context) -> Result<(HashMap<String, LastRun>, HashMap<String, RunId>)> {
     if !context.has_store()? {
-        return Ok(HashMap::new());
+        return Ok(Default::default());
     }
+    let pool = context.store().await?;
     let runs: Vec<LastRun> = sqlx::query_as(
         "select a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited
          from audiences a
-         cross join lateral (select * from runs where audience_id = a.id order by id desc limit 1) r",
+         cross join lateral (
+             select * from runs where audience_id = a.id and state in ('sealed', 'released') order by id desc limit 1
+         ) r",
     )
-    .fetch_all(&context.store().await?)
+    .fetch_all(&pool)
     .await?;
-    Ok(runs.into_iter().map(|run| (run.key.clone(), run)).collect())
+    let held = held::waiting(&pool).await?.into_iter().map(|held| (held.key, held.run));
+    Ok((runs.into_iter().map(|run| (run.key.clone(), run)).collect(), held.collect()))
 }

@@ -5,16 +5,21 @@
 //! ```
 
 mod threshold;
+mod compare;
 mod compile;
 mod copy;
 mod evaluate;
+mod log;
 mod members;
 mod query;
 mod scan;
 mod tally;
 mod universe;
+pub mod values;
 pub mod chain;
 pub mod diff;
+pub mod guard;
+pub mod held;
 pub mod history;
 pub mod person;
 pub mod preview;
@@ -22,5 +27,5 @@ pub mod register;
 pub mod seal;
 
 pub use compile::{Names, Query};
-pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};
+pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};
 pub use universe::Universe;

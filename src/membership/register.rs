@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::catalogue::Audience,
+    audience::{Class, catalogue::Audience},
     ids::{AudienceId, DestinationId},
     ksuid,
 };
@@ -58,11 +58,7 @@ pub async fn register(
     for audience in audiences {
         let id = audience_id(&mut tx, space_id, audience).await?;
         let version = version(&mut tx, id, audience).await?;
-        let mut destinations = Vec::with_capacity(audience.destinations.len());
-        for name in &audience.destinations {
-            let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
-            destinations.push(Listener { id: destination(&mut tx, name).await?, mapping_version });
-        }
+        let destinations = listeners(&mut tx, &audience.destinations, mapping_versions).await?;
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
     tx.commit().await?;
@@ -70,7 +66,8 @@ pub async fn register(
 }
 
 async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audience) -> Result<AudienceId> {
-    let known = sqlx::query("select id, state, name from audiences where key = $1")
+    let class = audience.computed.class();
+    let known = sqlx::query("select id, state, name, class from audiences where key = $1")
         .bind(&audience.key)
         .fetch_optional(&mut *conn)
         .await?;
@@ -82,6 +79,11 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
                 audience.key
             ))
             .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
+        }
+        let stored = Class::of(known.try_get("class")?);
+        if stored != class {
+            return Err(Error::settings(format!("the key '{}' is that of {}", audience.key, stored.with_article()))
+                .help(format!("Give {} a `key` of its own.", class.with_article())));
         }
         let id = AudienceId(known.try_get("id")?);
         if known.try_get::<&str, _>("name")? != audience.name {
@@ -96,24 +98,29 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
     // Two instances may meet a new audience at once: the key is unique, and whoever comes second finds it.
     let created = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
     Ok(sqlx::query_scalar(
-        "insert into audiences (key, name, computation_id, created_at) values ($1, $2, $3, $4)
+        "insert into audiences (key, name, computation_id, created_at, class) values ($1, $2, $3, $4, $5)
          on conflict (key) do update set name = excluded.name returning id",
     )
     .bind(&audience.key)
     .bind(&audience.name)
-    .bind(computation_id(space_id, &audience.key, created))
+    .bind(computation_id(class, space_id, &audience.key, created))
     .bind(created)
+    .bind(class.as_str())
     .fetch_one(conn)
     .await?)
 }
 
-/// `aud_` and a KSUID, as the peer names audiences; a function of space and key.
-fn computation_id(space_id: &str, key: &str, created: DateTime<Utc>) -> String {
+/// `aud_` or `tra_` and a KSUID, as the peer names them; a function of space and key.
+fn computation_id(class: Class, space_id: &str, key: &str, created: DateTime<Utc>) -> String {
     let mut hash = Sha256::new();
     hash.update((space_id.len() as u64).to_be_bytes());
     hash.update(space_id);
     hash.update(key);
-    format!("aud_{}", ksuid::of(created, hash))
+    let prefix = match class {
+        Class::Audience => "aud",
+        Class::Trait => "tra",
+    };
+    format!("{prefix}_{}", ksuid::of(created, hash))
 }
 
 async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -> Result<i32> {
@@ -141,6 +148,20 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
         .execute(conn)
         .await?;
     Ok(next)
+}
+
+/// Makes destinations known, as those that are told of an audience.
+pub(super) async fn listeners(
+    conn: &mut PgConnection,
+    names: &[String],
+    mapping_versions: &HashMap<String, String>,
+) -> Result<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(names.len());
+    for name in names {
+        let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
+        listeners.push(Listener { id: destination(conn, name).await?, mapping_version });
+    }
+    Ok(listeners)
 }
 
 /// Makes a destination known by its name, if it is not yet.

@@ -3,23 +3,27 @@
 //! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
 //! run's range in each destination's gapless log. Nothing outside it writes the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
-    Due, Settings, Universe,
-    chain::Chain,
+    Due, DueValue, Settings, Universe,
     diff::{self, Change},
-    evaluate,
-    register::{Listener, Registered},
+    evaluate_all,
+    guard::{self, Counts, Held},
+    held::{self, State},
+    log,
+    register::Registered,
+    values::{self, settle::Settled},
 };
 use crate::{
     Error, Result,
+    audience::Computed,
     fault::{self, Point},
-    ids::{AudienceId, Position, RunId},
+    ids::{AudienceId, RunId},
     limits,
     schedule::{Firing, fire, lease::Lease},
 };
@@ -51,6 +55,11 @@ pub struct Run {
     pub exited: u64,
     /// Of the whole tick, whose audiences share their scans.
     pub evaluate_ms: i64,
+    /// `sealed`; or `held`, and then nobody is told.
+    pub state: State,
+    /// Why it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_because: Option<String>,
 }
 
 /// Seals one tick. An audience that cannot be evaluated fails alone; its slot holds why.
@@ -58,16 +67,7 @@ pub struct Run {
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    // A connection of its own: the session lock dies with it, however this function ends.
-    let mut conn = pool.acquire().await?.detach();
-    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
-    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
-        let seconds = format!("{}s", limits::LEASE_SECONDS);
-        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
-    }
-    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
-    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
-    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    let mut conn = alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let runs = seal_in(&mut tx, tick).await?;
     if tick.dry_run {
@@ -81,37 +81,68 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
     Ok(runs)
 }
 
+/// A connection that is alone in changing memberships and logs, until it is closed.
+pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+    // A connection of its own: the session lock dies with it, however its user ends.
+    let mut conn = pool.acquire().await?.detach();
+    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
+    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
+        let seconds = format!("{}s", limits::LEASE_SECONDS);
+        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
+    }
+    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
+    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
+    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    Ok(conn)
+}
+
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     let snapshot = snapshot(tx).await?;
     let previous = memberships(tx).await?;
     let universes: Vec<Universe> =
         tick.audiences.iter().map(|due| Universe::of(due.audience.options.counting_types())).collect();
-    let due: Vec<Due<'_>> = tick
-        .audiences
-        .iter()
-        .zip(&universes)
-        .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
-        .collect();
-    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
-    let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
+    let (mut due, mut values) = (Vec::new(), Vec::new());
+    for (Registered { audience, .. }, universe) in tick.audiences.iter().zip(&universes) {
+        let key = &audience.key;
+        match &audience.computed {
+            Computed::Members { formula, .. } => due.push(Due { key, formula, universe }),
+            Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
+        }
+    }
+    let limits = held::limits(tx, tick.audiences).await?;
+    let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
+    let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
+    let members = computed.audiences.into_iter().map(|(key, members)| {
+        let empty = RoaringBitmap::new();
+        let before = previous.get(&key).unwrap_or(&empty);
+        let settled = members.map(|members| Settled {
+            change: Change::between(before, &members),
+            members,
+            chunks: BTreeMap::new(),
+        });
+        (key, settled)
+    });
+    let mut settled: HashMap<String, Result<Settled>> = members.chain(computed.values).collect();
     let mut runs = Vec::with_capacity(tick.audiences.len());
-    for (audience, (key, members)) in tick.audiences.iter().zip(computed.audiences) {
-        let members = match members {
-            Ok(members) => members,
-            Err(error) => {
+    for audience in tick.audiences {
+        let key = audience.audience.key.clone();
+        let Settled { members, change, chunks } = match settled.remove(&key) {
+            Some(Ok(settled)) => settled,
+            Some(Err(error)) => {
                 runs.push((key, Err(error)));
                 continue;
             }
+            None => return Err(Error::internal("what was due was not evaluated")),
         };
         if !finish(tx, &tick, audience.id).await? {
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
         }
-        let empty = RoaringBitmap::new();
-        let before = previous.get(&key).unwrap_or(&empty);
-        let change = Change::between(before, &members);
+        let counts = Counts { entered: change.entered.len(), exited: change.exited.len() };
+        let before = previous.get(&key).map(RoaringBitmap::len);
+        let verdict = settings.limits.get(&key).and_then(|limit| guard::judge(before, counts, limit));
         let mut run = Run {
             run: None,
             key: key.clone(),
@@ -120,11 +151,23 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             entered: change.entered.len(),
             exited: change.exited.len(),
             evaluate_ms,
+            state: if verdict.is_some() { State::Held } else { State::Sealed },
+            held_because: verdict.as_ref().map(Held::to_string),
         };
         if !tick.dry_run {
-            run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
-            for destination in &audience.destinations {
-                tell(tx, destination, audience.id, &run, &change, &members).await?;
+            let id = record(tx, audience, &run, &change, &members, &snapshot).await?;
+            run.run = Some(id);
+            // Nobody is told of a held run: it stays as it is recorded.
+            if run.state == State::Sealed {
+                held::accept(tx, audience.id, id, &members).await?;
+                for (chunk, column) in &chunks {
+                    values::store(tx, audience.id, *chunk, column).await?;
+                }
+                for destination in &audience.destinations {
+                    log::tell(tx, destination, audience, &run, &change, &members).await?;
+                }
+            } else {
+                values::hold(tx, id, &chunks).await?;
             }
         }
         runs.push((key, Ok(run)));
@@ -162,7 +205,7 @@ pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String,
     rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
 }
 
-/// Stores the run and the membership that it found.
+/// Stores the run, which takes the place of one that is held; a held run with the membership that it found.
 async fn record(
     tx: &mut PgConnection,
     audience: &Registered,
@@ -171,10 +214,11 @@ async fn record(
     members: &RoaringBitmap,
     snapshot: &str,
 ) -> Result<RunId> {
-    let id: RunId = sqlx::query_scalar(
+    held::close(tx, audience.id, State::Superseded).await?;
+    Ok(sqlx::query_scalar(
         "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
-                           exited_count, entered, exited, evaluate_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+                           exited_count, entered, exited, evaluate_ms, state, held_because, held_members)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning id",
     )
     .bind(audience.id)
     .bind(audience.version)
@@ -186,89 +230,9 @@ async fn record(
     .bind(diff::encode(&change.entered))
     .bind(diff::encode(&change.exited))
     .bind(run.evaluate_ms)
-    .fetch_one(&mut *tx)
-    .await?;
-    sqlx::query(
-        "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
-         on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(audience.id)
-    .bind(id)
-    .bind(diff::encode(members))
-    .execute(tx)
-    .await?;
-    Ok(id)
-}
-
-/// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
-async fn tell(
-    tx: &mut PgConnection,
-    destination: &Listener,
-    audience: AudienceId,
-    run: &Run,
-    change: &Change,
-    members: &RoaringBitmap,
-) -> Result<()> {
-    let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told =
-        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
-            .bind(destination.id)
-            .bind(audience)
-            .fetch_optional(&mut *tx)
-            .await?;
-    let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
-    let untold = Change::between(&told, members);
-    sqlx::query(
-        "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
-         on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(destination.id)
-    .bind(audience)
-    .bind(run_id)
-    .bind(diff::encode(members))
-    .execute(&mut *tx)
-    .await?;
-    if untold.is_empty() {
-        return Ok(());
-    }
-    append(tx, destination, run_id, &untold, *change == untold).await
-}
-
-/// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
-async fn append(
-    tx: &mut PgConnection,
-    destination: &Listener,
-    run: RunId,
-    untold: &Change,
-    as_the_run: bool,
-) -> Result<()> {
-    let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
-        .bind(destination.id)
-        .fetch_one(&mut *tx)
-        .await?;
-    let from = Position(row.try_get("next_position")?);
-    let to = Position(from.0 + untold.len() as i64);
-    let (entered, exited) = (diff::encode(&untold.entered), diff::encode(&untold.exited));
-    let chain = Chain(row.try_get("chain")?).link(run, &(from..to), &entered, &exited);
-    sqlx::query(
-        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(destination.id)
-    .bind(from)
-    .bind(to)
-    .bind(run)
-    .bind(&destination.mapping_version)
-    .bind((!as_the_run).then_some(entered))
-    .bind((!as_the_run).then_some(exited))
-    .bind(&chain.0)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")
-        .bind(destination.id)
-        .bind(to)
-        .bind(&chain.0)
-        .execute(tx)
-        .await?;
-    Ok(())
+    .bind(run.state)
+    .bind(&run.held_because)
+    .bind((run.state == State::Held).then(|| diff::encode(members)))
+    .fetch_one(tx)
+    .await?)
 }

@@ -35,14 +35,14 @@ const AUDIENCES: &str = "
   - {name: Lost Spenders, query: \"trait('lapsed') = 'true' AND trait('big_spenders') = 'true'\"}
 ";
 
-struct Order {
-    at: DateTime<Utc>,
-    quantity: u32,
-    cents: u64,
+pub struct Order {
+    pub at: DateTime<Utc>,
+    pub quantity: u32,
+    pub cents: u64,
 }
 
 /// By customer, in the order of the file, which is that of time.
-fn orders() -> BTreeMap<String, Vec<Order>> {
+pub fn orders() -> BTreeMap<String, Vec<Order>> {
     let packed = include_bytes!("../../data/cdnow.txt.zst");
     let text = String::from_utf8(zstd::decode_all(&packed[..]).unwrap()).unwrap();
     let mut orders: BTreeMap<String, Vec<Order>> = BTreeMap::new();
@@ -90,7 +90,7 @@ fn expected(orders: &BTreeMap<String, Vec<Order>>, t: DateTime<Utc>) -> BTreeMap
     audiences
 }
 
-fn write_messages(orders: &BTreeMap<String, Vec<Order>>, file: File) {
+pub fn write_messages(orders: &BTreeMap<String, Vec<Order>>, file: File) {
     let mut file = BufWriter::new(file);
     for (customer, all) in orders {
         writeln!(
@@ -151,7 +151,8 @@ impl Consumer {
 async fn the_topic_adds_up_to_the_membership_after_each_of_sixty_weekly_syncs() {
     let orders = orders();
     assert_eq!((orders.len(), orders.values().map(Vec::len).sum::<usize>()), (23_570, 69_659));
-    let world = World::new(AUDIENCES).await;
+    // Orders double within a week here, and nobody is there to confirm it.
+    let world = World::new(&format!("{AUDIENCES}\nguard: off\n")).await;
     let file = world.folder.path().join("orders.jsonl");
     write_messages(&orders, File::create(&file).unwrap());
     assert!(world.run(&["import", "orders.jsonl"]).status.success());
