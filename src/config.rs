@@ -6,15 +6,18 @@
 
 mod guard;
 mod http;
+mod identity;
 mod load;
 mod mask;
 mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod tracking;
 mod traits;
 mod tree;
 mod variables;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -24,11 +27,14 @@ use serde::Deserialize;
 use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
+pub use identity::{Identifier, Identity, Window};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
+pub use watch::Watch;
 
 /// The whole of `rollcall.yaml`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -40,8 +46,12 @@ pub struct Config {
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
     pub http: Http,
+    /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
+    pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Whose a message is.
+    pub identity: Identity,
     /// Which runs are held until a person has decided, because they change too much.
     pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.
@@ -176,6 +186,8 @@ pub struct Audience {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// How old what is told may get before the audience is overdue, as `2h`; by its schedule when not given.
+    pub fresh_within: Option<String>,
     /// Which runs are held until a person has decided; as for all audiences, when not given.
     pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.

@@ -30,6 +30,17 @@ pub const PERIOD_SECONDS: u32 = 366 * 86_400;
 pub const JITTER_SECONDS: u32 = 3_600;
 /// How late a tick may start under `catch_up: skip` before it counts as missed, in seconds.
 pub const TICK_GRACE_SECONDS: i64 = 60;
+/// How much later than its tick an audience may be true before it is overdue, where `fresh_within` does not say: as long as the
+/// schedule's period, but not less than a run usually takes, nor longer than a person would wait.
+pub const FRESH_GRACE_LEAST: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+pub const FRESH_GRACE_MOST: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+/// How long the ticker may say nothing before `/healthz` takes it for dead, in seconds. It looks every few seconds, and waits for an
+/// absent database for half a minute.
+pub const TICKER_SILENT_SECONDS: u64 = 120;
+/// How long the database may take to answer a question about health, in seconds; probes commonly wait for a second or more.
+pub const HEALTH_SECONDS: u64 = 3;
+/// How long what the database said of health and freshness is told again, in seconds: however often it is asked, the database is not.
+pub const HEALTH_KEPT_SECONDS: u64 = 2;
 /// How long a lease lasts without being renewed, in seconds: how long the work of a dead instance waits for another.
 pub const LEASE_SECONDS: u64 = 15;
 /// The longest wait before a destination that is away is tried again, and the wait after it halted, in seconds.
@@ -52,6 +63,8 @@ pub const HTTP_CONNECTION_SECONDS: u64 = 600;
 pub const HTTP_BODY_BYTES: usize = 64 << 10;
 /// Characters of a token that guards a listener, at least.
 pub const HTTP_TOKEN_CHARS: usize = 16;
+/// Files and connections that `serve` lets itself have open, if the system does.
+pub const OPEN_FILES: u64 = 65_536;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 
@@ -125,6 +138,11 @@ pub const FIELDS: usize = 300;
 /// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
 pub const IDENTIFIER_CHARS: usize = 500;
 pub const IDENTIFIER_TYPE_BYTES: usize = 60;
+/// Values of one identifier type on one profile, unless the configuration says otherwise (Segment's default).
+pub const IDENTIFIERS_PER_TYPE: usize = 5;
+/// Identifiers of one profile, and profiles merged into one (Segment's limits): beyond, it is no person but a shared id.
+pub const IDENTIFIERS_PER_PROFILE: usize = 1_000;
+pub const MERGES_PER_PROFILE: i32 = 100;
 /// An event's name; it must fit an index entry.
 pub const EVENT_NAME_CHARS: usize = 500;
 /// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
@@ -137,6 +155,35 @@ pub const PARTITIONS: usize = 240;
 /// Messages stored in one transaction of an import, and their bytes.
 pub const BATCH_MESSAGES: usize = 50_000;
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
+
+/// Items in one answer of the Profile API, and the days of events that it shows; the peer's.
+pub const PROFILE_ITEMS: usize = 200;
+pub const PROFILE_EVENT_DAYS: i64 = 14;
+/// People named in one `rollcall forget`: each is a transaction, and the erasing of all of them is one.
+pub const FORGOTTEN_AT_ONCE: usize = 100_000;
+/// Bytes of the requests that live ingestion holds at a time, from the first byte of each to its answer. Beyond it clients are told to
+/// come again. Read, parsed and on their way into Postgres they take about five times as much.
+pub const INTAKE_BYTES: usize = 32 << 20;
+/// Live messages stored in one transaction: many enough that its commit hardly counts, few enough to be answered soon.
+pub const INTAKE_MESSAGES: usize = 5_000;
+/// How long a live request waits for its commit, in seconds: below the 10 that clients wait for an answer.
+pub const INTAKE_PATIENCE_SECONDS: u64 = 8;
+/// How long one transaction of live messages may take, in seconds, before its connection is given up.
+pub const INTAKE_WRITE_SECONDS: u64 = 30;
+/// Bytes of a request of the tracking API, unpacked. Segment says 500 KB; its Rust library fills batches to 512 KiB and wraps them.
+pub const TRACKING_BYTES: usize = 528 << 10;
+/// Messages of one batch, as in Segment.
+pub const TRACKING_MESSAGES: usize = 2_500;
+/// Bytes of a request that is refused unread which are taken and thrown away, so that its sender hears why.
+pub const TRACKING_DISCARDED_BYTES: usize = 8 << 20;
+/// How long a request of the tracking API may take, with its body, in seconds.
+pub const TRACKING_REQUEST_SECONDS: u64 = 20;
+/// Connections to the tracking API at a time: clients keep theirs open.
+pub const TRACKING_CONNECTIONS: usize = 5_000;
+/// Characters of a write key, at least; Segment's have 32. Browsers show theirs to everybody, so it guards against mistakes only.
+pub const WRITE_KEY_CHARS: usize = 8;
+/// Refusals told in the answer to one batch; the rest are counted.
+pub const TRACKING_REFUSALS: usize = 25;
 
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;

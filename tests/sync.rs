@@ -1,6 +1,8 @@
 //! The whole flow through the built program: messages in, definitions, syncs, and what a consumer of Kafka makes of it.
 
 mod cdnow;
+mod forgotten;
+mod merged;
 mod traits;
 mod trouble;
 
@@ -44,6 +46,7 @@ impl World {
         let text = format!(
             r#"
 space_id: spa_test
+http: {{listen: "127.0.0.1:0"}}
 destinations:
   kafka:
     settings: {{brokers: "{brokers}", mechanism: none, ssl_enabled: false}}

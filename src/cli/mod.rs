@@ -3,6 +3,7 @@
 //! A verb is an `Args` and `async fn run(args, &Context) -> Result<()>`. It prints through [`Output`] alone, so that
 //! `--json` works everywhere and a closed pipe ends the program quietly.
 
+mod apply;
 mod audiences;
 mod bench;
 mod check;
@@ -11,11 +12,16 @@ mod context;
 mod demo;
 mod discard;
 mod explain;
+mod health;
+mod forget;
 mod import;
 pub mod map;
 mod members;
 mod output;
+mod plan;
 mod preview;
+mod profile;
+mod refused;
 mod release;
 mod report;
 mod runs;
@@ -91,14 +97,22 @@ pub enum Verb {
     Demo(demo::Args),
     Import(import::Args),
     Sync(sync::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
     Serve(serve::Args),
+    Refused(refused::Args),
     Preview(preview::Args),
     Explain(explain::Args),
     Members(members::Args),
+    Profile(profile::Args),
+    Forget(forget::Args),
+    Suppress(forget::SuppressArgs),
+    Unsuppress(forget::UnsuppressArgs),
     Audiences(audiences::Args),
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Health(health::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -111,19 +125,27 @@ pub enum Verb {
 }
 
 impl Verb {
-    async fn run(self, context: &Context) -> Result<()> {
-        match self {
+    async fn run(self, context: &Context) -> Result<ExitCode> {
+        let done = match self {
             Verb::Demo(args) => demo::run(args, context).await,
             Verb::Import(args) => import::run(args, context).await,
+            Verb::Plan(args) => return plan::run(args, context).await,
+            Verb::Apply(args) => apply::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Refused(args) => refused::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,
             Verb::Members(args) => members::run(args, context).await,
+            Verb::Profile(args) => profile::run(args, context).await,
+            Verb::Forget(args) => forget::run(args, context).await,
+            Verb::Suppress(args) => forget::suppress(args, context).await,
+            Verb::Unsuppress(args) => forget::unsuppress(args, context).await,
             Verb::Audiences(args) => audiences::run(args, context).await,
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Health(args) => health::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,
@@ -135,7 +157,8 @@ impl Verb {
             }
             Verb::Completions(args) => completions::run(args, context).await,
             Verb::Bench(args) => bench::run(args, context).await,
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -165,7 +188,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     let stops_by_itself = matches!(verb, Verb::Serve(_));
     let result = runtime.block_on(async {
         let result = tokio::select! {
-            result = verb.run(context) => result.map(|()| ExitCode::SUCCESS),
+            result = verb.run(context) => result,
             code = told_to_stop(), if !stops_by_itself => Ok(code),
         };
         // Also after an error, Ctrl-C or SIGTERM: the embedded Postgres ends with the program.
@@ -173,6 +196,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     });
     // Delivery runs on plain threads. They need no farewell: what was not committed is told again by the next run.
     runtime.shutdown_background();
+    telemetry::end();
     result
 }
 

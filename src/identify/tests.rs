@@ -17,6 +17,8 @@ fn run() -> SealedRun {
         options: Options::default(),
         range: Position(0)..Position(1),
         chain: Default::default(),
+        last_merge: 0,
+        tombstone: false,
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgRow};
+use tracing::{Instrument as _, info_span};
 
 use super::{
     Due, DueValue, Settings, Universe,
@@ -15,8 +16,8 @@ use super::{
     evaluate_all,
     guard::{self, Counts, Held},
     held::{self, State},
-    log,
-    register::Registered,
+    leave, log, merges,
+    register::{self, Registered},
     values::{self, settle::Settled},
 };
 use crate::{
@@ -69,7 +70,7 @@ pub struct Run {
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     let mut conn = alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
-    let runs = seal_in(&mut tx, tick).await?;
+    let runs = seal_in(&mut tx, tick).instrument(info_span!("seal", audiences = tick.audiences.len())).await?;
     if tick.dry_run {
         tx.rollback().await?;
     } else {
@@ -82,7 +83,7 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
 }
 
 /// A connection that is alone in changing memberships and logs, until it is closed.
-pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+pub async fn alone(pool: &PgPool) -> Result<PgConnection> {
     // A connection of its own: the session lock dies with it, however its user ends.
     let mut conn = pool.acquire().await?.detach();
     // An instance that was stopped in the middle must not hold up the others for longer than its lease.
@@ -109,18 +110,21 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
         }
     }
+    let deleted = register::deleted(tx, tick.audiences).await?;
     let limits = held::limits(tx, tick.audiences).await?;
     let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
-    let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings).await?;
+    let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings)
+        .instrument(info_span!("evaluate", audiences = due.len(), traits = values.len()))
+        .await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
+    let suppressed = leave::suppressed(tx).await?;
     let members = computed.audiences.into_iter().map(|(key, members)| {
         let empty = RoaringBitmap::new();
         let before = previous.get(&key).unwrap_or(&empty);
-        let settled = members.map(|members| Settled {
-            change: Change::between(before, &members),
-            members,
-            chunks: BTreeMap::new(),
+        let settled = members.map(|mut members| {
+            leave::keep(&mut members, &suppressed, before);
+            Settled { change: Change::between(before, &members), members, chunks: BTreeMap::new() }
         });
         (key, settled)
     });
@@ -136,6 +140,11 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             }
             None => return Err(Error::internal("what was due was not evaluated")),
         };
+        if deleted.contains(&audience.id) {
+            let error = Error::settings("it was deleted").help("Take it out of the configuration, or reload that.");
+            runs.push((key, Err(error)));
+            continue;
+        }
         if !finish(tx, &tick, audience.id).await? {
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
@@ -164,7 +173,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                     values::store(tx, audience.id, *chunk, column).await?;
                 }
                 for destination in &audience.destinations {
-                    log::tell(tx, destination, audience, &run, &change, &members).await?;
+                    let of = (audience.id, audience.audience.computed.class());
+                    log::tell(tx, destination, of, &run, &change, &members).await?;
                 }
             } else {
                 values::hold(tx, id, &chunks).await?;
@@ -187,7 +197,7 @@ async fn finish(tx: &mut PgConnection, tick: &Tick<'_>, audience: AudienceId) ->
 }
 
 /// The snapshot that the transaction has just taken; refuses a standby, whose snapshots are no watermark.
-async fn snapshot(tx: &mut PgConnection) -> Result<String> {
+pub(super) async fn snapshot(tx: &mut PgConnection) -> Result<String> {
     let row = sqlx::query("select pg_current_snapshot()::text as snapshot, pg_is_in_recovery() as standby")
         .fetch_one(tx)
         .await?;
@@ -199,10 +209,17 @@ async fn snapshot(tx: &mut PgConnection) -> Result<String> {
 
 /// Every audience's membership as last computed, by key.
 pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
-    let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
-        .fetch_all(tx)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
+    let rows = sqlx::query(
+        "select a.key, m.members, r.last_merge from memberships m join audiences a on a.id = m.audience_id
+         join runs r on r.id = m.run_id",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let decode = |row: &PgRow| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?));
+    let mut memberships: Vec<(String, RoaringBitmap)> = rows.iter().map(decode).collect::<Result<_>>()?;
+    let last: Vec<i64> = rows.iter().map(|row| row.try_get("last_merge")).collect::<Result<_, sqlx::Error>>()?;
+    merges::follow(tx, memberships.iter_mut().map(|(_, members)| members).zip(last)).await?;
+    Ok(memberships.into_iter().collect())
 }
 
 /// Stores the run, which takes the place of one that is held; a held run with the membership that it found.

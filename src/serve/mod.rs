@@ -8,6 +8,7 @@
 //! Any number of instances work on one database. Nothing here makes a change sealed or told once: [`crate::schedule::fire`],
 //! the seal's transaction and the fencing of producers do. So every task may be dropped at any moment, and is.
 
+mod forgetting;
 mod held;
 mod plan;
 mod telling;
@@ -18,9 +19,18 @@ use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tracing::{Instrument as _, error_span};
 use uuid::Uuid;
 
-use crate::{Error, Kind, Result, clock::Clock, config, config::Config, limits, schedule::lease};
+use crate::{
+    Error, Kind, Result,
+    clock::Clock,
+    config,
+    config::Config,
+    limits,
+    schedule::lease,
+    telemetry::{CONTEXT, Heartbeat, metrics},
+};
 use plan::Plan;
 use telling::Telling;
 use ticker::Ticker;
@@ -37,9 +47,11 @@ struct Instance {
 /// A running ticker with its destinations.
 pub struct Server {
     instance: Instance,
+    heartbeat: Heartbeat,
     plan: watch::Sender<Arc<Plan>>,
     sealed: watch::Sender<()>,
     ticker: Task,
+    forgetting: Task,
     telling: BTreeMap<String, (config::Destination, Task)>,
 }
 
@@ -58,9 +70,11 @@ impl Server {
         }
         let (plan, plans) = watch::channel(first);
         let (sealed, _) = watch::channel(());
-        let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
+        let heartbeat = Heartbeat::new(instance.clock.clone());
+        let ticker = Ticker::new(instance.clone(), plans, sealed.clone(), heartbeat.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
-        let mut server = Server { instance, plan, sealed, ticker, telling: BTreeMap::new() };
+        let forgetting = Task::start(|stop| forgetting::run(instance.clone(), sealed.clone(), stop));
+        let mut server = Server { instance, heartbeat, plan, sealed, ticker, forgetting, telling: BTreeMap::new() };
         server.follow();
         tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
         Ok(server)
@@ -84,6 +98,16 @@ impl Server {
         Ok(())
     }
 
+    /// The holder of its leases.
+    pub fn instance(&self) -> Uuid {
+        self.instance.id
+    }
+
+    /// Whether its ticker goes round.
+    pub fn ticker(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
     /// Makes the tasks of destinations those of the plan.
     fn follow(&mut self) {
         let plan = self.plan.borrow().clone();
@@ -97,12 +121,15 @@ impl Server {
                 }
                 old => old,
             };
+            metrics::expect_destination(name);
+            // At the level of errors, so that every line that is logged at all carries it.
+            let about = error_span!(target: CONTEXT, "destination", destination = name);
             let telling = Telling::new(self.instance.clone(), target.clone(), self.sealed.subscribe());
             let mut task = Task::start(|stop| async move {
                 if let Some((_, old)) = old {
                     old.end().await;
                 }
-                telling.run(stop).await;
+                telling.run(stop).instrument(about).await;
             });
             task.space_id.clone_from(&target.space_id);
             self.telling.insert(name.clone(), (wanted.clone(), task));
@@ -125,7 +152,8 @@ impl Server {
 
     /// Ends all work within ten seconds: what is under way is finished or abandoned, and the leases are given back.
     pub async fn stop(self) {
-        let tasks: Vec<Task> = self.telling.into_values().map(|(_, task)| task).chain([self.ticker]).collect();
+        let tasks: Vec<Task> =
+            self.telling.into_values().map(|(_, task)| task).chain([self.ticker, self.forgetting]).collect();
         join_all(tasks.into_iter().map(Task::end)).await;
         // Also those of tasks that were abandoned.
         let released = timeout(Duration::from_secs(1), lease::release_all(&self.instance.pool, self.instance.id)).await;
