@@ -146,6 +146,8 @@ impl Pages {
                         message_id: Some(&written.message_id),
                         timestamp: Some(envelope.timestamp()),
                         event: None,
+                        context: Some(envelope.context()),
+                        traits: Some(&self.text[written.traits.clone()]),
                         member: match now {
                             Now::In => Some(true),
                             Now::Out => Some(false),
