@@ -1,7 +1,7 @@
 //! What is told of one change? A sealed change and the person it is about become Identify events, with the peer's real
 //! envelope. Pure: the same change and person give the same bytes, also when told again.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::{
     ids::ProfileId,
     js::{self, push_string},
     ksuid, limits,
+    membership::values,
 };
 
 /// What is known of the profile that a change is about.
@@ -150,8 +151,6 @@ impl Envelope {
         let timestamp = run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         middle.push_str(&timestamp);
         middle.push_str(r#"","traits":{"#);
-        push_string(&mut middle, &run.key);
-        middle.push(':');
 
         let mut seed = Sha256::new();
         seed.update(stream.as_bytes());
@@ -184,20 +183,37 @@ impl Envelope {
         out.push_str(&self.head);
         out.push_str(&message_id);
         out.push_str(&self.middle);
-        match now {
-            Now::In => out.push_str("true"),
-            Now::Out => out.push_str("false"),
-            Now::Value(value) => push_json(out, value),
-            Now::Nothing => out.push_str("null"),
+        let several = match now {
+            Now::Value(value) if value.starts_with('{') => values::columns::read(value),
+            _ => BTreeMap::new(),
+        };
+        for (n, (key, value)) in several.iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            push_string(out, key);
+            out.push(':');
+            push_json(out, value);
         }
+        if several.is_empty() {
+            push_string(out, &self.key);
+            out.push(':');
+            match now {
+                Now::In => out.push_str("true"),
+                Now::Out => out.push_str("false"),
+                Now::Value(value) => push_json(out, value),
+                Now::Nothing => out.push_str("null"),
+            }
+        }
+        let is_told = |name: &str| name == self.key || several.contains_key(name);
         for (name, value) in &identity.traits {
             // What is told wins, also over a trait or identifier that goes by its key.
-            if *name != self.key {
+            if !is_told(name) {
                 push_member(out, name, |out| push_string(out, value));
             }
         }
         for (name, value) in traits {
-            if *name != self.key && !identity.traits.iter().any(|(other, _)| other == name) {
+            if !is_told(name) && !identity.traits.iter().any(|(other, _)| other == name) {
                 push_member(out, name, |out| js::push_value(out, value));
             }
         }
@@ -340,6 +356,7 @@ mod tests {
         assert_eq!(value("12345678901234567890.25"), r#"{"total_revenue":12345678901234567000}"#);
         assert_eq!(value(r#"["a","b\"c"]"#), r#"{"total_revenue":["a","b\"c"]}"#);
         assert_eq!(value("true"), r#"{"total_revenue":true}"#);
+        assert_eq!(value(r#"{"a":1.5,"b":null}"#), r#"{"a":1.5,"b":null}"#, "several values, told together");
         assert_eq!(told(Now::Nothing), r#"{"total_revenue":null}"#);
     }
 

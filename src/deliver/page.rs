@@ -16,9 +16,10 @@ use crate::{
     config::Strategy,
     delta::{self, Chain, Now, SealedRun},
     identify::{self, Envelope, Person},
-    ids::{Position, ProfileId, RunId},
+    ids::{AudienceId, Position, ProfileId, RunId},
     limits,
     mapping::{Event, Known, Mapping, Outcome, Record},
+    membership::values,
 };
 
 /// A stretch of the log as records, in its order.
@@ -291,6 +292,42 @@ async fn traits(pool: &PgPool, runs: &[&SealedRun], people: &mut People) -> Resu
         let Ok(Value::Object(found)) = serde_json::from_str(found.get()) else { continue };
         if let Ok(at) = people.known.binary_search_by_key(&id, |(id, _)| *id) {
             people.known[at].1.traits = found.into_iter().collect();
+        }
+    }
+    drop(rows);
+    computed(pool, &names, people).await
+}
+
+/// Computed traits as of their last run. They go before imported ones of the same name.
+async fn computed(pool: &PgPool, names: &[&str], people: &mut People) -> Result<()> {
+    let keys: Vec<(AudienceId, String)> = sqlx::query_as(
+        "select id, key from audiences where class = 'trait' and state <> 'deleted' and (key = any($1) or columns && $1)
+         order by key",
+    )
+    .bind(names)
+    .fetch_all(pool)
+    .await?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<ProfileId> = people.known.iter().map(|(id, _)| *id).collect();
+    let mut conn = pool.acquire().await?;
+    for (audience, key) in keys {
+        for (id, value) in values::of(&mut conn, audience, &ids).await? {
+            let (Ok(at), Ok(value)) =
+                (people.known.binary_search_by_key(&id, |(id, _)| *id), serde_json::from_str::<Value>(&value))
+            else {
+                continue;
+            };
+            let told = match value {
+                Value::Object(members) if !names.contains(&key.as_str()) => members.into_iter().collect(),
+                value => vec![(key.clone(), value)],
+            };
+            let traits = &mut people.known[at].1.traits;
+            for (key, value) in told.into_iter().filter(|(key, _)| names.contains(&key.as_str())) {
+                traits.retain(|(name, _)| *name != key);
+                traits.push((key, value));
+            }
         }
     }
     Ok(())

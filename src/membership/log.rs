@@ -40,8 +40,12 @@ pub(super) async fn tell(
         None => (None, RoaringBitmap::new()),
     };
     let mut untold = Change::between(&told, members);
+    // Whoever is told for the first time, or after a pause, is told all of several values.
+    let mut whole = true;
     if let (Class::Trait, Some(told_run)) = (audience.audience.computed.class(), told_run) {
-        untold.entered |= values::changed_since(tx, audience.id, told_run).await? & members;
+        let (changed, runs) = values::changed_since(tx, audience.id, told_run).await?;
+        untold.entered |= changed & members;
+        whole = runs > 1;
     }
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
@@ -57,7 +61,7 @@ pub(super) async fn tell(
         return Ok(());
     }
     if audience.audience.computed.class() == Class::Trait {
-        values::seal(tx, run_id, audience.id, &untold.entered).await?;
+        values::seal(tx, run_id, audience.id, &untold, whole).await?;
     }
     append(tx, destination, run_id, &untold, *change == untold).await
 }
