@@ -1,6 +1,6 @@
 //! What exactly is sent for a stretch of the log? Ids become people, Identify events, and records of every mapping.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
@@ -131,9 +131,10 @@ impl Pages {
                     return page;
                 }
                 let person = people.get(*profile).unwrap_or(&nobody);
+                let traits = enrichment(person, &part.run.options.include_traits);
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
                     self.text.clear();
-                    let written = envelope.write(&mut self.text, *profile, identity, &person.traits, now);
+                    let written = envelope.write(&mut self.text, *profile, identity, &traits, now);
                     let known = Known {
                         kind: Some("identify"),
                         user_id: written.user_id,
@@ -187,6 +188,15 @@ impl Pages {
             }
         }
         page
+    }
+}
+
+/// The traits that go along with this run's events; other runs of the page may ask for others.
+fn enrichment<'p>(person: &'p Person, wanted: &[String]) -> Cow<'p, [(String, Value)]> {
+    let is_wanted = |(name, _): &&(String, Value)| wanted.contains(name);
+    match person.traits.iter().all(|member| is_wanted(&member)) {
+        true => Cow::Borrowed(&person.traits),
+        false => Cow::Owned(person.traits.iter().filter(is_wanted).cloned().collect()),
     }
 }
 

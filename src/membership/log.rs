@@ -41,11 +41,11 @@ pub(super) async fn tell(
     };
     let mut untold = Change::between(&told, members);
     // Whoever is told for the first time, or after a pause, is told all of several values.
-    let mut whole = true;
+    let mut missed = true;
     if let (Class::Trait, Some(told_run)) = (audience.audience.computed.class(), told_run) {
         let (changed, runs) = values::changed_since(tx, audience.id, told_run).await?;
         untold.entered |= changed & members;
-        whole = runs > 1;
+        missed = runs > 1;
     }
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
@@ -61,7 +61,7 @@ pub(super) async fn tell(
         return Ok(());
     }
     if audience.audience.computed.class() == Class::Trait {
-        values::seal(tx, run_id, audience.id, &untold, whole).await?;
+        values::seal(tx, run_id, audience.id, &untold, &told, missed).await?;
     }
     append(tx, destination, run_id, &untold, *change == untold).await
 }

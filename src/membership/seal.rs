@@ -154,11 +154,11 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         if !tick.dry_run {
             let id = record(tx, audience, &run, &change, &members, &snapshot).await?;
             run.run = Some(id);
+            values::name(tx, audience.id, &columns).await?;
             values::seal_patches(tx, id, &patches).await?;
             // Nobody is told of a held run: it stays as it is recorded.
             if run.state == State::Sealed {
                 held::accept(tx, audience.id, id, &members).await?;
-                values::name(tx, audience.id, &columns).await?;
                 for (chunk, column) in &chunks {
                     values::store(tx, audience.id, *chunk, column).await?;
                 }

@@ -242,13 +242,15 @@ async fn put(conn: &mut PgConnection, run: RunId, chunk: u16, column: &[u8]) -> 
 
 /// Seals the values of a change with the run that tells them: **they must be those of the run**, so it is the latest one of
 /// its trait, and the lock of the log's writers is held. What is sealed already stays; of several values, what the run itself
-/// tells is what changed in it, so with `whole` all of them take its place, for whoever missed earlier runs.
+/// tells is what changed in it, so all of them take its place for whoever `missed` earlier runs; and whoever was told values
+/// `before` is told null for those that he has no more.
 pub(super) async fn seal(
     conn: &mut PgConnection,
     run: RunId,
     audience: AudienceId,
     change: &Change,
-    whole: bool,
+    before: &RoaringBitmap,
+    missed: bool,
 ) -> Result<()> {
     let columns: Option<Vec<String>> =
         sqlx::query_scalar("select columns from audiences where id = $1").bind(audience).fetch_one(&mut *conn).await?;
@@ -261,16 +263,17 @@ pub(super) async fn seal(
     }
     for (chunk, wanted) in wanted {
         let known = chunk_of(conn, SEALED, run.0, chunk).await?;
-        let whole = whole && columns.is_some();
-        if !whole && wanted.iter().all(|at| known.get(*at).is_some()) {
+        let missed = missed && columns.is_some();
+        if !missed && wanted.iter().all(|at| known.get(*at).is_some()) {
             continue;
         }
         let state = chunk_of(conn, LATEST, audience.0, chunk).await?;
         let mut sealed: BTreeMap<u16, Cow<'_, str>> = known.iter().map(|(at, value)| (at, value.into())).collect();
         for at in wanted {
             match (&columns, state.get(at)) {
-                (Some(columns), value) if whole || !sealed.contains_key(&at) => {
-                    sealed.insert(at, columns::whole(value, columns).into());
+                (Some(columns), value) if missed || !sealed.contains_key(&at) => {
+                    let gone = if before.contains(join(chunk, at)) { &columns[..] } else { &[] };
+                    sealed.insert(at, columns::whole(value, gone).into());
                 }
                 (None, Some(value)) => drop(sealed.entry(at).or_insert(value.into())),
                 _ => {}

@@ -61,7 +61,7 @@ pub(super) fn patch(old: Option<&str>, now: Option<&str>) -> String {
     write(&told)
 }
 
-/// All columns of a person, null where they have no value.
+/// All values of a person, and null for those of these columns that he has no value of.
 pub(super) fn whole(now: Option<&str>, columns: &[String]) -> String {
     let mut members = now.map(read).unwrap_or_default();
     for column in columns {
