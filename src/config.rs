@@ -12,6 +12,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod tracking;
 mod traits;
 mod tree;
 mod variables;
@@ -27,6 +28,7 @@ pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
     pub http: Http,
+    /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
+    pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
     /// Which runs are held until a person has decided, because they change too much.

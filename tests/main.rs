@@ -16,3 +16,4 @@ mod serve;
 mod sync;
 mod schedule;
 mod tidy;
+mod tracking;

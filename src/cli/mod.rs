@@ -16,6 +16,7 @@ pub mod map;
 mod members;
 mod output;
 mod preview;
+mod refused;
 mod release;
 mod report;
 mod runs;
@@ -92,6 +93,7 @@ pub enum Verb {
     Import(import::Args),
     Sync(sync::Args),
     Serve(serve::Args),
+    Refused(refused::Args),
     Preview(preview::Args),
     Explain(explain::Args),
     Members(members::Args),
@@ -117,6 +119,7 @@ impl Verb {
             Verb::Import(args) => import::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Refused(args) => refused::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,
             Verb::Members(args) => members::run(args, context).await,

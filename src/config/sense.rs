@@ -9,6 +9,7 @@ use heck::ToSnakeCase;
 use super::{
     http,
     shape::nearest,
+    tracking,
     tree::{Node, Value},
 };
 use crate::{error::Problem, limits, schedule::Setting};
@@ -17,6 +18,9 @@ use crate::{error::Problem, limits, schedule::Setting};
 pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     if let Some(http) = root.get("http") {
         http::check(http, problems);
+    }
+    if let Some(section) = root.get("tracking") {
+        tracking::check(section, problems);
     }
     let mut sense = Sense { problems };
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {

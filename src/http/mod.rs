@@ -18,5 +18,6 @@ mod connections;
 mod listener;
 pub mod operations;
 pub mod token;
+pub mod tracking;
 
 pub use listener::{Guards, Listener, Running};

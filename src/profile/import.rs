@@ -54,10 +54,17 @@ pub struct Summary {
 }
 
 /// Consecutive messages that go into one transaction, and what else it settles.
-struct Piece<'a> {
+pub(super) struct Piece<'a> {
     messages: &'a [Message],
     through_line: u64,
     refused: u64,
+}
+
+impl<'a> Piece<'a> {
+    /// Messages of no file.
+    pub fn of(messages: &'a [Message]) -> Piece<'a> {
+        Piece { messages, through_line: 0, refused: 0 }
+    }
 }
 
 impl Importer {
@@ -160,7 +167,7 @@ impl Importer {
 }
 
 /// Stores a piece and the place it ends at in one transaction; returns how many of its messages were new.
-async fn commit(
+pub(super) async fn commit(
     connection: &mut PgConnection,
     store: &mut Store,
     piece: &Piece<'_>,
@@ -256,12 +263,12 @@ fn unwritable(error: std::io::Error) -> Error {
 }
 
 /// What Postgres called it, if it was Postgres.
-fn sqlstate(error: &Error) -> Option<String> {
+pub(super) fn sqlstate(error: &Error) -> Option<String> {
     let source = StdError::source(error)?.downcast_ref::<sqlx::Error>()?;
     Some(source.as_database_error()?.code()?.into_owned())
 }
 
 /// Data exceptions, violated constraints, and rows too large for an index.
-fn is_about_data(error: &Error) -> bool {
+pub(super) fn is_about_data(error: &Error) -> bool {
     sqlstate(error).is_some_and(|code| ["22", "23", "54"].contains(&&code[..2]))
 }
