@@ -6,6 +6,7 @@
 
 mod guard;
 mod http;
+mod identity;
 mod load;
 mod mask;
 mod secret;
@@ -25,6 +26,7 @@ use serde::Deserialize;
 use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
+pub use identity::{Identifier, Identity, Window};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -46,6 +48,8 @@ pub struct Config {
     pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Whose a message is.
+    pub identity: Identity,
     /// Which runs are held until a person has decided, because they change too much.
     pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.

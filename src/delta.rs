@@ -37,6 +37,10 @@ pub struct SealedRun {
     /// The run's places in the destination's log.
     pub range: Range<Position>,
     pub chain: Chain,
+    /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
+    pub last_merge: i64,
+    /// Whether its records go out with a null value: the last word on people who are to be forgotten.
+    pub tombstone: bool,
 }
 
 /// What holds of a profile from a change on.
@@ -170,7 +174,7 @@ impl Reader {
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
             "select d.from_position, d.to_position, d.chain, r.id, r.audience_id, a.class, a.key, a.computation_id,
-                    r.evaluated_at, v.options, coalesce(d.entered, r.entered) as entered,
+                    r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
              join runs r on r.id = d.run_id
@@ -206,6 +210,8 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
             .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?,
         range: Position(row.try_get("from_position")?)..Position(row.try_get("to_position")?),
         chain: Chain(row.try_get("chain")?),
+        last_merge: row.try_get("last_merge")?,
+        tombstone: row.try_get("tombstone")?,
     };
     let change = Change {
         entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,

@@ -285,6 +285,8 @@ mod tests {
             options: Options::default(),
             range: Position(0)..Position(1),
             chain: Default::default(),
+            last_merge: 0,
+            tombstone: false,
         }
     }
 

@@ -132,6 +132,11 @@ pub const FIELDS: usize = 300;
 /// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
 pub const IDENTIFIER_CHARS: usize = 500;
 pub const IDENTIFIER_TYPE_BYTES: usize = 60;
+/// Values of one identifier type on one profile, unless the configuration says otherwise (Segment's default).
+pub const IDENTIFIERS_PER_TYPE: usize = 5;
+/// Identifiers of one profile, and profiles merged into one (Segment's limits): beyond, it is no person but a shared id.
+pub const IDENTIFIERS_PER_PROFILE: usize = 1_000;
+pub const MERGES_PER_PROFILE: i32 = 100;
 /// An event's name; it must fit an index entry.
 pub const EVENT_NAME_CHARS: usize = 500;
 /// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
@@ -145,6 +150,11 @@ pub const PARTITIONS: usize = 240;
 pub const BATCH_MESSAGES: usize = 50_000;
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
 
+/// Items in one answer of the Profile API, and the days of events that it shows; the peer's.
+pub const PROFILE_ITEMS: usize = 200;
+pub const PROFILE_EVENT_DAYS: i64 = 14;
+/// People named in one `rollcall forget`: each is a transaction, and the erasing of all of them is one.
+pub const FORGOTTEN_AT_ONCE: usize = 100_000;
 /// Bytes of the requests that live ingestion holds at a time, from the first byte of each to its answer. Beyond it clients are told to
 /// come again. Read, parsed and on their way into Postgres they take about five times as much.
 pub const INTAKE_BYTES: usize = 32 << 20;

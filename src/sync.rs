@@ -83,8 +83,8 @@ pub fn versions(targets: &[(String, Result<Target>)]) -> HashMap<String, String>
     checked.map(|(name, target)| (name.clone(), target.mapping_version())).collect()
 }
 
-/// Brings every destination to the end of its log, all at once.
-async fn tell(
+/// Brings these destinations to the end of their logs, all at once.
+pub async fn tell(
     pool: &PgPool,
     targets: Vec<(String, Result<Target>)>,
     progress: Progress<'_>,

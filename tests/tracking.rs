@@ -43,7 +43,7 @@ impl Api {
     async fn with(settings: &str, clock: Clock) -> Api {
         let db = Database::fresh().await;
         let config = configured(settings);
-        let tracking = Tracking::start(db.pool.clone(), clock, &config).await.expect("it listens");
+        let tracking = Tracking::start(db.pool.clone(), clock, &config, Default::default()).await.expect("it listens");
         Api { db, tracking, client: http::client() }
     }
 

@@ -7,7 +7,7 @@ use rollcall::http::tracking::call::{Address, Call, Received};
 fuzz_target!(|text: &str| {
     for address in [Address::Batch, Address::One("identify"), Address::One("track")] {
         let Ok(call) = Call::read(address, text) else { continue };
-        let messages = call.messages(Received { at: Default::default(), source: Some("fuzz") }, || [7; 16]);
+        let messages = call.messages(Received { at: Default::default(), source: Some("fuzz"), rules: &Default::default() }, || [7; 16]);
         assert_eq!(messages.len(), call.count());
         for message in messages.into_iter().flatten() {
             assert!(!message.message_id.is_empty() && !message.message_id.contains('\0'));

@@ -52,9 +52,9 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             .help("Add `tracking:` with `write_keys` to the configuration."));
     }
     let pool = context.store().await?;
-    let mut listening = Listening::start(&config).await?;
+    let mut listening = Listening::start(&config, pool.clone(), context.clock().clone()).await?;
     let receives = config.tracking.as_ref().filter(|_| args.only != Some(Part::Audiences));
-    let mut receiving = Receiving::start(pool.clone(), context.clock().clone(), receives).await?;
+    let mut receiving = Receiving::start(pool.clone(), context.clock().clone(), receives, &config.identity).await?;
     let mut server = match args.only {
         Some(Part::Tracking) => None,
         _ => Some(Server::start(pool, context.clock().clone(), config).await?),

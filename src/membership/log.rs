@@ -8,51 +8,68 @@ use sqlx::{PgConnection, Row};
 use super::{
     chain::Chain,
     diff::{self, Change},
-    register::{Listener, Registered},
+    leave, merges,
+    register::Listener,
     seal::Run,
     values,
 };
 use crate::{
     Error, Result,
     audience::Class,
-    ids::{Position, RunId},
+    ids::{AudienceId, Position, RunId},
 };
 
 /// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: &Registered,
+    (audience, class): (AudienceId, Class),
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told = sqlx::query_as::<_, (RunId, Vec<u8>)>(
-        "select run_id, members from told where destination_id = $1 and audience_id = $2",
+    let told = sqlx::query_as::<_, (RunId, Vec<u8>, i64)>(
+        "select run_id, members, last_merge from told where destination_id = $1 and audience_id = $2",
     )
     .bind(destination.id)
-    .bind(audience.id)
+    .bind(audience)
     .fetch_optional(&mut *tx)
     .await?;
-    let (told_run, told) = match told {
-        Some((run, bytes)) => (Some(run), diff::decode(&bytes)?),
-        None => (None, RoaringBitmap::new()),
+    let (told_run, mut told, last_merge) = match told {
+        Some((run, bytes, last_merge)) => (Some(run), diff::decode(&bytes)?, last_merge),
+        None => (None, RoaringBitmap::new(), i64::MAX),
     };
-    let mut untold = Change::between(&told, members);
     // Whoever is told for the first time, or after a pause, is told all of several values.
     let mut missed = true;
-    if let (Class::Trait, Some(told_run)) = (audience.audience.computed.class(), told_run) {
-        let (changed, runs) = values::changed_since(tx, audience.id, told_run).await?;
-        untold.entered |= changed & members;
-        missed = runs > 1;
-    }
+    let suppressed = leave::suppressed(tx).await?;
+    let mut members = members.clone();
+    let untold = match class {
+        Class::Audience => {
+            let unsure = merges::follow_told(tx, &mut told, last_merge, run_id).await?;
+            leave::keep(&mut members, &suppressed, &told);
+            Change::between_unsure(&told, &(unsure - suppressed), &members)
+        }
+        // A merged profile has no value any more, and the survivor's is computed anew: that is its own change.
+        Class::Trait => {
+            leave::keep(&mut members, &suppressed, &told);
+            let mut untold = Change::between(&told, &members);
+            if let Some(told_run) = told_run {
+                let (changed, runs) = values::changed_since(tx, audience, told_run).await?;
+                untold.entered |= (changed & &members) - suppressed;
+                missed = runs > 1;
+            }
+            untold
+        }
+    };
+    let members = &members;
     sqlx::query(
         "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
-         on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
+         on conflict (destination_id, audience_id) do update
+         set run_id = excluded.run_id, members = excluded.members, last_merge = excluded.last_merge",
     )
     .bind(destination.id)
-    .bind(audience.id)
+    .bind(audience)
     .bind(run_id)
     .bind(diff::encode(members))
     .execute(&mut *tx)
@@ -60,14 +77,14 @@ pub(super) async fn tell(
     if untold.is_empty() {
         return Ok(());
     }
-    if audience.audience.computed.class() == Class::Trait {
-        values::seal(tx, run_id, audience.id, &untold, &told, missed).await?;
+    if class == Class::Trait {
+        values::seal(tx, run_id, audience, &untold, &told, missed).await?;
     }
     append(tx, destination, run_id, &untold, *change == untold).await
 }
 
 /// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
-async fn append(
+pub(super) async fn append(
     tx: &mut PgConnection,
     destination: &Listener,
     run: RunId,

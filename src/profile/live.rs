@@ -20,7 +20,8 @@ use tokio::{
 use super::{
     import::{Piece, commit, is_about_data, sqlstate},
     message::Message,
-    store::Store,
+    rules::Rules,
+    store::{Store, Stored},
 };
 use crate::{Error, Result, clock::Clock, limits};
 
@@ -107,11 +108,12 @@ impl Drop for Room {
 
 impl Intake {
     /// Starts the writers. Each has a connection of its own beside the pool's, made when it is first needed.
-    pub fn start(pool: &PgPool, clock: &Clock) -> (Intake, Writers) {
+    pub fn start(pool: &PgPool, clock: &Clock, rules: &Arc<Rules>) -> (Intake, Writers) {
         let (queue, parcels) = mpsc::channel(QUEUED_REQUESTS);
         let parcels = Arc::new(Mutex::new(parcels));
         let writer = |_| {
-            let writer = Writer { pool: pool.clone(), clock: clock.clone(), connection: None, store: Store::default() };
+            let store = Store::new(rules.clone());
+            let writer = Writer { pool: pool.clone(), clock: clock.clone(), connection: None, store };
             tokio::spawn(writer.run(parcels.clone()))
         };
         let writers = Writers((0..WRITERS).map(writer).collect());
@@ -234,10 +236,11 @@ impl Writer {
             };
             let piece = Piece::of(&messages[part.clone()]);
             match commit(connection, &mut self.store, &piece, None, self.clock.now()).await {
-                Ok(new) => {
-                    metrics::counter!("rollcall_intake_messages_total", "outcome" => "stored").increment(new);
-                    metrics::counter!("rollcall_intake_messages_total", "outcome" => "repeated")
-                        .increment(part.len() as u64 - new);
+                Ok(Stored { accepted, suppressed }) => {
+                    let repeated = part.len() as u64 - accepted - suppressed;
+                    for (outcome, count) in [("stored", accepted), ("repeated", repeated), ("suppressed", suppressed)] {
+                        metrics::counter!("rollcall_intake_messages_total", "outcome" => outcome).increment(count);
+                    }
                 }
                 Err(error) if is_about_data(&error) && part.len() == 1 => {
                     let reason = format!("was refused by Postgres ({})", sqlstate(&error).unwrap_or_default());

@@ -10,19 +10,28 @@
 pub mod lookup;
 mod copy;
 pub mod csv;
+mod external_ids;
+pub mod forget;
 mod identity;
 pub mod import;
 pub(crate) mod json;
 pub mod live;
+mod merge;
+pub mod merges;
 mod message;
 mod migrate;
 mod number;
 mod partition;
+mod people;
 pub mod promote;
 pub mod refused;
+pub mod rules;
 pub mod source;
 mod store;
+mod suppression;
 mod time;
+mod traits;
+pub mod view;
 
 pub use message::{Body, Defaults, Message, Refusal};
 pub use migrate::{migrate, newest_step};

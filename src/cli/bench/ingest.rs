@@ -50,7 +50,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         listen: Some(config::Listen(SocketAddr::from(([127, 0, 0, 1], 0)))),
         ..config::Tracking::default()
     };
-    let tracking = Tracking::start(pool.clone(), Clock::system(), &config).await?;
+    let tracking = Tracking::start(pool.clone(), Clock::system(), &config, Default::default()).await?;
     let start = Instant::now();
     let tenth = args.messages / 10 / args.batch.max(1) * args.batch.max(1);
     send(&args, tracking.address(), 0..tenth).await?;

@@ -3,7 +3,7 @@
 //! A message becomes what `rollcall import` reads: its type from the address, what its batch says for all, an id, and a time by
 //! our clock. One that is wrong is refused by itself; its neighbours are stored.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Datelike, Utc};
 use serde_json::value::RawValue;
@@ -15,6 +15,7 @@ use crate::{
         Defaults, Message, Refusal,
         json::{Members, quote, text_of, write_member},
         parse_timestamp,
+        rules::Rules,
     },
 };
 
@@ -57,6 +58,8 @@ pub struct Received<'a> {
     pub at: DateTime<Utc>,
     /// The name of its write key.
     pub source: Option<&'a str>,
+    /// Which identifiers count.
+    pub rules: &'a Arc<Rules>,
 }
 
 /// Why nothing of a request can be looked at: a code for programs, and a sentence.
@@ -106,7 +109,7 @@ impl<'a> Call<'a> {
     /// Reads the messages, each or why not. `random` is asked for ids of messages that bring none and name no time.
     pub fn messages(&self, received: Received, mut random: impl FnMut() -> [u8; 16]) -> Vec<Result<Message, Refusal>> {
         let mut reader = Reader {
-            defaults: Defaults { now: received.at, file: None, source_id: None },
+            defaults: Defaults { now: received.at, file: None, source_id: None, rules: received.rules.clone() },
             sent_at: self.envelope.get("sentAt").and_then(time),
             context: self.context(),
             alike: HashMap::new(),

@@ -39,6 +39,7 @@ use crate::{
     profile::{
         Message, Refusal,
         live::{Intake, Unstored, Writers},
+        rules::Rules,
     },
 };
 use answer::{Answer, RATE_LIMIT_RESET};
@@ -62,6 +63,7 @@ struct Shared {
     clock: Clock,
     config: Arc<RwLock<Arc<Reading>>>,
     tally: Tally,
+    rules: Arc<Rules>,
 }
 
 /// The configuration as requests read it.
@@ -77,19 +79,19 @@ impl Reading {
 }
 
 impl Tracking {
-    /// Listens, and stores what comes.
+    /// Listens, and stores what comes; whose it is goes by `rules`.
     ///
     /// # Errors
     /// If the address cannot be had.
-    pub async fn start(pool: PgPool, clock: Clock, config: &config::Tracking) -> Result<Tracking> {
+    pub async fn start(pool: PgPool, clock: Clock, config: &config::Tracking, rules: Arc<Rules>) -> Result<Tracking> {
         let listener = Listener::bind("tracking", config.address()).await?;
         if config.write_keys.is_empty() {
             tracing::warn!("no write key is configured: whoever is on this machine may send messages");
         }
-        let (intake, writers) = Intake::start(&pool, &clock);
+        let (intake, writers) = Intake::start(&pool, &clock, &rules);
         let (tally, keeper) = Tally::start(pool);
         let config = Arc::new(RwLock::new(Reading::of(config)));
-        let shared = Shared { intake, clock, config, tally };
+        let shared = Shared { intake, clock, config, tally, rules };
         let guards = Guards {
             // Read within its own limit, and answered as the libraries need it.
             body_bytes: usize::MAX,
@@ -208,7 +210,7 @@ impl Shared {
             Source::Unknown => return Err(Answer::Unknown("nobody has this write key")),
         };
         let (mut messages, mut refused) = (Vec::new(), Vec::new());
-        for read in call.messages(Received { at: self.clock.now(), source }, random) {
+        for read in call.messages(Received { at: self.clock.now(), source, rules: &self.rules }, random) {
             match read {
                 Ok(message) => messages.push(message),
                 Err(refusal) => refused.push(refusal),
