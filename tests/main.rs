@@ -10,6 +10,7 @@ mod guard;
 mod http;
 mod mapping;
 mod membership;
+mod plan;
 mod profile;
 mod secure;
 mod serve;

@@ -37,6 +37,24 @@ pub struct Audience {
     pub guard: Option<config::Bounds>,
 }
 
+impl Audience {
+    /// What the configuration says of it that neither decides who is in nor how they are told; as text, by its key there.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        // The usual guard is not worth a word.
+        let guard = match self.guard {
+            Some(bounds) if bounds == config::Bounds::default() => None,
+            Some(bounds) => Some(bounds.to_string()),
+            None => Some("off".into()),
+        };
+        let settings = [
+            ("schedule", self.schedule.clone()),
+            ("destinations", Some(self.destinations.join(", "))),
+            ("guard", guard),
+        ];
+        settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
 /// All audiences and traits of a configuration.
 #[derive(Debug, Default)]
 pub struct Catalogue {

@@ -3,6 +3,7 @@
 //! A verb is an `Args` and `async fn run(args, &Context) -> Result<()>`. It prints through [`Output`] alone, so that
 //! `--json` works everywhere and a closed pipe ends the program quietly.
 
+mod apply;
 mod audiences;
 mod bench;
 mod check;
@@ -11,11 +12,13 @@ mod context;
 mod demo;
 mod discard;
 mod explain;
+mod health;
 mod forget;
 mod import;
 pub mod map;
 mod members;
 mod output;
+mod plan;
 mod preview;
 mod profile;
 mod refused;
@@ -94,6 +97,8 @@ pub enum Verb {
     Demo(demo::Args),
     Import(import::Args),
     Sync(sync::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
     Serve(serve::Args),
     Refused(refused::Args),
     Preview(preview::Args),
@@ -107,6 +112,7 @@ pub enum Verb {
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Health(health::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -119,10 +125,12 @@ pub enum Verb {
 }
 
 impl Verb {
-    async fn run(self, context: &Context) -> Result<()> {
-        match self {
+    async fn run(self, context: &Context) -> Result<ExitCode> {
+        let done = match self {
             Verb::Demo(args) => demo::run(args, context).await,
             Verb::Import(args) => import::run(args, context).await,
+            Verb::Plan(args) => return plan::run(args, context).await,
+            Verb::Apply(args) => apply::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
             Verb::Refused(args) => refused::run(args, context).await,
@@ -137,6 +145,7 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Health(args) => health::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,
@@ -148,7 +157,8 @@ impl Verb {
             }
             Verb::Completions(args) => completions::run(args, context).await,
             Verb::Bench(args) => bench::run(args, context).await,
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -178,7 +188,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     let stops_by_itself = matches!(verb, Verb::Serve(_));
     let result = runtime.block_on(async {
         let result = tokio::select! {
-            result = verb.run(context) => result.map(|()| ExitCode::SUCCESS),
+            result = verb.run(context) => result,
             code = told_to_stop(), if !stops_by_itself => Ok(code),
         };
         // Also after an error, Ctrl-C or SIGTERM: the embedded Postgres ends with the program.
@@ -186,6 +196,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     });
     // Delivery runs on plain threads. They need no farewell: what was not committed is told again by the next run.
     runtime.shutdown_background();
+    telemetry::end();
     result
 }
 

@@ -1,9 +1,10 @@
 //! One destination, told what it must be told: recover, then page by page until the log's end.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
+use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +25,7 @@ use crate::{
     fault::{self, Point},
     ids::{DestinationId, Position},
     limits,
+    telemetry::metrics,
 };
 
 /// What was told.
@@ -139,8 +141,9 @@ impl Session {
             self.at = None;
             match stop {
                 Stop::Doubt(error) => {
+                    metrics::doubted(&self.target.name);
                     doubts = if told.to > before { 1 } else { doubts + 1 };
-                    tracing::warn!(destination = self.target.name, %error, doubts, "delivery in doubt; recovering");
+                    tracing::warn!(%error, doubts, "delivery in doubt; recovering");
                     if doubts >= limits::DOUBTS_IN_A_ROW {
                         return Err(error);
                     }
@@ -168,8 +171,14 @@ impl Session {
             self.look_at_topics(&page).await?;
             let telling = {
                 let page = page.clone();
-                self.thread.run(move |producer| producer.tell(&page).map(|()| producer.is_open()))
+                self.thread.run(move |producer| {
+                    let began = Instant::now();
+                    producer.tell(&page).map(|()| (producer.is_open(), began.elapsed()))
+                })
             };
+            let Page { run, from, to, records, .. } = &*page;
+            let (destination, records) = (&*self.target.name, records.len());
+            let telling = telling.instrument(info_span!("transaction", destination, %run, %from, %to, records));
             // While this page is on its way, the next one is made and the one before is mirrored.
             let (result, next, mirrored) = tokio::join!(
                 telling,
@@ -178,7 +187,11 @@ impl Session {
             );
             mirrored?;
             let sure = match result? {
-                Ok(sure) => sure,
+                Ok((sure, took)) => {
+                    let changes = (page.to.0 - page.from.0) as u64;
+                    metrics::told(&self.target.name, changes, page.records.len() as u64, took);
+                    sure
+                }
                 Err(Failure::Refused { records, certain }) => {
                     return Err(self.isolate(&page, records, certain, told).await);
                 }
@@ -228,7 +241,7 @@ impl Session {
         told: &mut Delivered,
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
-        tracing::debug!(destination = self.target.name, "recovering");
+        tracing::debug!("recovering");
         // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
         // looks like one, even if another instance takes over and goes on while we read.
         let mirror = delta::head(&self.pool, &self.target.name).await?.mirror;
@@ -266,7 +279,7 @@ impl Session {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
         };
-        tracing::debug!(destination = self.target.name, %position, end = %head.end, "delivery recovered");
+        tracing::debug!(%position, end = %head.end, "delivery recovered");
         state::live(&self.pool, self.destination).await?;
         state::mirror(&self.pool, self.destination, self.stream, position).await?;
         self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
@@ -286,7 +299,10 @@ impl Session {
     /// Quarantines rows before the transaction that passes them.
     async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
         match quarantine::store(&self.pool, self.destination, rows).await? {
-            Ok(stored) => told.quarantined += stored,
+            Ok(stored) => {
+                told.quarantined += stored;
+                metrics::quarantined(&self.target.name, stored);
+            }
             Err(halt) => return Err(self.halt(&halt).await),
         }
         if !rows.is_empty() {

@@ -17,7 +17,9 @@ mod tally;
 mod universe;
 pub mod values;
 pub mod chain;
+pub mod configured;
 pub mod diff;
+pub mod forecast;
 pub mod guard;
 pub mod held;
 pub mod history;
@@ -26,6 +28,7 @@ pub mod merges;
 pub mod person;
 pub mod preview;
 pub mod register;
+pub mod removal;
 pub mod seal;
 pub mod standing;
 

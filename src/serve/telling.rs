@@ -41,11 +41,7 @@ impl Telling {
                     let pause = back_off(error.kind, self.failures);
                     let name = format!("destination '{}'", self.target.name);
                     log(&error, &name, "not told; to be tried again");
-                    tracing::info!(
-                        destination = self.target.name,
-                        seconds = pause.as_secs(),
-                        "waiting before the next try"
-                    );
+                    tracing::info!(seconds = pause.as_secs(), "waiting before the next try");
                     pause
                 }
             };
@@ -78,7 +74,7 @@ impl Telling {
             self.failures = 0;
             let Delivered { from, to, records, quarantined, .. } = told;
             if to > from {
-                tracing::info!(destination = self.target.name, %from, %to, records, quarantined, "told");
+                tracing::info!(%from, %to, records, quarantined, "told");
             }
             tokio::select! {
                 _ = self.sealed.changed() => {}
