@@ -1,7 +1,7 @@
 //! What is told of one change? A sealed change and the person it is about become Identify events, with the peer's real
 //! envelope. Pure: the same change and person give the same bytes, also when told again.
 
-use std::{fmt::Write as _, ops::Range};
+use std::{collections::BTreeMap, fmt::Write as _, ops::Range};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::{
     ids::ProfileId,
     js::{self, push_string},
     ksuid, limits,
+    membership::values,
 };
 
 /// What is known of the profile that a change is about.
@@ -161,8 +162,6 @@ impl Envelope {
         middle.push_str(r#"","traits":"#);
         let traits = middle.len();
         middle.push('{');
-        push_string(&mut middle, &run.key);
-        middle.push(':');
 
         let mut seed = Sha256::new();
         seed.update(stream.as_bytes());
@@ -210,20 +209,37 @@ impl Envelope {
         out.push_str(&message_id);
         let start = out.len() + self.traits;
         out.push_str(&self.middle);
-        match now {
-            Now::In => out.push_str("true"),
-            Now::Out => out.push_str("false"),
-            Now::Value(value) => push_json(out, value),
-            Now::Nothing => out.push_str("null"),
+        let several = match now {
+            Now::Value(value) if value.starts_with('{') => values::columns::read(value),
+            _ => BTreeMap::new(),
+        };
+        for (n, (key, value)) in several.iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            push_string(out, key);
+            out.push(':');
+            push_json(out, value);
         }
+        if several.is_empty() {
+            push_string(out, &self.key);
+            out.push(':');
+            match now {
+                Now::In => out.push_str("true"),
+                Now::Out => out.push_str("false"),
+                Now::Value(value) => push_json(out, value),
+                Now::Nothing => out.push_str("null"),
+            }
+        }
+        let is_told = |name: &str| name == self.key || several.contains_key(name);
         for (name, value) in &identity.traits {
             // What is told wins, also over a trait or identifier that goes by its key.
-            if *name != self.key {
+            if !is_told(name) {
                 push_member(out, name, |out| push_string(out, value));
             }
         }
         for (name, value) in traits {
-            if *name != self.key && !identity.traits.iter().any(|(other, _)| other == name) {
+            if !is_told(name) && !identity.traits.iter().any(|(other, _)| other == name) {
                 push_member(out, name, |out| js::push_value(out, value));
             }
         }

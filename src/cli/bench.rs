@@ -5,6 +5,7 @@ mod evaluate;
 mod import;
 mod ingest;
 mod state;
+mod traits;
 
 use clap::Subcommand;
 
@@ -29,6 +30,8 @@ pub enum What {
     Deliver(deliver::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
     Evaluate(evaluate::Args),
+    /// Computed traits: ten beside one, and a week's change beside the best SQL.
+    Traits(evaluate::Args),
     /// What a first sync writes, beside a row for each member.
     State(state::Args),
 }
@@ -39,6 +42,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         What::Ingest(args) => ingest::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
+        What::Traits(args) => traits::run(args, context).await,
         What::State(args) => state::run(args, context).await,
     }
 }

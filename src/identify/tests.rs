@@ -92,6 +92,7 @@ fn a_trait_is_told_with_its_value_and_as_null_when_it_ceased() {
     assert_eq!(value("12345678901234567890.25"), r#"{"total_revenue":12345678901234567000}"#);
     assert_eq!(value(r#"["a","b\"c"]"#), r#"{"total_revenue":["a","b\"c"]}"#);
     assert_eq!(value("true"), r#"{"total_revenue":true}"#);
+    assert_eq!(value(r#"{"a":1.5,"b":null}"#), r#"{"a":1.5,"b":null}"#, "several values, told together");
     assert_eq!(told(Now::Nothing), r#"{"total_revenue":null}"#);
 }
 

@@ -40,6 +40,8 @@ pub(super) async fn tell(
         Some((run, bytes, last_merge)) => (Some(run), diff::decode(&bytes)?, last_merge),
         None => (None, RoaringBitmap::new(), i64::MAX),
     };
+    // Whoever is told for the first time, or after a pause, is told all of several values.
+    let mut missed = true;
     let suppressed = leave::suppressed(tx).await?;
     let mut members = members.clone();
     let untold = match class {
@@ -53,7 +55,9 @@ pub(super) async fn tell(
             leave::keep(&mut members, &suppressed, &told);
             let mut untold = Change::between(&told, &members);
             if let Some(told_run) = told_run {
-                untold.entered |= (values::changed_since(tx, audience, told_run).await? & &members) - suppressed;
+                let (changed, runs) = values::changed_since(tx, audience, told_run).await?;
+                untold.entered |= (changed & &members) - suppressed;
+                missed = runs > 1;
             }
             untold
         }
@@ -74,7 +78,7 @@ pub(super) async fn tell(
         return Ok(());
     }
     if class == Class::Trait {
-        values::seal(tx, run_id, audience, &untold.entered).await?;
+        values::seal(tx, run_id, audience, &untold, &told, missed).await?;
     }
     append(tx, destination, run_id, &untold, *change == untold).await
 }
