@@ -1,4 +1,4 @@
-//! What must a destination still be told, in which order? The sealed log, read page by page.
+//! What must a destination still be told, in which order? The sealed log of each of its lanes, read page by page.
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
 //! ascending. No row per change exists. This module only reads; `membership::log` alone writes it.
@@ -12,8 +12,11 @@ use sqlx::{PgPool, Row, postgres::PgRow};
 use crate::{
     Error, Result,
     audience::options::Options,
-    ids::{AudienceId, DestinationId, Position, ProfileId, RunId},
-    membership::diff::{self, Change},
+    ids::{AudienceId, BackfillId, DestinationId, Position, ProfileId, RunId},
+    membership::{
+        diff::{self, Change},
+        lane::Lane,
+    },
 };
 
 pub use crate::membership::chain::Chain;
@@ -33,6 +36,10 @@ pub struct SealedRun {
     /// The run's places in the destination's log.
     pub range: Range<Position>,
     pub chain: Chain,
+    /// Not to be told before the other lane is told so far: see [`crate::membership::lane`].
+    pub after: Position,
+    /// The backfill of which this is a slice.
+    pub backfill: Option<BackfillId>,
 }
 
 /// Consecutive changes of one run.
@@ -62,25 +69,35 @@ pub struct Head {
     pub mirror: Position,
 }
 
-/// Reads a destination's head.
+/// Reads the head of a destination's lane.
 ///
 /// # Errors
-/// If the database cannot be asked, or knows no destination of that name.
-pub async fn head(pool: &PgPool, destination: &str) -> Result<Head> {
+/// If the database cannot be asked, or knows no such lane.
+pub async fn head(pool: &PgPool, destination: &str, lane: Lane) -> Result<Head> {
+    let head = find(pool, destination, lane).await?;
+    head.ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))
+}
+
+/// Reads the head of a destination's lane, if there is one: a bulk lane is made when it is first needed.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn find(pool: &PgPool, destination: &str, lane: Lane) -> Result<Option<Head>> {
     let row = sqlx::query(
         "select id, stream, next_position, coalesce(cursor_position, 0) as cursor_position
-         from destinations left join deliveries on destination_id = id where name = $1",
+         from destinations left join deliveries on destination_id = id where name = $1 and lane = $2",
     )
     .bind(destination)
+    .bind(lane)
     .fetch_optional(pool)
-    .await?
-    .ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))?;
-    Ok(Head {
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Head {
         destination: DestinationId(row.try_get("id")?),
         stream: row.try_get("stream")?,
         end: Position(row.try_get("next_position")?),
         mirror: Position(row.try_get("cursor_position")?),
-    })
+    }))
 }
 
 /// The chain that a cursor at `position` must carry; `None` if the log does not reach so far.
@@ -132,7 +149,7 @@ impl Reader {
 
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
-            "select d.from_position, d.to_position, d.chain, r.id, r.audience_id, a.key, a.computation_id,
+            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, r.id, r.audience_id, a.key, a.computation_id,
                     r.evaluated_at, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
@@ -168,6 +185,8 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
             .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?,
         range: Position(row.try_get("from_position")?)..Position(row.try_get("to_position")?),
         chain: Chain(row.try_get("chain")?),
+        after: row.try_get("after_position")?,
+        backfill: row.try_get("backfill_id")?,
     };
     let change = Change {
         entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,

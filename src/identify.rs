@@ -155,6 +155,10 @@ impl Envelope {
         seed.update(stream.as_bytes());
         seed.update(run.audience.0.to_be_bytes());
         seed.update(run.run.0.to_be_bytes());
+        // What is told again is another message, also where no run lies between.
+        if let Some(backfill) = run.backfill {
+            seed.update(backfill.0.to_be_bytes());
+        }
         Envelope { head, middle, key: run.key.clone(), timestamp, evaluated_at: run.evaluated_at, seed }
     }
 
@@ -202,7 +206,7 @@ impl Envelope {
         Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id }
     }
 
-    /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run, profile and identifiers.
+    /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run (and backfill), profile and identifiers.
     fn message_id(&self, profile: ProfileId, identity: &Identity<'_>) -> String {
         let mut hash = self.seed.clone();
         hash.update(profile.0.to_be_bytes());
@@ -234,7 +238,7 @@ fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{AudienceId, Position, RunId};
+    use crate::ids::{AudienceId, BackfillId, Position, RunId};
 
     fn run() -> SealedRun {
         SealedRun {
@@ -246,6 +250,8 @@ mod tests {
             options: Options::default(),
             range: Position(0)..Position(1),
             chain: Default::default(),
+            after: Position(0),
+            backfill: None,
         }
     }
 
@@ -306,6 +312,7 @@ mod tests {
         assert_ne!(first, id(Uuid::nil(), run(), 5, 1));
         assert_ne!(first, id(Uuid::max(), run(), 5, 0));
         assert_ne!(first, id(Uuid::nil(), SealedRun { run: RunId(8), ..run() }, 5, 0));
+        assert_ne!(first, id(Uuid::nil(), SealedRun { backfill: Some(BackfillId(1)), ..run() }, 5, 0));
     }
 
     #[test]

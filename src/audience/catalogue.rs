@@ -26,6 +26,8 @@ pub struct Audience {
     pub formula: Formula,
     /// The audiences it refers to.
     pub references: BTreeSet<String>,
+    /// Changes told a second, where that is limited.
+    pub rate_limit: Option<u32>,
     /// Who is told, by name.
     pub destinations: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl Catalogue {
                 query: audience.query.clone(),
                 enabled: audience.enabled,
                 options: Options::of(audience),
+                rate_limit: audience.rate_limit.map(std::num::NonZeroU32::get),
                 definition,
                 formula,
                 references: checked.references.remove(&key).unwrap_or_default(),

@@ -17,15 +17,16 @@ pub struct Args {}
 pub async fn run(_: Args, context: &Context) -> Result<()> {
     let rows = state::destinations(&context.store().await?).await?;
     context.output().show(&rows, |rows| {
-        let header = ["destination", "state", "told", "to tell", "quarantined", "why halted"];
+        let header = ["destination", "lane", "state", "told", "to tell", "quarantined", "why halted"];
         table(header, rows.iter().map(cells))
     })
 }
 
-fn cells(row: &DestinationRow) -> [String; 6] {
+fn cells(row: &DestinationRow) -> [String; 7] {
     let why = [&row.halt_reason, &row.halt_detail].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
     [
         row.name.clone(),
+        row.lane.to_string(),
         row.state.clone(),
         row.cursor.to_string(),
         (row.end.0 - row.cursor.0).to_string(),

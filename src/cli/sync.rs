@@ -9,6 +9,7 @@ use super::{Context, instant, output::minute, report, table};
 use crate::{
     Error, Result,
     deliver::Delivered,
+    membership::lane::Lane,
     sync::{self, Report, Request},
 };
 
@@ -38,10 +39,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let t = args.at.unwrap_or_else(|| context.clock().now());
     let request = Request { keys: args.keys, dry_run: args.dry_run };
     // One bar for all destinations, which are told at once.
-    let bar = Mutex::new((context.output().progress("changes told", None), HashMap::<String, i64>::new()));
+    let bar = Mutex::new((context.output().progress("changes told", None), HashMap::<(String, Lane), i64>::new()));
     let progress = |name: &str, told: &Delivered| {
         if let Ok(mut bar) = bar.lock() {
-            let before = bar.1.insert(name.to_owned(), told.to.0).unwrap_or(told.from.0);
+            let before = bar.1.insert((name.to_owned(), told.lane), told.to.0).unwrap_or(told.from.0);
             bar.0.add(u64::try_from(told.to.0 - before).unwrap_or(0));
         }
     };
@@ -72,7 +73,8 @@ fn show(report: &Report, context: &Context) -> Result<()> {
         });
         let mut text = table(header, rows);
         for (name, told) in &deliveries {
-            text += &format!("\n{name}: {} changes told, {} records", told.to.0 - told.from.0, told.records);
+            let lane = if told.lane == Lane::Bulk { ", bulk lane" } else { "" };
+            text += &format!("\n{name}{lane}: {} changes told, {} records", told.to.0 - told.from.0, told.records);
             if told.quarantined > 0 {
                 text += &format!(", {} in quarantine: `rollcall status` says more", told.quarantined);
             }

@@ -13,6 +13,7 @@
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
 pub mod aws;
+mod bulk;
 pub mod check;
 pub mod cluster;
 pub mod cursor;
@@ -20,6 +21,7 @@ pub mod diagnosis;
 mod handshake;
 mod oauth;
 pub mod in_process;
+pub mod pace;
 mod page;
 mod producer;
 pub mod properties;
@@ -40,5 +42,6 @@ mod trouble;
 mod watch;
 pub mod yardstick;
 
+pub use bulk::Bulk;
 pub use session::{Delivered, Session};
 pub use target::Target;

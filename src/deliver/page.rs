@@ -19,6 +19,7 @@ use crate::{
     ids::{Position, ProfileId, RunId},
     limits,
     mapping::{Event, Known, Mapping, Outcome, Record},
+    membership::lane::Lane,
 };
 
 /// A stretch of the log as records, in its order.
@@ -33,6 +34,8 @@ pub struct Page {
     /// The stream, as it stands in headers.
     pub stream_text: String,
     pub records: Vec<Told>,
+    /// Identify events that the records were made of.
+    pub events: usize,
     /// What no record can be made of.
     pub rejected: Vec<Quarantined>,
 }
@@ -56,6 +59,9 @@ pub struct Pages {
     pool: PgPool,
     /// The name under `integrations`.
     name: String,
+    lane: Lane,
+    /// How far the other lane is told, when last looked at.
+    other_told: Position,
     space_id: String,
     stream: Uuid,
     mappings: Arc<[Mapping]>,
@@ -70,6 +76,8 @@ impl Pages {
         Pages {
             pool,
             name: target.name.clone(),
+            lane: target.lane,
+            other_told: Position(0),
             space_id: target.space_id.clone(),
             stream: head.stream,
             mappings: target.mappings.clone(),
@@ -78,7 +86,8 @@ impl Pages {
         }
     }
 
-    /// The changes from `from` on, at most `limit`, fewer if they are big; `None` at the end of the log.
+    /// The changes from `from` on, at most `limit`, fewer if they are big; `None` at the end of the log, and where the other lane
+    /// must be told something before.
     ///
     /// # Errors
     /// If the database cannot be asked, or the log has a gap.
@@ -103,11 +112,21 @@ impl Pages {
         let (mut changes, mut next, mut count) = (Vec::new(), from, 0);
         while count < limit {
             let Some(more) = self.reader.page(&self.pool, next, limit - count).await? else { break };
+            // The dangerous line: what must be told before is told, or this is not told yet. See `membership::lane`.
+            if more.run.after > self.other_told && more.run.after > self.look_at_the_other().await? {
+                break;
+            }
             next = more.to();
             count += more.changes.len();
             changes.push(more);
         }
         Ok(changes)
+    }
+
+    async fn look_at_the_other(&mut self) -> Result<Position> {
+        let other = delta::find(&self.pool, &self.name, self.lane.other()).await?;
+        self.other_told = other.map_or(Position(0), |other| other.mirror);
+        Ok(self.other_told)
     }
 
     fn records(
@@ -119,7 +138,8 @@ impl Pages {
         (run, chain): (RunId, Chain),
     ) -> Page {
         let stream_text = self.stream.to_string();
-        let mut page = Page { from, to: from, run, chain, stream_text, records: Vec::new(), rejected: Vec::new() };
+        let mut page =
+            Page { from, to: from, run, chain, stream_text, records: Vec::new(), events: 0, rejected: Vec::new() };
         let mut bytes = 0;
         let nobody = Person::default();
         for part in changes {
@@ -131,6 +151,7 @@ impl Pages {
                 }
                 let person = people.get(*profile).unwrap_or(&nobody);
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
+                    page.events += 1;
                     self.text.clear();
                     let written = envelope.write(&mut self.text, *profile, identity, &person.traits, *entered);
                     let known = Known {

@@ -1,90 +1,226 @@
-//! What is each destination still to be told? Writes the log: gapless, and in the seal's own transaction.
+//! What is each destination still to be told? Writes the log: gapless, in the order of sealing, in two lanes.
 //!
-//! Only the seal calls this; nothing else writes `deltas`, `told` or a destination's row.
+//! Two call this: the seal, in its own transaction, and the backfills, which add a slice at a time. Both hold the same lock
+//! ([`writer`]), so one comes after the other. Nothing else writes `deltas`, `told` or a lane's positions. **`told` is what the
+//! log says**: it changes only together with the log, by exactly what was appended.
 
 use roaring::RoaringBitmap;
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
+    backfill,
     chain::Chain,
     diff::{self, Change},
-    register::Listener,
+    lane::{self, Lane, Places},
+    register::{Listener, Registered},
     seal::Run,
 };
 use crate::{
     Error, Result,
-    ids::{AudienceId, Position, RunId},
+    ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
+    limits,
 };
 
-/// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
+/// A connection of its own whose next transaction may write the log: the session lock dies with it, however its user ends.
+///
+/// The lock comes before BEGIN: the snapshot must be younger than what the holder before wrote. It only saves wasted work. Without
+/// it the second of two writers fails on the rows that both write (first updater wins), recording nothing.
+pub(super) async fn writer(pool: &PgPool) -> Result<PgConnection> {
+    let mut conn = pool.acquire().await?.detach();
+    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
+    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
+        let seconds = format!("{}s", limits::LEASE_SECONDS);
+        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
+    }
+    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    Ok(conn)
+}
+
+/// The transaction in which the log is written.
+pub(super) async fn begin(conn: &mut PgConnection) -> Result<sqlx::Transaction<'_, sqlx::Postgres>> {
+    Ok(conn.begin_with("begin isolation level repeatable read").await?)
+}
+
+/// What a destination was told of an audience, as far as its log goes.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub members: RoaringBitmap,
+    /// Told true once, and false since.
+    pub former: RoaringBitmap,
+    /// Where the audience's last change in each lane ends.
+    pub ends: Places,
+}
+
+impl Told {
+    /// What `destination` (its live lane) was told of an audience; nothing before the first time.
+    pub(super) async fn read(tx: &mut PgConnection, destination: DestinationId, audience: AudienceId) -> Result<Told> {
+        let row = sqlx::query(
+            "select members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
+        )
+        .bind(destination)
+        .bind(audience)
+        .fetch_optional(tx)
+        .await?;
+        let Some(row) = row else {
+            let (members, former) = (RoaringBitmap::new(), RoaringBitmap::new());
+            return Ok(Told { members, former, ends: Places::START });
+        };
+        let former = row.try_get::<Option<&[u8]>, _>("former")?.map(diff::decode).transpose()?;
+        Ok(Told {
+            members: diff::decode(row.try_get::<&[u8], _>("members")?)?,
+            former: former.unwrap_or_default(),
+            ends: Places { live: Position(row.try_get("live_end")?), bulk: Position(row.try_get("bulk_end")?) },
+        })
+    }
+
+    /// Remembers it, as of a run.
+    pub(super) async fn write(
+        &self,
+        tx: &mut PgConnection,
+        destination: DestinationId,
+        audience: AudienceId,
+        run: RunId,
+    ) -> Result<()> {
+        sqlx::query(
+            "insert into told (destination_id, audience_id, run_id, members, former, live_end, bulk_end)
+             values ($1, $2, $3, $4, $5, $6, $7)
+             on conflict (destination_id, audience_id) do update
+             set run_id = excluded.run_id, members = excluded.members, former = excluded.former,
+                 live_end = excluded.live_end, bulk_end = excluded.bulk_end",
+        )
+        .bind(destination)
+        .bind(audience)
+        .bind(run)
+        .bind(diff::encode(&self.members))
+        .bind(diff::encode(&self.former))
+        .bind(self.ends.live)
+        .bind(self.ends.bulk)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// How far a destination's lanes are told, as Postgres mirrors it: perhaps behind, never ahead.
+pub(super) async fn mirrors(tx: &mut PgConnection, destination: DestinationId) -> Result<Places> {
+    let rows = sqlx::query(
+        "select d.lane, v.cursor_position from destinations d join deliveries v on v.destination_id = d.id
+         where d.name = (select name from destinations where id = $1)",
+    )
+    .bind(destination)
+    .fetch_all(tx)
+    .await?;
+    let mut told = Places::START;
+    for row in rows {
+        told.set(row.try_get("lane")?, row.try_get("cursor_position")?);
+    }
+    Ok(told)
+}
+
+/// Brings a destination's log up to a run: what it has not been told yet is appended, or, where it is too much for once,
+/// left to a backfill.
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: AudienceId,
+    audience: &Registered,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told =
-        sqlx::query_scalar::<_, Vec<u8>>("select members from told where destination_id = $1 and audience_id = $2")
-            .bind(destination.id)
-            .bind(audience)
-            .fetch_optional(&mut *tx)
-            .await?;
-    let told = told.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| diff::decode(&bytes))?;
-    let untold = Change::between(&told, members);
-    sqlx::query(
-        "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
-         on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(destination.id)
-    .bind(audience)
-    .bind(run_id)
-    .bind(diff::encode(members))
-    .execute(&mut *tx)
-    .await?;
-    if untold.is_empty() {
-        return Ok(());
+    let mut told = Told::read(tx, destination.id, audience.id).await?;
+    let mut untold = Change::between(&told.members, members);
+    let waiting = backfill::waiting(tx, destination.id, audience.id, members).await?;
+    untold.entered -= &waiting.entered;
+    untold.exited -= &waiting.exited;
+    let later = backfill::too_much(&mut untold, destination.backfill_above, audience.audience.rate_limit);
+    if !later.is_empty() {
+        backfill::open(tx, destination.id, audience.id, audience.audience.rate_limit, &later).await?;
     }
-    append(tx, destination, run_id, &untold, *change == untold).await
+    if !untold.is_empty() {
+        let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
+        let part = Part { lane, run: run_id, change: &untold, is_the_runs: *change == untold, backfill: None };
+        append(tx, destination, &mut told, part).await?;
+    }
+    told.write(tx, destination.id, audience.id, run_id).await
 }
 
-/// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
-async fn append(
+/// Changes of one audience that are appended together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub lane: Lane,
+    /// The run whose membership says so.
+    pub run: RunId,
+    pub change: &'a Change,
+    /// The run's own bitmaps say the same: they need not be stored again.
+    pub is_the_runs: bool,
+    pub backfill: Option<BackfillId>,
+}
+
+/// Takes the next range of a lane's log, and counts its changes as told; the row lock keeps ranges gapless and in commit order.
+pub(super) async fn append(
     tx: &mut PgConnection,
     destination: &Listener,
-    run: RunId,
-    untold: &Change,
-    as_the_run: bool,
-) -> Result<()> {
+    told: &mut Told,
+    part: Part<'_>,
+) -> Result<Position> {
+    let lane_id = lane_id(tx, destination.id, part.lane).await?;
     let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
-        .bind(destination.id)
+        .bind(lane_id)
         .fetch_one(&mut *tx)
         .await?;
     let from = Position(row.try_get("next_position")?);
-    let to = Position(from.0 + untold.len() as i64);
-    let (entered, exited) = (diff::encode(&untold.entered), diff::encode(&untold.exited));
-    let chain = Chain(row.try_get("chain")?).link(run, &(from..to), &entered, &exited);
+    let to = Position(from.0 + part.change.len() as i64);
+    let (entered, exited) = (diff::encode(&part.change.entered), diff::encode(&part.change.exited));
+    let chain = Chain(row.try_get("chain")?).link(part.run, &(from..to), &entered, &exited);
     sqlx::query(
-        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain,
+                             after_position, backfill_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
-    .bind(destination.id)
+    .bind(lane_id)
     .bind(from)
     .bind(to)
-    .bind(run)
+    .bind(part.run)
     .bind(&destination.mapping_version)
-    .bind((!as_the_run).then_some(entered))
-    .bind((!as_the_run).then_some(exited))
+    .bind((!part.is_the_runs).then_some(entered))
+    .bind((!part.is_the_runs).then_some(exited))
     .bind(&chain.0)
+    // The dangerous place: this is what keeps an audience's order across lanes, see `lane`.
+    .bind(told.ends.of(part.lane.other()))
+    .bind(part.backfill)
     .execute(&mut *tx)
     .await?;
     sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")
-        .bind(destination.id)
+        .bind(lane_id)
         .bind(to)
         .bind(&chain.0)
         .execute(tx)
         .await?;
-    Ok(())
+    told.members = part.change.apply(&told.members);
+    told.former = (&told.former | &part.change.exited) - &part.change.entered;
+    told.ends.set(part.lane, to);
+    Ok(to)
+}
+
+/// The row of a lane; that of the bulk lane is made when it is first needed.
+async fn lane_id(tx: &mut PgConnection, live: DestinationId, lane: Lane) -> Result<DestinationId> {
+    if lane == Lane::Live {
+        return Ok(live);
+    }
+    let known = sqlx::query_scalar(
+        "select id from destinations where lane = 'bulk' and name = (select name from destinations where id = $1)",
+    )
+    .bind(live)
+    .fetch_optional(&mut *tx)
+    .await?;
+    match known {
+        Some(id) => Ok(id),
+        None => Ok(sqlx::query_scalar(
+            "insert into destinations (name, lane) select name, 'bulk' from destinations where id = $1 returning id",
+        )
+        .bind(live)
+        .fetch_one(tx)
+        .await?),
+    }
 }

@@ -19,7 +19,6 @@ use crate::{
     Error, Result,
     fault::{self, Point},
     ids::{AudienceId, RunId},
-    limits,
     schedule::{Firing, fire, lease::Lease},
 };
 
@@ -57,17 +56,8 @@ pub struct Run {
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    // A connection of its own: the session lock dies with it, however this function ends.
-    let mut conn = pool.acquire().await?.detach();
-    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
-    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
-        let seconds = format!("{}s", limits::LEASE_SECONDS);
-        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
-    }
-    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
-    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
-    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
-    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let mut conn = log::writer(pool).await?;
+    let mut tx = log::begin(&mut conn).await?;
     let runs = seal_in(&mut tx, tick).await?;
     if tick.dry_run {
         tx.rollback().await?;
@@ -123,7 +113,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         if !tick.dry_run {
             run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
             for destination in &audience.destinations {
-                log::tell(tx, destination, audience.id, &run, &change, &members).await?;
+                log::tell(tx, destination, audience, &run, &change, &members).await?;
             }
         }
         runs.push((key, Ok(run)));

@@ -94,8 +94,8 @@ impl Ticker {
         let pool = &self.instance.pool;
         promote(pool, &plan.config.store.promote, |_, _| {}).await?;
         let (audiences, schedules): (Vec<_>, Vec<_>) = plan.scheduled.iter().cloned().unzip();
-        let versions = sync::versions(&plan.targets);
-        let registered = register::register(pool, plan.config.space_id(), &audiences, &versions).await?;
+        let terms = sync::terms(&plan.targets);
+        let registered = register::register(pool, plan.config.space_id(), &audiences, &terms).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
         self.scheduled = registered.into_iter().zip(schedules).collect();
         self.known = Some(plan);
