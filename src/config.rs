@@ -4,6 +4,8 @@
 //! types, held against the JSON Schema that editors use), `sense` (what a schema cannot say). All that is wrong is told
 //! at once, with lines. Nothing here touches a network, and nothing prints a secret.
 
+mod guard;
+mod http;
 mod load;
 mod mask;
 mod secret;
@@ -19,6 +21,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::schedule::Setting;
+pub use guard::{Bounds, Guard};
+pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
@@ -32,8 +36,12 @@ pub struct Config {
     pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
     pub space_id: Option<String>,
+    /// Where `serve` answers for health, readiness and metrics.
+    pub http: Http,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Which runs are held until a person has decided, because they change too much.
+    pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
@@ -156,6 +164,8 @@ pub struct Audience {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
     /// Changes of this audience told a second, at most, so that it does not hold up others; no limit when not given.

@@ -118,19 +118,27 @@ pub async fn chain_at(pool: &PgPool, destination: DestinationId, position: Posit
     Ok(chain.map(Chain))
 }
 
-/// A reader of one destination's log that keeps the bitmaps of the run it is in.
+/// A reader of one lane's log that keeps the bitmaps of the run it is in.
 #[derive(Debug)]
 pub struct Reader {
     destination: DestinationId,
     current: Option<(Arc<SealedRun>, Change)>,
+    /// How far the other lane is told, when last looked at.
+    other_told: Position,
 }
 
 impl Reader {
     pub fn new(destination: DestinationId) -> Self {
-        Reader { destination, current: None }
+        Reader { destination, current: None, other_told: Position(0) }
     }
 
-    /// The changes from `from` on, at most `limit` of them and of one run; `None` at the end of the log.
+    /// Takes the other lane for told up to there: for a look at a log that is not told.
+    pub fn take_as_told(&mut self, other: Position) {
+        self.other_told = other;
+    }
+
+    /// The changes from `from` on, at most `limit` of them and of one run; `None` at the end of the log, and where the other lane must
+    /// be told something before.
     ///
     /// # Errors
     /// If the database cannot be asked, or the log has a gap ([`crate::Kind::Halted`]).
@@ -140,6 +148,13 @@ impl Reader {
             self.current = Some(found);
         }
         let Some((run, change)) = &self.current else { return Ok(None) };
+        // The dangerous line: what must be told before is told, or this is not told yet. See `membership::lane`.
+        if run.after > self.other_told {
+            self.other_told = other_told(pool, self.destination).await?;
+            if run.after > self.other_told {
+                return Ok(None);
+            }
+        }
         let offset = (from.0 - run.range.start.0) as u64;
         let entered = ids(&change.entered, offset, limit).map(|id| (id, true));
         let exited = ids(&change.exited, offset.saturating_sub(change.entered.len()), limit).map(|id| (id, false));
@@ -171,6 +186,19 @@ impl Reader {
         }
         Ok(Some((Arc::new(run), change)))
     }
+}
+
+/// The mirrored cursor of the other lane of the same destination.
+async fn other_told(pool: &PgPool, destination: DestinationId) -> Result<Position> {
+    let told = sqlx::query_scalar(
+        "select v.cursor_position from destinations mine
+         join destinations other on other.name = mine.name and other.lane <> mine.lane
+         join deliveries v on v.destination_id = other.id where mine.id = $1",
+    )
+    .bind(destination)
+    .fetch_optional(pool)
+    .await?;
+    Ok(told.unwrap_or(Position(0)))
 }
 
 fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {

@@ -36,6 +36,22 @@ pub const LEASE_SECONDS: u64 = 15;
 pub const DESTINATION_RETRY_SECONDS: u64 = 60;
 /// How long what is under way may take to end when the program is told to stop, in seconds; then it is abandoned.
 pub const STOP_SECONDS: u64 = 7;
+/// Connections to one listener at a time. One more closes the one that has been without a request the longest, so whoever opens
+/// many and says nothing keeps nobody out; each holds [`HTTP_HEAD_BYTES`] at most.
+pub const HTTP_CONNECTIONS: usize = 1_000;
+/// Bytes of a request's first line and headers.
+pub const HTTP_HEAD_BYTES: usize = 16 << 10;
+/// How long a connection may take to send a request's first line and headers, and how long it may stay open between requests, in
+/// seconds. Longer than the minute for which the usual load balancers keep one open, lest it is closed as they send.
+pub const HTTP_HEAD_SECONDS: u64 = 75;
+/// How long a request may take, with its body, in seconds.
+pub const HTTP_REQUEST_SECONDS: u64 = 30;
+/// How long a connection is kept, in seconds: then it is closed after the request it is at, so that clients spread anew.
+pub const HTTP_CONNECTION_SECONDS: u64 = 600;
+/// Bytes of a request's body, where the listener takes no messages.
+pub const HTTP_BODY_BYTES: usize = 64 << 10;
+/// Characters of a token that guards a listener, at least.
+pub const HTTP_TOKEN_CHARS: usize = 16;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 

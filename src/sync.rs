@@ -86,6 +86,13 @@ pub fn terms(targets: &[(String, Result<Target>)]) -> HashMap<String, Terms> {
     checked.map(|(name, target)| (name.clone(), target.terms())).collect()
 }
 
+/// Tells these destinations what is sealed for them, backfills included, and computes nothing.
+pub async fn tell_again(pool: &PgPool, config: &Config, names: &[String]) -> Vec<(String, Result<Delivered>)> {
+    let mut targets = targets(config);
+    targets.retain(|(name, _)| names.contains(name));
+    tell(pool, targets, &|_, _| {}).await
+}
+
 /// Brings every destination to the end of its log, all at once.
 async fn tell(
     pool: &PgPool,

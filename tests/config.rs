@@ -94,6 +94,27 @@ fn an_empty_section_is_the_same_as_none() {
 }
 
 #[test]
+fn a_listener_that_other_machines_can_reach_needs_a_token() {
+    let told = |text: &str| problems(&format!("http: {text}"));
+    let exposed = ["other machines can reach this address, but no token is asked of them"];
+    for address in ["0.0.0.0:80", "'[::]:80'", "192.168.0.1:1", "'[::ffff:10.0.0.1]:1'"] {
+        assert_eq!(told(&format!("{{listen: {address}}}")), exposed, "{address}");
+        let text = format!("http: {{listen: {address}, token: 0123456789abcdef}}");
+        assert!(parse(&text).is_ok(), "{address}");
+    }
+    for address in ["127.0.0.1:0", "127.9.9.9:8080", "'[::1]:80'", "'[::ffff:127.0.0.1]:1'"] {
+        assert!(parse(&format!("http: {{listen: {address}}}")).is_ok(), "{address}");
+    }
+    assert_eq!(told("{listen: localhost}"), ["this is no address to listen on"]);
+    assert_eq!(told("{token: secret}"), ["the token is too short"]);
+    assert_eq!(parse("").unwrap().http.address(), Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(parse("http: {enabled: false}").unwrap().http.address(), None);
+    let error = parse("space_id: x\nhttp:\n  listen: 0.0.0.0:80\n").unwrap_err();
+    let at = error.problems.unwrap();
+    assert_eq!(at.position(&at.problems[0]), (3, 11));
+}
+
+#[test]
 fn an_alias_bomb_and_a_deep_nest_are_refused_at_once() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {

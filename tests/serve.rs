@@ -24,13 +24,13 @@ use crate::{
 const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 1s}";
 
 /// A running instance; killed when dropped.
-struct Instance {
+pub struct Instance {
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Instance {
-    fn start(world: &World, name: &str, fault: &str) -> Instance {
+    pub fn start(world: &World, name: &str, fault: &str) -> Instance {
         let log = world.folder.path().join(format!("{name}.log"));
         let mut command = world.command(&["serve", "-v", "--color", "never"]);
         command.env("ROLLCALL_FAULT", fault).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
@@ -59,6 +59,11 @@ impl Instance {
         assert!(matches!(status, WaitStatus::Stopped(_, Signal::SIGSTOP)), "{status:?}:\n{}", self.log());
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Asks it to end; how it did, and after how long.
     fn terminate(&mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();
@@ -67,7 +72,7 @@ impl Instance {
         (status, asked.elapsed())
     }
 
-    fn ends_cleanly(&mut self) {
+    pub fn ends_cleanly(&mut self) {
         let (status, took) = self.terminate();
         assert!(status.success(), "{status}:\n{}", self.log());
         assert!(took < Duration::from_secs(10), "{took:?}");

@@ -121,7 +121,7 @@ fn libraries_stay_in_their_module() {
     let in_modules = |allowed: &'static [&'static str]| move |path: &str| allowed.contains(&module(path));
     // The demo's in-process cluster and the yardstick of `bench` live beside the real client.
     none("rdkafka only in src/deliver", lines_with(r"\brdkafka::", in_modules(&["deliver"])));
-    none("axum only in src/http", lines_with(r"\baxum::", in_modules(&["http"])));
+    none("axum only in src/http", lines_with(r"\b(axum|hyper|hyper_util|tower_http)::", in_modules(&["http"])));
     none("clap only where the command line is read", lines_with(r"\bclap::", in_modules(&["cli", "telemetry"])));
     none("tables and bars only in src/cli", lines_with(r"\b(comfy_table|indicatif|miette)::", in_modules(&["cli"])));
     none("YAML only in src/config", lines_with(r"\bserde_saphyr::", in_modules(&["config"])));

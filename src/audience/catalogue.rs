@@ -30,6 +30,8 @@ pub struct Audience {
     pub rate_limit: Option<u32>,
     /// Who is told, by name.
     pub destinations: Vec<String>,
+    /// What a run may change without being held; none: everything.
+    pub guard: Option<config::Bounds>,
 }
 
 /// All audiences of a configuration.
@@ -89,6 +91,7 @@ impl Catalogue {
                     Some(destinations) => destinations.clone(),
                     None => config.destinations.keys().cloned().collect(),
                 },
+                guard: config::Guard::bounds(audience.guard.as_ref(), config.guard.as_ref()),
                 key,
             });
         }

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{Context, table};
-use crate::Result;
+use crate::{Result, ids::RunId, membership::held};
 
 /// List the configured audiences with their state, schedule, last run and members.
 #[derive(Debug, clap::Args)]
@@ -24,8 +24,10 @@ struct Listed {
     state: &'static str,
     schedule: Option<String>,
     query: String,
-    /// None before the first run, and where no database can be reached.
+    /// The last accepted one; none before it, and where no database can be reached.
     last_run: Option<LastRun>,
+    /// The run that waits for a person.
+    held_run: Option<RunId>,
 }
 
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -40,11 +42,11 @@ struct LastRun {
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let mut last_runs = match last_runs(context).await {
-        Ok(last_runs) => last_runs,
+    let (mut last_runs, mut held) = match known(context).await {
+        Ok(known) => known,
         Err(error) => {
             tracing::warn!(%error, "the last runs are not shown");
-            HashMap::new()
+            Default::default()
         }
     };
     let listed = config.audiences.iter().map(|audience| Listed {
@@ -54,6 +56,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         schedule: audience.schedule.as_ref().map(ToString::to_string),
         query: audience.query.clone(),
         last_run: last_runs.remove(&audience.key()),
+        held_run: held.remove(&audience.key()),
     });
     context.output().show(&listed.collect::<Vec<_>>(), |listed| {
         let rows = listed.iter().map(|audience| {
@@ -61,7 +64,10 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             let count = |count: fn(&LastRun) -> i64| run.map(count).map(|count| count.to_string()).unwrap_or_default();
             [
                 audience.key.clone(),
-                audience.state.into(),
+                match audience.held_run {
+                    Some(run) => format!("{}, run {run} is held", audience.state),
+                    None => audience.state.into(),
+                },
                 audience.schedule.clone().unwrap_or_default(),
                 run.map(|run| run.evaluated_at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default(),
                 count(|run| run.members),
@@ -73,17 +79,21 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     })
 }
 
-/// By key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
-async fn last_runs(context: &Context) -> Result<HashMap<String, LastRun>> {
+/// Last and held runs, by key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
+async fn known(context: &Context) -> Result<(HashMap<String, LastRun>, HashMap<String, RunId>)> {
     if !context.has_store()? {
-        return Ok(HashMap::new());
+        return Ok(Default::default());
     }
+    let pool = context.store().await?;
     let runs: Vec<LastRun> = sqlx::query_as(
         "select a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited
          from audiences a
-         cross join lateral (select * from runs where audience_id = a.id order by id desc limit 1) r",
+         cross join lateral (
+             select * from runs where audience_id = a.id and state in ('sealed', 'released') order by id desc limit 1
+         ) r",
     )
-    .fetch_all(&context.store().await?)
+    .fetch_all(&pool)
     .await?;
-    Ok(runs.into_iter().map(|run| (run.key.clone(), run)).collect())
+    let held = held::waiting(&pool).await?.into_iter().map(|held| (held.key, held.run));
+    Ok((runs.into_iter().map(|run| (run.key.clone(), run)).collect(), held.collect()))
 }

@@ -4,18 +4,22 @@
 //! `--json` works everywhere and a closed pipe ends the program quietly.
 
 mod audiences;
+mod backfills;
 mod bench;
 mod check;
 mod completions;
 mod context;
 mod demo;
+mod discard;
 mod explain;
 mod import;
 pub mod map;
 mod members;
 mod output;
 mod preview;
+mod release;
 mod report;
+mod resync;
 mod runs;
 mod schedule;
 mod schema;
@@ -97,6 +101,10 @@ pub enum Verb {
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Resync(resync::Args),
+    Backfills(backfills::Args),
+    Release(release::Args),
+    Discard(discard::Args),
     Unhalt(unhalt::Args),
     Check(check::Args),
     Topics(topics::Args),
@@ -120,6 +128,10 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Resync(args) => resync::run(args, context).await,
+            Verb::Backfills(args) => backfills::run(args, context).await,
+            Verb::Release(args) => release::run(args, context).await,
+            Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,
             Verb::Check(args) => check::run(args, context).await,
             Verb::Topics(args) => topics::run(args, context).await,

@@ -1,5 +1,8 @@
 //! `rollcall serve`: keep audiences in sync by their schedules, until told to stop.
 
+mod listening;
+
+use listening::Listening;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
@@ -29,12 +32,12 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         (listen(SignalKind::hangup())?, listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let config = context.config()?;
     let pool = context.store().await?;
+    let mut listening = Listening::start(&config).await?;
     let mut server = Server::start(pool, context.clock().clone(), config).await?;
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                let reloaded = context.config().and_then(|config| server.reload(config));
-                if let Err(error) = reloaded {
+                if let Err(error) = reload(context, &mut server, &mut listening).await {
                     serve::log(&error, "configuration", "the new configuration is refused; the old one stays in force");
                 }
             }
@@ -44,8 +47,15 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         }
     }
     tracing::info!("told to stop");
-    server.stop().await;
+    tokio::join!(server.stop(), listening.stop());
     Ok(())
+}
+
+/// Takes in what the configuration says now, as a whole or not at all.
+async fn reload(context: &Context, server: &mut Server, listening: &mut Listening) -> Result<()> {
+    let config = context.config()?;
+    server.reload(config.clone())?;
+    listening.follow(&config).await
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {

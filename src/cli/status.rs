@@ -4,6 +4,7 @@ use super::{Context, table};
 use crate::{
     Result,
     deliver::state::{self, DestinationRow},
+    membership::held::{self, Waiting},
 };
 
 /// Show each destination: its state, position, what is left to send, and what is quarantined.
@@ -15,11 +16,18 @@ Examples:
 pub struct Args {}
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
-    let rows = state::destinations(&context.store().await?).await?;
+    let pool = context.store().await?;
+    let (rows, waiting) = (state::destinations(&pool).await?, held::waiting(&pool).await?);
     context.output().show(&rows, |rows| {
         let header = ["destination", "lane", "state", "told", "to tell", "quarantined", "why halted"];
-        table(header, rows.iter().map(cells))
+        let destinations = table(header, rows.iter().map(cells));
+        waiting.iter().fold(destinations, |text, held| format!("{text}\n{}", line(held)))
     })
+}
+
+fn line(held: &Waiting) -> String {
+    let Waiting { run, key, held_because, .. } = held;
+    format!("audience '{key}': run {run} is held, {held_because}; `rollcall release {run}` or `rollcall discard {run}`")
 }
 
 fn cells(row: &DestinationRow) -> [String; 7] {

@@ -9,7 +9,7 @@ use super::{Context, instant, output::minute, report, table};
 use crate::{
     Error, Result,
     deliver::Delivered,
-    membership::lane::Lane,
+    membership::{held::State, lane::Lane, seal::Run},
     sync::{self, Report, Request},
 };
 
@@ -59,12 +59,17 @@ fn show(report: &Report, context: &Context) -> Result<()> {
     let failed: Vec<_> = failures(report).map(|(name, error)| json!({"name": name, "error": error.message})).collect();
     let told: Vec<_> = deliveries.iter().map(|(name, told)| json!({"destination": name, "told": told})).collect();
     context.output().show(&json!({"runs": runs, "deliveries": told, "failed": failed}), |_| {
-        let header = ["run", "audience", "as of", "members", "entered", "exited", "seconds"];
+        let header = ["run", "audience", "as of", "state", "members", "entered", "exited", "seconds"];
         let rows = runs.iter().map(|run| {
             [
                 run.run.map_or_else(|| "dry".to_owned(), |run| run.to_string()),
                 run.key.clone(),
                 minute(run.evaluated_at),
+                match run.run {
+                    Some(_) => run.state.name().into(),
+                    None if run.state == State::Held => "would be held".into(),
+                    None => String::new(),
+                },
                 run.members.to_string(),
                 run.entered.to_string(),
                 run.exited.to_string(),
@@ -83,16 +88,31 @@ fn show(report: &Report, context: &Context) -> Result<()> {
     })
 }
 
+/// A held run waits for a person, who must hear of it.
+fn held(run: &Run) -> Option<Error> {
+    let (id, why) = (run.run?, run.held_because.as_ref()?);
+    let error = Error::halted(format!("run {id} is held and nobody is told of it: {why}"));
+    Some(error.help(format!(
+        "If that is right, `rollcall release {id}`. If not, mend what came in; the next run is judged anew, or `rollcall discard {id}`."
+    )))
+}
+
 fn failures(report: &Report) -> impl Iterator<Item = (&String, &Error)> {
     let runs = report.runs.iter().filter_map(|(name, run)| Some((name, run.as_ref().err()?)));
     let deliveries = report.deliveries.iter().filter_map(|(name, told)| Some((name, told.as_ref().err()?)));
     runs.chain(deliveries)
 }
 
-/// What failed is told in full, each by itself; the exit code is that of the one that most needs a person.
+/// What failed or is held is told in full, each by itself; the exit code is that of the one that most needs a person.
 fn end(report: Report, context: &Context) -> Result<()> {
     let Report { runs, deliveries } = report;
-    let runs = runs.into_iter().filter_map(|(name, run)| Some((format!("audience '{name}'"), run.err()?)));
+    let runs = runs.into_iter().filter_map(|(name, run)| {
+        let error = match run {
+            Ok(run) => held(&run)?,
+            Err(error) => error,
+        };
+        Some((format!("audience '{name}'"), error))
+    });
     let told = deliveries.into_iter().filter_map(|(name, told)| Some((format!("destination '{name}'"), told.err()?)));
     let mut failed: Vec<Error> = runs
         .chain(told)

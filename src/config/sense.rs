@@ -7,6 +7,7 @@ use std::{collections::HashMap, ops::Range};
 use heck::ToSnakeCase;
 
 use super::{
+    http,
     shape::nearest,
     tree::{Node, Value},
 };
@@ -14,6 +15,9 @@ use crate::{error::Problem, limits, schedule::Setting};
 
 /// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
 pub fn check(root: &Node, problems: &mut Vec<Problem>) {
+    if let Some(http) = root.get("http") {
+        http::check(http, problems);
+    }
     let mut sense = Sense { problems };
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
         if paths.items().len() > limits::PROMOTED_PER_EVENT {
@@ -22,6 +26,7 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
             sense.tell(&event.span, message, help);
         }
     }
+    root.get("guard").into_iter().for_each(|guard| sense.guard(guard));
     let destinations = root.get("destinations").map_or(&[][..], Node::entries);
     for (key, destination) in destinations {
         if !is_topic_name(&key.name) {
@@ -119,6 +124,7 @@ impl Sense<'_> {
         if let Some(schedule) = audience.get("schedule") {
             self.schedule(schedule);
         }
+        audience.get("guard").into_iter().for_each(|guard| self.guard(guard));
         let id_sync = audience.get("id_sync").map_or(&[][..], Node::items);
         if let Some(extra) = id_sync.get(limits::ID_SYNCS) {
             let help = format!("At most {}, as in Segment.", limits::ID_SYNCS);
@@ -129,6 +135,13 @@ impl Sense<'_> {
                 let help = nearest(wanted, destinations.iter().copied());
                 self.tell(&node.span, format!("no destination is called `{wanted}`"), help);
             }
+        }
+    }
+
+    fn guard(&mut self, guard: &Node) {
+        if guard.as_text().is_some_and(|word| !["on", "off"].contains(&word)) {
+            let help = "Write `off`, or a map with `share`, `over` or `max_changes`.";
+            self.tell(&guard.span, "the guard has no such value", help);
         }
     }
 

@@ -19,6 +19,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::{
     compile::{self, Names, Query},
+    guard::{self, Limit},
     members::{self, Members},
     query,
     scan::{Probe, Scan},
@@ -51,6 +52,9 @@ pub struct Settings {
     pub work_mem_mib: u32,
     /// Whether universes may be written back; not in a read-only transaction, as that of a preview.
     pub remember: bool,
+    /// By key, what an audience's run may change. One that goes beyond it is held, so whoever refers to the audience gets its
+    /// stored members.
+    pub limits: HashMap<String, Limit>,
 }
 
 impl Default for Settings {
@@ -59,6 +63,7 @@ impl Default for Settings {
             statement_timeout_ms: limits::CONDITION_TIMEOUT_MS,
             work_mem_mib: limits::CONDITION_WORK_MEM_MIB,
             remember: true,
+            limits: HashMap::new(),
         }
     }
 }
@@ -126,8 +131,16 @@ pub async fn evaluate(
             Some(Err(error)) => Err(again(error)),
             None => Err(Error::internal("a condition was not evaluated")),
         };
+        let held = |key: &str, members| {
+            let limit = settings.limits.get(key);
+            limit.is_some_and(|limit| guard::judge_members(stored.get(key), members, limit).is_some())
+        };
         let member = |key: &str| match audiences.iter().find(|(known, _)| known == key) {
-            Some((_, Ok(members))) => Ok(members),
+            Some((_, Ok(members))) if !held(key, members) => Ok(members),
+            Some((_, Ok(_))) => stored.get(key).ok_or_else(|| {
+                Error::halted(format!("it refers to the audience `{key}`, whose first run is held"))
+                    .help("`rollcall runs --held` says why; release or discard it.")
+            }),
             Some((_, Err(error))) => {
                 Err(Error::new(error.kind, format!("it refers to the audience `{key}`, which failed")))
             }

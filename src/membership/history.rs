@@ -5,7 +5,10 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
 
-use super::diff::{self, Change};
+use super::{
+    diff::{self, Change},
+    held::State,
+};
 use crate::{
     Error, Result,
     ids::{AudienceId, RunId},
@@ -33,14 +36,17 @@ pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<Roa
     let mut members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
     let Some(run) = run else { return Ok(members) };
 
-    let rows = sqlx::query("select id, entered, exited from runs where audience_id = $1 and id >= $2 order by id desc")
-        .bind(audience)
-        .bind(run)
-        .fetch_all(&mut *tx)
-        .await?;
+    let rows = sqlx::query(
+        "select id, entered, exited from runs
+         where audience_id = $1 and id >= $2 and state in ('sealed', 'released') order by id desc",
+    )
+    .bind(audience)
+    .bind(run)
+    .fetch_all(&mut *tx)
+    .await?;
     if rows.last().map(|row| row.try_get("id")).transpose()? != Some(run) {
-        return Err(Error::settings(format!("audience '{key}' has no run {run}"))
-            .help(format!("List its runs with `rollcall runs {key}`.")));
+        return Err(Error::settings(format!("audience '{key}' has no accepted run {run}"))
+            .help(format!("List its runs with `rollcall runs {key}`; those that were held changed nothing.")));
     }
     for row in &rows[..rows.len() - 1] {
         let change = Change {
@@ -64,28 +70,32 @@ pub struct RunRow {
     pub entered: i64,
     pub exited: i64,
     pub evaluate_ms: i64,
+    pub state: State,
+    /// Why it is or was held.
+    pub held_because: Option<String>,
     /// Changes of this run that some destination has not been told, as far as Postgres knows.
     pub pending: i64,
 }
 
-/// The latest runs, of one audience or of all, newest first.
+/// The latest runs, of one audience or of all, newest first; only those that are held, if asked.
 ///
 /// # Errors
 /// The database's own.
-pub async fn runs(pool: &PgPool, key: Option<&str>, limit: u32) -> Result<Vec<RunRow>> {
+pub async fn runs(pool: &PgPool, key: Option<&str>, held: bool, limit: u32) -> Result<Vec<RunRow>> {
     Ok(sqlx::query_as(
         "select r.id as run, a.key, r.definition_version, r.evaluated_at, r.sealed_at, r.members,
-                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms,
+                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms, r.state, r.held_because,
                 (select coalesce(max(n), 0)::bigint from (
                      select sum(l.to_position - greatest(l.from_position, coalesce(v.cursor_position, 0))) as n
                      from deltas l join destinations d on d.id = l.destination_id
                      left join deliveries v on v.destination_id = d.id
                      where l.run_id = r.id and l.to_position > coalesce(v.cursor_position, 0) group by d.name) s) as pending
          from runs r join audiences a on a.id = r.audience_id
-         where $1::text is null or a.key = $1
-         order by r.id desc limit $2",
+         where ($1::text is null or a.key = $1) and (not $2 or r.state = 'held')
+         order by r.id desc limit $3",
     )
     .bind(key)
+    .bind(held)
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?)

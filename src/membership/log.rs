@@ -1,45 +1,24 @@
 //! What is each destination still to be told? Writes the log: gapless, in the order of sealing, in two lanes.
 //!
 //! Two call this: the seal, in its own transaction, and the backfills, which add a slice at a time. Both hold the same lock
-//! ([`writer`]), so one comes after the other. Nothing else writes `deltas`, `told` or a lane's positions. **`told` is what the
+//! ([`super::seal::alone`]), so one comes after the other. Nothing else writes `deltas`, `told` or a lane's positions. **`told` is what the
 //! log says**: it changes only together with the log, by exactly what was appended.
 
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 use super::{
     backfill,
     chain::Chain,
     diff::{self, Change},
     lane::{self, Lane, Places},
-    register::{Listener, Registered},
+    register::Listener,
     seal::Run,
 };
 use crate::{
     Error, Result,
     ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
-    limits,
 };
-
-/// A connection of its own whose next transaction may write the log: the session lock dies with it, however its user ends.
-///
-/// The lock comes before BEGIN: the snapshot must be younger than what the holder before wrote. It only saves wasted work. Without
-/// it the second of two writers fails on the rows that both write (first updater wins), recording nothing.
-pub(super) async fn writer(pool: &PgPool) -> Result<PgConnection> {
-    let mut conn = pool.acquire().await?.detach();
-    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
-    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
-        let seconds = format!("{}s", limits::LEASE_SECONDS);
-        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
-    }
-    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
-    Ok(conn)
-}
-
-/// The transaction in which the log is written.
-pub(super) async fn begin(conn: &mut PgConnection) -> Result<sqlx::Transaction<'_, sqlx::Postgres>> {
-    Ok(conn.begin_with("begin isolation level repeatable read").await?)
-}
 
 /// What a destination was told of an audience, as far as its log goes.
 #[derive(Debug, Clone)]
@@ -122,27 +101,27 @@ pub(super) async fn mirrors(tx: &mut PgConnection, destination: DestinationId) -
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: &Registered,
+    audience: AudienceId,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let mut told = Told::read(tx, destination.id, audience.id).await?;
+    let mut told = Told::read(tx, destination.id, audience).await?;
     let mut untold = Change::between(&told.members, members);
-    let waiting = backfill::waiting(tx, destination.id, audience.id, members).await?;
+    let waiting = backfill::waiting(tx, destination.id, audience, members).await?;
     untold.entered -= &waiting.entered;
     untold.exited -= &waiting.exited;
-    let later = backfill::too_much(&mut untold, destination.backfill_above, audience.audience.rate_limit);
+    let later = backfill::too_much(&mut untold, destination.backfill_above, destination.rate_limit);
     if !later.is_empty() {
-        backfill::open(tx, destination.id, audience.id, audience.audience.rate_limit, &later).await?;
+        backfill::open(tx, destination.id, audience, destination.rate_limit, &later).await?;
     }
     if !untold.is_empty() {
         let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
         let part = Part { lane, run: run_id, change: &untold, is_the_runs: *change == untold, backfill: None };
         append(tx, destination, &mut told, part).await?;
     }
-    told.write(tx, destination.id, audience.id, run_id).await
+    told.write(tx, destination.id, audience, run_id).await
 }
 
 /// Changes of one audience that are appended together.

@@ -17,6 +17,8 @@ mod universe;
 pub mod backfill;
 pub mod chain;
 pub mod diff;
+pub mod guard;
+pub mod held;
 pub mod history;
 pub mod lane;
 pub mod person;

@@ -32,6 +32,8 @@ pub struct Listener {
     pub mapping_version: String,
     /// More changes of one audience than this, entered or exited, are left to a backfill.
     pub backfill_above: u32,
+    /// Changes of the audience told a second, where that is limited.
+    pub rate_limit: Option<u32>,
 }
 
 /// What sealing goes by, of a destination's configuration.
@@ -76,11 +78,7 @@ pub async fn register(
     for audience in audiences {
         let id = audience_id(&mut tx, space_id, audience).await?;
         let version = version(&mut tx, id, audience).await?;
-        let mut destinations = Vec::with_capacity(audience.destinations.len());
-        for name in &audience.destinations {
-            let Terms { mapping_version, backfill_above } = terms.get(name).cloned().unwrap_or_default();
-            destinations.push(Listener { id: destination(&mut tx, name).await?, mapping_version, backfill_above });
-        }
+        let destinations = listeners(&mut tx, &audience.destinations, terms, audience.rate_limit).await?;
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
     tx.commit().await?;
@@ -159,6 +157,21 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
         .execute(conn)
         .await?;
     Ok(next)
+}
+
+/// Makes destinations known, as those that are told of an audience.
+pub(super) async fn listeners(
+    conn: &mut PgConnection,
+    names: &[String],
+    terms: &HashMap<String, Terms>,
+    rate_limit: Option<u32>,
+) -> Result<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(names.len());
+    for name in names {
+        let Terms { mapping_version, backfill_above } = terms.get(name).cloned().unwrap_or_default();
+        listeners.push(Listener { id: destination(conn, name).await?, mapping_version, backfill_above, rate_limit });
+    }
+    Ok(listeners)
 }
 
 /// Makes a destination known by its name, if it is not yet.

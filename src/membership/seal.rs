@@ -12,13 +12,17 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use super::{
     Due, Settings, Universe,
     diff::{self, Change},
-    evaluate, log,
+    evaluate,
+    guard::{self, Held},
+    held::{self, State},
+    log,
     register::Registered,
 };
 use crate::{
     Error, Result,
     fault::{self, Point},
     ids::{AudienceId, RunId},
+    limits,
     schedule::{Firing, fire, lease::Lease},
 };
 
@@ -49,6 +53,11 @@ pub struct Run {
     pub exited: u64,
     /// Of the whole tick, whose audiences share their scans.
     pub evaluate_ms: i64,
+    /// `sealed`; or `held`, and then nobody is told.
+    pub state: State,
+    /// Why it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_because: Option<String>,
 }
 
 /// Seals one tick. An audience that cannot be evaluated fails alone; its slot holds why.
@@ -56,8 +65,8 @@ pub struct Run {
 /// # Errors
 /// If the database goes away or is no primary: then nothing was recorded.
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
-    let mut conn = log::writer(pool).await?;
-    let mut tx = log::begin(&mut conn).await?;
+    let mut conn = alone(pool).await?;
+    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let runs = seal_in(&mut tx, tick).await?;
     if tick.dry_run {
         tx.rollback().await?;
@@ -68,6 +77,21 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
     }
     conn.close().await?;
     Ok(runs)
+}
+
+/// A connection that is alone in changing memberships and logs, until it is closed.
+pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+    // A connection of its own: the session lock dies with it, however its user ends.
+    let mut conn = pool.acquire().await?.detach();
+    // An instance that was stopped in the middle must not hold up the others for longer than its lease.
+    for setting in ["idle_session_timeout", "idle_in_transaction_session_timeout"] {
+        let seconds = format!("{}s", limits::LEASE_SECONDS);
+        sqlx::query("select set_config($1, $2, false)").bind(setting).bind(seconds).execute(&mut conn).await?;
+    }
+    // The lock comes before BEGIN: the snapshot must be younger than the seal before this one. It only saves wasted
+    // work. Without it the second of two concurrent seals fails on `destinations` (first updater wins), recording nothing.
+    sqlx::query("select pg_advisory_lock(hashtext('rollcall.seal'))").execute(&mut conn).await?;
+    Ok(conn)
 }
 
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
@@ -81,7 +105,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         .zip(&universes)
         .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
         .collect();
-    let settings = Settings { remember: !tick.dry_run, ..Settings::default() };
+    let limits = held::limits(tx, tick.audiences).await?;
+    let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
     let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
@@ -99,8 +124,10 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             continue;
         }
         let empty = RoaringBitmap::new();
-        let before = previous.get(&key).unwrap_or(&empty);
-        let change = Change::between(before, &members);
+        let before = previous.get(&key);
+        let limit = settings.limits.get(&key);
+        let verdict = limit.and_then(|limit| guard::judge_members(before, &members, limit));
+        let change = Change::between(before.unwrap_or(&empty), &members);
         let mut run = Run {
             run: None,
             key: key.clone(),
@@ -109,11 +136,18 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             entered: change.entered.len(),
             exited: change.exited.len(),
             evaluate_ms,
+            state: if verdict.is_some() { State::Held } else { State::Sealed },
+            held_because: verdict.as_ref().map(Held::to_string),
         };
         if !tick.dry_run {
-            run.run = Some(record(tx, audience, &run, &change, &members, &snapshot).await?);
-            for destination in &audience.destinations {
-                log::tell(tx, destination, audience, &run, &change, &members).await?;
+            let id = record(tx, audience, &run, &change, &members, &snapshot).await?;
+            run.run = Some(id);
+            // Nobody is told of a held run: it stays as it is recorded.
+            if run.state == State::Sealed {
+                held::accept(tx, audience.id, id, &members).await?;
+                for destination in &audience.destinations {
+                    log::tell(tx, destination, audience.id, &run, &change, &members).await?;
+                }
             }
         }
         runs.push((key, Ok(run)));
@@ -151,7 +185,7 @@ pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String,
     rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
 }
 
-/// Stores the run and the membership that it found.
+/// Stores the run, which takes the place of one that is held; a held run with the membership that it found.
 async fn record(
     tx: &mut PgConnection,
     audience: &Registered,
@@ -160,10 +194,11 @@ async fn record(
     members: &RoaringBitmap,
     snapshot: &str,
 ) -> Result<RunId> {
-    let id: RunId = sqlx::query_scalar(
+    held::close(tx, audience.id, State::Superseded).await?;
+    Ok(sqlx::query_scalar(
         "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
-                           exited_count, entered, exited, evaluate_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+                           exited_count, entered, exited, evaluate_ms, state, held_because, held_members)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning id",
     )
     .bind(audience.id)
     .bind(audience.version)
@@ -175,16 +210,9 @@ async fn record(
     .bind(diff::encode(&change.entered))
     .bind(diff::encode(&change.exited))
     .bind(run.evaluate_ms)
-    .fetch_one(&mut *tx)
-    .await?;
-    sqlx::query(
-        "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
-         on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
-    )
-    .bind(audience.id)
-    .bind(id)
-    .bind(diff::encode(members))
-    .execute(tx)
-    .await?;
-    Ok(id)
+    .bind(run.state)
+    .bind(&run.held_because)
+    .bind((run.state == State::Held).then(|| diff::encode(members)))
+    .fetch_one(tx)
+    .await?)
 }

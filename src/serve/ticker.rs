@@ -171,5 +171,8 @@ fn candidate<'a>(of: &'a Registered, schedule: &'a Schedule, last: &HashMap<Audi
 fn tell(run: &Run, firing: &Firing) {
     let Run { key: audience, members, entered, exited, evaluate_ms, .. } = run;
     let (id, scheduled_for) = (run.run.map(|run| run.0), firing.scheduled_for);
+    if let Some(why) = &run.held_because {
+        return tracing::warn!(run = id, audience, members, entered, exited, %scheduled_for, why, "held: a person must decide");
+    }
     tracing::info!(run = id, audience, members, entered, exited, evaluate_ms, %scheduled_for, "sealed");
 }

@@ -3,7 +3,7 @@
 //! Called by whoever tells the lane, as often as he likes: it looks first, and takes the log's lock only when there is something to do.
 
 use roaring::RoaringBitmap;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{Kind, keep, rest};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         lane::{self, Lane, Places},
         log::{self, Part, Told},
         register::{Listener, Terms},
+        seal,
     },
 };
 
@@ -37,13 +38,14 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> 
     if !look.has_work(terms.backfill_above) {
         return Ok(Topped { appended: 0, running: look.running.len() });
     }
-    let mut conn = log::writer(pool).await?;
+    let mut conn = seal::alone(pool).await?;
     let listener = Listener {
         id: look.destination,
         mapping_version: terms.mapping_version.clone(),
         backfill_above: terms.backfill_above,
+        rate_limit: None,
     };
-    let mut tx = log::begin(&mut conn).await?;
+    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let appended = slices(&mut tx, name, &listener).await?;
     fault::point(Point::BeforeSlice);
     tx.commit().await?;
@@ -58,7 +60,7 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> 
     .bind(log::mirrors(&mut conn, look.destination).await?.bulk)
     .execute(&mut conn)
     .await?;
-    sqlx::Connection::close(conn).await?;
+    conn.close().await?;
     Ok(Topped { appended, running: look.running.len().saturating_sub(closed.rows_affected() as usize) })
 }
 

@@ -1,0 +1,270 @@
+//! Which runs wait for a person, and what becomes of them?
+//!
+//! ```text
+//!  evaluate ──► judge ─┬─► sealed ──────────────────┬──► membership, told, log
+//!                      └─► held ─┬─ release ► released
+//!                                ├─ discard ► discarded
+//!                                └─ next run of the audience ► superseded
+//! ```
+//!
+//! **A held run sends nothing**: it is a row of `runs` with its result. Until a person releases it, the membership, what was
+//! told and the log stay as they were, and whoever refers to the audience gets its last accepted membership.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use roaring::RoaringBitmap;
+use serde::Serialize;
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool, Row};
+
+use super::{
+    diff::{self, Change},
+    guard::{Counts, Limit},
+    log,
+    register::{self, Registered, Terms},
+    seal::{self, Run},
+};
+use crate::{
+    Error, Result,
+    ids::{AudienceId, RunId},
+};
+
+/// What a run counts for. Named as in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum State {
+    /// Told, or to be told.
+    Sealed,
+    /// Beyond the guard: a person must decide.
+    Held,
+    /// Was held, and a person let it through.
+    Released,
+    /// Was held, and a person refused it.
+    Discarded,
+    /// Was held, until the audience's next run came.
+    Superseded,
+}
+
+impl State {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Sealed => "sealed",
+            State::Held => "held",
+            State::Released => "released",
+            State::Discarded => "discarded",
+            State::Superseded => "superseded",
+        }
+    }
+}
+
+/// What the next run of each audience may change, by key.
+pub(super) async fn limits(tx: &mut PgConnection, audiences: &[Registered]) -> Result<HashMap<String, Limit>> {
+    let ids: Vec<i64> = audiences.iter().map(|of| of.id.0).collect();
+    let rows: Vec<(AudienceId, i32, i64, i64)> = sqlx::query_as(
+        "select audience_id, definition_version, entered, exited from confirmations where audience_id = any($1)",
+    )
+    .bind(&ids)
+    .fetch_all(tx)
+    .await?;
+    let limit = |of: &Registered| {
+        // What was confirmed of another version says nothing of this one.
+        let row = rows.iter().find(|(audience, version, ..)| (*audience, *version) == (of.id, of.version));
+        let confirmed = row
+            .map(|(_, _, entered, exited)| Counts { entered: entered.unsigned_abs(), exited: exited.unsigned_abs() });
+        (of.audience.key.clone(), Limit { bounds: of.audience.guard, confirmed })
+    };
+    Ok(audiences.iter().map(limit).collect())
+}
+
+/// Remembers what a person has confirmed of an audience's next run.
+///
+/// # Errors
+/// The database's own.
+pub async fn confirm(database: impl PgExecutor<'_>, audience: AudienceId, version: i32, seen: Counts) -> Result<()> {
+    sqlx::query(
+        "insert into confirmations (audience_id, definition_version, entered, exited) values ($1, $2, $3, $4)
+         on conflict (audience_id) do update set definition_version = excluded.definition_version,
+             entered = excluded.entered, exited = excluded.exited, confirmed_at = clock_timestamp()",
+    )
+    .bind(audience)
+    .bind(version)
+    .bind(seen.entered as i64)
+    .bind(seen.exited as i64)
+    .execute(database)
+    .await?;
+    Ok(())
+}
+
+/// Ends the waiting of an audience's held run, if it has one: a newer result is at hand, or the audience is gone.
+pub(super) async fn close(tx: &mut PgConnection, audience: AudienceId, state: State) -> Result<()> {
+    sqlx::query(
+        "update runs set state = $2, held_members = null, decided_at = clock_timestamp()
+         where audience_id = $1 and state = 'held'",
+    )
+    .bind(audience)
+    .bind(state)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Makes a membership the accepted one: the last step of a run that is sealed or released.
+pub(super) async fn accept(
+    tx: &mut PgConnection,
+    audience: AudienceId,
+    run: RunId,
+    members: &RoaringBitmap,
+) -> Result<()> {
+    sqlx::query(
+        "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
+         on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
+    )
+    .bind(audience)
+    .bind(run)
+    .bind(diff::encode(members))
+    .execute(&mut *tx)
+    .await?;
+    // What was confirmed has come true.
+    sqlx::query("delete from confirmations where audience_id = $1").bind(audience).execute(tx).await?;
+    Ok(())
+}
+
+/// A run that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Waiting {
+    pub run: RunId,
+    pub key: String,
+    pub evaluated_at: DateTime<Utc>,
+    pub members: i64,
+    pub entered: i64,
+    pub exited: i64,
+    pub held_because: String,
+}
+
+/// Every held run, the oldest first.
+///
+/// # Errors
+/// The database's own.
+pub async fn waiting(pool: &PgPool) -> Result<Vec<Waiting>> {
+    Ok(sqlx::query_as(
+        "select r.id as run, a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited,
+                coalesce(r.held_because, '') as held_because
+         from runs r join audiences a on a.id = r.audience_id where r.state = 'held' order by r.id",
+    )
+    .fetch_all(pool)
+    .await?)
+}
+
+/// The run that a person means by its number, or by the key of its audience.
+///
+/// # Errors
+/// [`crate::Kind::Settings`] if no run is held under that name, saying what became of the one that is meant.
+pub async fn find(pool: &PgPool, meant: &str) -> Result<Waiting> {
+    let number: Option<i64> = meant.parse().ok();
+    let held = waiting(pool).await?;
+    if let Some(found) = held.into_iter().find(|held| Some(held.run.0) == number || held.key == meant) {
+        return Ok(found);
+    }
+    let was: Option<(String, State, Option<DateTime<Utc>>)> = sqlx::query_as(
+        "select a.key, r.state, r.decided_at from runs r join audiences a on a.id = r.audience_id where r.id = $1",
+    )
+    .bind(number)
+    .fetch_optional(pool)
+    .await?;
+    let error = match was {
+        None => Error::settings(format!("no run is held as '{meant}'")),
+        Some((key, state, at)) => {
+            let at = at.map(|at| at.format(" at %Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+            let told = match state {
+                State::Superseded => format!("was superseded{at} by a newer run of '{key}', which counts instead"),
+                state => format!("of '{key}' is not held: it was {}{at}", state.name()),
+            };
+            Error::settings(format!("run {meant} {told}"))
+        }
+    };
+    Err(error.help("`rollcall runs --held` lists those that are."))
+}
+
+/// Lets a held run through, exactly as it was evaluated: its members become the accepted membership, and each of these
+/// destinations is told the difference to what it was told before. One transaction, alone like a seal.
+///
+/// # Errors
+/// [`crate::Kind::Settings`] if somebody or something else has decided meanwhile.
+pub async fn release(
+    pool: &PgPool,
+    run: RunId,
+    destinations: &[String],
+    terms: &HashMap<String, Terms>,
+    rate_limit: Option<u32>,
+) -> Result<Run> {
+    let mut conn = seal::alone(pool).await?;
+    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let row = sqlx::query(
+        "select r.audience_id, a.key, r.evaluated_at, r.evaluate_ms, r.held_members, m.members as accepted
+         from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
+         where r.id = $1 and r.state = 'held'",
+    )
+    .bind(run)
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or_else(|| decided(run))?;
+    let audience = AudienceId(row.try_get("audience_id")?);
+    let members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
+    let accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
+    let change = Change::between(&accepted, &members);
+    let released = Run {
+        run: Some(run),
+        key: row.try_get("key")?,
+        evaluated_at: row.try_get("evaluated_at")?,
+        members: members.len(),
+        entered: change.entered.len(),
+        exited: change.exited.len(),
+        evaluate_ms: row.try_get("evaluate_ms")?,
+        state: State::Released,
+        held_because: None,
+    };
+    // The difference is that to what is accepted now, whatever it was when the run was held.
+    sqlx::query(
+        "update runs set state = 'released', decided_at = clock_timestamp(), sealed_at = clock_timestamp(),
+                held_members = null, entered = $2, exited = $3, entered_count = $4, exited_count = $5 where id = $1",
+    )
+    .bind(run)
+    .bind(diff::encode(&change.entered))
+    .bind(diff::encode(&change.exited))
+    .bind(released.entered as i64)
+    .bind(released.exited as i64)
+    .execute(&mut *tx)
+    .await?;
+    accept(&mut tx, audience, run, &members).await?;
+    for destination in register::listeners(&mut tx, destinations, terms, rate_limit).await? {
+        log::tell(&mut tx, &destination, audience, &released, &change, &members).await?;
+    }
+    tx.commit().await?;
+    conn.close().await?;
+    Ok(released)
+}
+
+/// Refuses a held run for good. The audience's next run is evaluated and judged anew.
+///
+/// # Errors
+/// [`crate::Kind::Settings`] if somebody or something else has decided meanwhile.
+pub async fn discard(pool: &PgPool, run: RunId) -> Result<()> {
+    let discarded = sqlx::query(
+        "update runs set state = 'discarded', held_members = null, decided_at = clock_timestamp()
+         where id = $1 and state = 'held'",
+    )
+    .bind(run)
+    .execute(pool)
+    .await?;
+    match discarded.rows_affected() {
+        0 => Err(decided(run)),
+        _ => Ok(()),
+    }
+}
+
+fn decided(run: RunId) -> Error {
+    Error::settings(format!("run {run} is no longer held: it was decided or superseded meanwhile"))
+        .help("`rollcall runs --held` lists those that are.")
+}

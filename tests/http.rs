@@ -1,0 +1,3 @@
+//! What is answered over HTTP, and that nobody can take a listener away from the others.
+
+mod listener;
