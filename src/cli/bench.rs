@@ -3,6 +3,7 @@
 mod deliver;
 mod evaluate;
 mod import;
+mod lanes;
 mod state;
 
 use clap::Subcommand;
@@ -24,6 +25,8 @@ pub enum What {
     Import(import::Args),
     /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
     Deliver(deliver::Args),
+    /// The delay of small audiences beside a backfill of a million, and without it.
+    Lanes(lanes::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
     Evaluate(evaluate::Args),
     /// What a first sync writes, beside a row for each member.
@@ -34,6 +37,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     match args.what {
         What::Import(args) => import::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
+        What::Lanes(args) => lanes::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
         What::State(args) => state::run(args, context).await,
     }
