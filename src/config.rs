@@ -155,6 +155,9 @@ pub struct Audience {
     pub name: String,
     /// Derived from the name (snake_case) when not given; never changes afterwards.
     pub key: Option<String>,
+    /// Lets it take the key of a deleted audience; what was told under that key counts as told.
+    #[serde(default)]
+    pub reuse_deleted_key: bool,
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language.

@@ -95,7 +95,7 @@ impl Store {
     }
 
     async fn release(&self, run: Option<RunId>) -> rollcall::Result<Run> {
-        held::release(&self.db.pool, run.unwrap(), &["kafka".into()], &HashMap::new(), None).await
+        held::release(&self.db.pool, run.unwrap(), &self.audiences[0].audience, &HashMap::new()).await
     }
 }
 

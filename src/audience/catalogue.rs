@@ -30,6 +30,12 @@ pub struct Audience {
     pub rate_limit: Option<u32>,
     /// Who is told, by name.
     pub destinations: Vec<String>,
+    /// Whether the key was derived from the name.
+    pub derived_key: bool,
+    /// When it is computed, for people.
+    pub schedule: Option<String>,
+    /// Whether it may take the key of a deleted audience.
+    pub reuse_deleted_key: bool,
     /// What a run may change without being held; none: everything.
     pub guard: Option<config::Bounds>,
 }
@@ -46,10 +52,10 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads every definition. `known` is what the store holds, for warnings; empty where it was not asked.
+    /// Reads every definition. `known` is what the store holds; empty where it was not asked.
     pub fn of(config: &config::Config, known: &Known) -> Catalogue {
         let mut catalogue = Catalogue::default();
-        let mut taken: Vec<Taken> = Vec::new();
+        let mut taken: Vec<Taken> = known.audiences.iter().filter(|other| other.deleted).cloned().collect();
         let mut configured = BTreeMap::new();
         let mut definitions = BTreeMap::new();
         for audience in &config.audiences {
@@ -91,6 +97,9 @@ impl Catalogue {
                     Some(destinations) => destinations.clone(),
                     None => config.destinations.keys().cloned().collect(),
                 },
+                derived_key: audience.key.is_none(),
+                schedule: audience.schedule.as_ref().map(ToString::to_string),
+                reuse_deleted_key: audience.reuse_deleted_key,
                 guard: config::Guard::bounds(audience.guard.as_ref(), config.guard.as_ref()),
                 key,
             });
@@ -125,6 +134,6 @@ impl Catalogue {
 
 fn read(audience: &config::Audience, taken: &[Taken]) -> Result<String> {
     let key = key::key_of(&audience.name, audience.key.as_deref())?;
-    key::check_free(&audience.name, &key, taken, false)?;
+    key::check_free(&audience.name, &key, taken, audience.reuse_deleted_key)?;
     Ok(key)
 }

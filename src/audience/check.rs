@@ -7,14 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ast::{EventValue, Expr, Path, Reducer, Scalar, Segment, Source},
     conditions::{Formula, account_level, formula, references},
+    key::Taken,
     parse::nearest,
     visit,
 };
 use crate::error::{Error, Result};
 
-/// What is known of the store's contents, for warnings. Empty where nothing is known.
+/// What is known of the store's contents. Empty where nothing is known.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
+    /// Every audience that the store knows, deleted ones too. Those that are not configured are not computed any more: whoever
+    /// refers to one gets its last members, and is refused if it was deleted.
+    pub audiences: Vec<Taken>,
     pub events: BTreeSet<String>,
     /// First names of trait paths, computed traits included.
     pub traits: BTreeSet<String>,
@@ -40,7 +44,13 @@ pub struct Checked {
 /// Checks all audiences together. `audiences` are definitions by key; `None` is one that could not be read, which keeps
 /// its key: what refers to it must not take it for a trait.
 pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Checked {
-    let keys: BTreeSet<String> = audiences.keys().cloned().collect();
+    let others: BTreeMap<&str, bool> = known
+        .audiences
+        .iter()
+        .filter(|other| !audiences.contains_key(&other.key))
+        .map(|other| (other.key.as_str(), other.deleted))
+        .collect();
+    let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
     for (key, definition) in audiences {
@@ -48,6 +58,11 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Check
         edges.insert(key.as_str(), references(definition, &keys));
         for warning in unknown_names(definition, known, &keys) {
             checked.warnings.push((key.clone(), warning));
+        }
+        if let Some(gone) = edges[key.as_str()].iter().find(|other| others.get(other.as_str()) == Some(&true)) {
+            let error = Error::definition(format!("it refers to the audience '{gone}', which is deleted"))
+                .help("Nobody computes that any more: leave it out of the definition, or define the audience again.");
+            checked.refused.insert(key.clone(), error);
         }
         match users_level(definition).and_then(|()| formula(definition, &keys)) {
             Ok(formula) => drop(checked.formulas.insert(key.clone(), formula)),
@@ -62,7 +77,7 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Check
             });
         }
     }
-    order(&edges, &mut checked);
+    order(&edges, &others, &mut checked);
     checked.formulas.retain(|key, _| !checked.refused.contains_key(key));
     checked.references = edges.into_iter().map(|(key, references)| (key.to_owned(), references)).collect();
     checked
@@ -117,13 +132,14 @@ fn cycle(key: &str, edges: &BTreeMap<&str, BTreeSet<String>>) -> Option<Vec<Stri
 }
 
 /// Takes audiences whose references are all taken, until none is left but those that hang on refused ones.
-fn order(edges: &BTreeMap<&str, BTreeSet<String>>, checked: &mut Checked) {
+/// `others` are not configured, so they have their members already.
+fn order(edges: &BTreeMap<&str, BTreeSet<String>>, others: &BTreeMap<&str, bool>, checked: &mut Checked) {
     let mut waiting: BTreeMap<&str, &BTreeSet<String>> = edges
         .iter()
         .filter(|(key, _)| !checked.refused.contains_key(**key))
         .map(|(key, references)| (*key, references))
         .collect();
-    let mut taken = BTreeSet::<String>::new();
+    let mut taken: BTreeSet<String> = others.keys().map(ToString::to_string).collect();
     loop {
         let ready: Vec<String> = waiting
             .iter()

@@ -65,7 +65,7 @@ pub fn check_free(name: &str, key: &str, taken: &[Taken], reuse: bool) -> Result
         short(&other.name)
     );
     Err(Error::definition(message).help(if other.deleted {
-        "Give it another `key`, or say that the old one is to be used again: its former members may still carry it."
+        "Give it another `key`, or set `reuse_deleted_key: true`: the new one then goes on from what was told under that key."
     } else {
         "Give one of them another `key`, or another name."
     }))

@@ -34,7 +34,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             .help("It says who is told: name the configuration that defines the audience, or discard the run.")
     })?;
     let terms = sync::terms(&sync::targets(&config));
-    let run = held::release(&pool, held.run, &audience.destinations, &terms, audience.rate_limit).await?;
+    let run = held::release(&pool, held.run, &audience, &terms).await?;
     context.output().show(&run, |run| {
         format!(
             "Run {} of '{}' is released: {} enter, {} leave, {} are in. `rollcall serve` or the next sync tells them.",

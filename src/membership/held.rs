@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    audience::catalogue::Audience,
     ids::{AudienceId, RunId},
 };
 
@@ -187,36 +188,36 @@ pub async fn find(pool: &PgPool, meant: &str) -> Result<Waiting> {
     Err(error.help("`rollcall runs --held` lists those that are."))
 }
 
-/// Lets a held run through, exactly as it was evaluated: its members become the accepted membership, and each of these
-/// destinations is told the difference to what it was told before. One transaction, alone like a seal.
+/// Lets a held run of `audience` through, exactly as it was evaluated: its members become the accepted membership, and each
+/// destination is told the difference to what it was told before. One transaction, alone like a seal.
 ///
 /// # Errors
 /// [`crate::Kind::Settings`] if somebody or something else has decided meanwhile.
-pub async fn release(
-    pool: &PgPool,
-    run: RunId,
-    destinations: &[String],
-    terms: &HashMap<String, Terms>,
-    rate_limit: Option<u32>,
-) -> Result<Run> {
+pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &HashMap<String, Terms>) -> Result<Run> {
     let mut conn = seal::alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let row = sqlx::query(
-        "select r.audience_id, a.key, r.evaluated_at, r.evaluate_ms, r.held_members, m.members as accepted
+        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members, m.members as accepted
          from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
-         where r.id = $1 and r.state = 'held'",
+         where r.id = $1 and r.state = 'held' and a.key = $2",
     )
     .bind(run)
+    .bind(&audience.key)
     .fetch_optional(&mut *tx)
     .await?
     .ok_or_else(|| decided(run))?;
-    let audience = AudienceId(row.try_get("audience_id")?);
+    let of = Registered {
+        id: AudienceId(row.try_get("audience_id")?),
+        version: row.try_get("definition_version")?,
+        audience: audience.clone(),
+        destinations: register::listeners(&mut tx, &audience.destinations, terms, audience.rate_limit).await?,
+    };
     let members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
     let accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
     let change = Change::between(&accepted, &members);
     let released = Run {
         run: Some(run),
-        key: row.try_get("key")?,
+        key: audience.key.clone(),
         evaluated_at: row.try_get("evaluated_at")?,
         members: members.len(),
         entered: change.entered.len(),
@@ -237,9 +238,9 @@ pub async fn release(
     .bind(released.exited as i64)
     .execute(&mut *tx)
     .await?;
-    accept(&mut tx, audience, run, &members).await?;
-    for destination in register::listeners(&mut tx, destinations, terms, rate_limit).await? {
-        log::tell(&mut tx, &destination, audience, &released, &change, &members).await?;
+    accept(&mut tx, of.id, run, &members).await?;
+    for destination in &of.destinations {
+        log::tell(&mut tx, destination, of.id, &released, &change, &members).await?;
     }
     tx.commit().await?;
     conn.close().await?;

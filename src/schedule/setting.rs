@@ -143,7 +143,7 @@ impl Setting {
     }
 }
 
-/// On one line: a map's times and zone.
+/// On one line, with all that it says.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let map = match self {
@@ -154,7 +154,11 @@ impl fmt::Display for Setting {
             (Some(cron), _) => f.write_str(cron)?,
             (None, every) => write!(f, "every {}", every.as_deref().unwrap_or_default())?,
         }
-        map.timezone.as_ref().map_or(Ok(()), |zone| write!(f, " ({zone})"))
+        map.timezone.as_ref().map_or(Ok(()), |zone| write!(f, " ({zone})"))?;
+        if map.catch_up == CatchUp::Skip {
+            f.write_str(", missed ones are skipped")?;
+        }
+        map.jitter.as_ref().map_or(Ok(()), |jitter| write!(f, ", up to {jitter} later"))
     }
 }
 

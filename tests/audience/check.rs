@@ -72,6 +72,7 @@ fn accounts_and_entities_are_read_and_refused_for_now() {
 fn a_name_that_nothing_has_is_a_warning_with_the_nearest_known_one() {
     let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
     let known = Known {
+        audiences: Vec::new(),
         events: names(&["Order Completed", "Page Viewed"]),
         traits: names(&["plan", "address"]),
         properties: BTreeMap::from([("Order Completed".to_owned(), names(&["revenue", "products"]))]),

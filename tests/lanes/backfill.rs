@@ -84,8 +84,8 @@ async fn of_a_cancelled_backfill_the_rest_is_not_told_until_a_resync_and_changes
     let told = fold(&world.told(), "recent");
 
     // Somebody new is told; and whoever leaves and comes back, as ever.
-    buy(&world, [40], "2024-05-03");
-    world.json(&["sync", "--at", "2024-05-04"]);
+    buy(&world, [40], "2024-05-20");
+    world.json(&["sync", "--at", "2024-05-21"]);
     assert_eq!(world.told().len(), 11);
     world.json(&["sync", "--at", "2024-06-01"]);
     assert_eq!(world.told().len(), 21, "those ten who were told have left");

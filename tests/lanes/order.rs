@@ -34,8 +34,8 @@ destinations:
     settings: {brokers: 'localhost:9092', mechanism: none, ssl_enabled: false}
     mappings: [{name: all, mapping: {topic: t, payload: {'@path': $.}}}]
 audiences:
-  - {name: a, query: \"trait('a') = 'in'\"}
-  - {name: b, query: \"trait('b') = 'in'\"}
+  - {name: First, query: \"trait('a') = 'in'\"}
+  - {name: Second, query: \"trait('b') = 'in'\"}
 ";
 
 #[derive(Debug, Clone)]
@@ -98,6 +98,7 @@ impl Model {
         let around = Surroundings { variable: &|_| None, file: &|_| Err(std::io::ErrorKind::NotFound.into()) };
         let config = config::parse("test", AUDIENCES, &around).unwrap();
         let catalogue = Catalogue::of(&config, &Known::default());
+        assert!(catalogue.refused.is_empty(), "{:?}", catalogue.refused);
         let terms = HashMap::from([("kafka".to_owned(), terms())]);
         let audiences = register::register(&pool, "spa_test", &catalogue.audiences, &terms).await.unwrap();
         let t = "2024-05-01T00:00:00Z".parse().unwrap();
@@ -120,8 +121,7 @@ impl Model {
                 self.members[*audience] = people.iter().copied().collect();
                 let sql = "update profiles set traits = jsonb_set(traits, array[$1], to_jsonb(
                                case when id = any($2) then 'in' else 'out' end)), xid = pg_current_xact_id()";
-                let key = &self.audiences[*audience].audience.key;
-                sqlx::query(sql).bind(key).bind(people).execute(&self.pool).await.unwrap();
+                sqlx::query(sql).bind(["a", "b"][*audience]).bind(people).execute(&self.pool).await.unwrap();
                 self.t += TimeDelta::seconds(1);
                 let audiences = std::slice::from_ref(&self.audiences[*audience]);
                 let tick = Tick { audiences, t: self.t, dry_run: false, fired: None };
