@@ -6,6 +6,8 @@
 //!           records)   with its cursor)
 //! ```
 //!
+//! All of it holds for each of a destination's two lanes by itself; what holds between them is in [`crate::membership::lane`].
+//!
 //! **The argument.** The cursor is a record in the same transaction as what it speaks of, so for a consumer of committed
 //! records the two are one fact. A producer that has fenced all others reads that fact, and nobody can change it any
 //! more but itself. It goes on from there, and each transaction moves the cursor from where it stood to where its records end.

@@ -78,6 +78,8 @@ struct Running {
     id: BackfillId,
     audience: AudienceId,
     kind: Kind,
+    /// The audience is deleted: nobody enters it any more.
+    deleted: bool,
     remaining: u64,
     ends_at: Position,
     rate_limit: Option<u32>,
@@ -113,7 +115,7 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
     let Some(head) = head else { return Ok(None) };
     let destination = head.try_get("id")?;
     let rows = sqlx::query(
-        "select b.id, b.audience_id, b.kind, r.remaining, r.ends_at, r.rate_limit,
+        "select b.id, b.audience_id, b.kind, a.state = 'deleted' as deleted, r.remaining, r.ends_at, r.rate_limit,
                 coalesce(extract(epoch from clock_timestamp() - r.sliced_at), 1)::float8 as waited
          from backfills b join backfill_rests r on r.backfill_id = b.id join audiences a on a.id = b.audience_id
          where b.destination_id = $1 and b.state = 'running' and a.state <> 'disabled'
@@ -128,6 +130,7 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
             id: row.try_get("id")?,
             audience: row.try_get("audience_id")?,
             kind: row.try_get("kind")?,
+            deleted: row.try_get("deleted")?,
             remaining: row.try_get::<i64, _>("remaining")? as u64,
             ends_at: row.try_get("ends_at")?,
             rate_limit: row.try_get::<Option<i32>, _>("rate_limit")?.map(i32::unsigned_abs),
@@ -178,6 +181,9 @@ async fn slice(
     .await?;
     let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
     let (run, mut left): (RunId, Change) = (row.try_get("run_id")?, rest(&row)?);
+    if backfill.deleted {
+        left.entered.clear();
+    }
     let slice = next(backfill.kind, &mut left, &told.members, &members, limit as usize);
     keep(tx, backfill.id, &left).await?;
     let mut ends_at = backfill.ends_at;
@@ -238,6 +244,7 @@ mod tests {
             id: BackfillId(1),
             audience: AudienceId(1),
             kind: Kind::Changes,
+            deleted: false,
             remaining: 1_000_000,
             ends_at: Position(0),
             rate_limit: Some(400),
