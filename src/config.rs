@@ -12,6 +12,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod traits;
 mod tree;
 mod variables;
 
@@ -26,6 +27,7 @@ pub use http::{Http, Listen};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use traits::Trait;
 pub use variables::Surroundings;
 
 /// The whole of `rollcall.yaml`.
@@ -46,12 +48,25 @@ pub struct Config {
     pub destinations: BTreeMap<String, Destination>,
     /// Whom you mean.
     pub audiences: Vec<Audience>,
+    /// What you want to know of each person.
+    pub traits: Vec<Trait>,
 }
 
 impl Config {
     /// The space's id; `spa_rollcall` where none is configured.
     pub fn space_id(&self) -> &str {
         self.space_id.as_deref().unwrap_or("spa_rollcall")
+    }
+
+    /// Every audience and trait: its key, whether it is enabled, and its schedule.
+    pub fn computations(&self) -> impl Iterator<Item = (String, bool, Option<&Setting>)> {
+        let audiences = self.audiences.iter().map(|of| (of.key(), of.enabled, of.schedule.as_ref()));
+        audiences.chain(self.traits.iter().map(|of| (of.key(), of.enabled, of.schedule.as_ref())))
+    }
+
+    /// The keys of the enabled audiences and traits that have a schedule.
+    pub fn schedules(&self) -> impl Iterator<Item = (String, &Setting)> {
+        self.computations().filter_map(|(key, enabled, schedule)| Some((key, schedule.filter(|_| enabled)?)))
     }
 
     /// The destination of this name, enabled or not; every enabled one without a name.

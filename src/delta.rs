@@ -1,7 +1,7 @@
 //! What must a destination still be told, in which order? The sealed log of each of its lanes, read page by page.
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
-//! ascending. No row per change exists. This module only reads; `membership::log` alone writes it.
+//! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks. This module only reads; `membership::log` alone writes it.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,11 +11,12 @@ use sqlx::{PgPool, Row, postgres::PgRow};
 
 use crate::{
     Error, Result,
-    audience::options::Options,
+    audience::{Class, options::Options},
     ids::{AudienceId, BackfillId, DestinationId, Position, ProfileId, RunId},
     membership::{
         diff::{self, Change},
         lane::Lane,
+        values,
     },
 };
 
@@ -26,9 +27,10 @@ pub use crate::membership::chain::Chain;
 pub struct SealedRun {
     pub run: RunId,
     pub audience: AudienceId,
-    /// The audience's key, which is the trait's name.
+    pub class: Class,
+    /// The audience's or trait's key, which is the name under which it is told.
     pub key: String,
-    /// `aud_…`, told as `context.personas.computation_id`.
+    /// `aud_…` or `tra_…`, told as `context.personas.computation_id`.
     pub computation_id: String,
     pub evaluated_at: DateTime<Utc>,
     /// Of the definition version that was evaluated.
@@ -42,13 +44,26 @@ pub struct SealedRun {
     pub backfill: Option<BackfillId>,
 }
 
+/// What holds of a profile from a change on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Now {
+    /// It is in the audience.
+    In,
+    /// It is out of the audience.
+    Out,
+    /// It has this value of the trait, as JSON text.
+    Value(String),
+    /// It has no value of the trait any more.
+    Nothing,
+}
+
 /// Consecutive changes of one run.
 #[derive(Debug, Clone)]
 pub struct Page {
     pub run: Arc<SealedRun>,
     pub from: Position,
-    /// The change at `from + n`: who, and whether they entered.
-    pub changes: Vec<(ProfileId, bool)>,
+    /// The change at `from + n`: who, and what holds of them now.
+    pub changes: Vec<(ProfileId, Now)>,
 }
 
 impl Page {
@@ -156,15 +171,30 @@ impl Reader {
             }
         }
         let offset = (from.0 - run.range.start.0) as u64;
-        let entered = ids(&change.entered, offset, limit).map(|id| (id, true));
-        let exited = ids(&change.exited, offset.saturating_sub(change.entered.len()), limit).map(|id| (id, false));
-        let changes = entered.chain(exited).take(limit).collect();
+        let entered: Vec<ProfileId> = ids(&change.entered, offset, limit).collect();
+        let left = limit - entered.len();
+        let exited = ids(&change.exited, offset.saturating_sub(change.entered.len()), left);
+        let changes = match run.class {
+            Class::Audience => {
+                entered.into_iter().map(|id| (id, Now::In)).chain(exited.map(|id| (id, Now::Out))).collect()
+            }
+            Class::Trait => {
+                let values = values::sealed(&mut *pool.acquire().await?, run.run, &entered).await?;
+                if values.len() != entered.len() {
+                    return Err(Error::halted(format!("the log of run {} has changes without their values", run.run))
+                        .help("The database was damaged or partly restored: restore it from one backup."));
+                }
+                let values = values.into_iter().map(|(id, value)| (id, Now::Value(value)));
+                values.chain(exited.map(|id| (id, Now::Nothing))).collect()
+            }
+        };
         Ok(Some(Page { run: run.clone(), from, changes }))
     }
 
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
-            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, r.id, r.audience_id, a.key, a.computation_id,
+            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, r.id, r.audience_id, a.class, a.key,
+                    a.computation_id,
                     r.evaluated_at, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
@@ -206,6 +236,7 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
     let run = SealedRun {
         run: RunId(row.try_get("id")?),
         audience: AudienceId(row.try_get("audience_id")?),
+        class: Class::of(row.try_get("class")?),
         key: row.try_get("key")?,
         computation_id: row.try_get("computation_id")?,
         evaluated_at: row.try_get("evaluated_at")?,

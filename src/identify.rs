@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     audience::options::Options,
     config::{IdSync, Strategy},
-    delta::SealedRun,
+    delta::{Now, SealedRun},
     ids::ProfileId,
     js::{self, push_string},
     ksuid, limits,
@@ -108,7 +108,7 @@ fn chosen<'a>(person: &'a Person, kind: &str, strategy: Strategy) -> impl Iterat
 pub struct Envelope {
     /// From `"context"` up to the message id.
     head: String,
-    /// From behind the message id up to the membership's boolean.
+    /// From behind the message id up to what holds now.
     middle: String,
     key: String,
     timestamp: String,
@@ -130,7 +130,9 @@ impl Envelope {
         let mut head =
             String::from(r#""context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#);
         head.push_str(env!("CARGO_PKG_VERSION"));
-        head.push_str(r#""},"personas":{"computation_class":"audience","computation_id":"#);
+        head.push_str(r#""},"personas":{"computation_class":"#);
+        push_string(&mut head, run.class.as_str());
+        head.push_str(r#","computation_id":"#);
         push_string(&mut head, &run.computation_id);
         head.push_str(r#","computation_key":"#);
         push_string(&mut head, &run.key);
@@ -174,7 +176,7 @@ impl Envelope {
         profile: ProfileId,
         identity: &Identity<'a>,
         traits: &[(String, Value)],
-        entered: bool,
+        now: &Now,
     ) -> Identify<'a> {
         let message_id = self.message_id(profile, identity);
         out.push('{');
@@ -186,9 +188,14 @@ impl Envelope {
         out.push_str(&self.head);
         out.push_str(&message_id);
         out.push_str(&self.middle);
-        out.push_str(if entered { "true" } else { "false" });
+        match now {
+            Now::In => out.push_str("true"),
+            Now::Out => out.push_str("false"),
+            Now::Value(value) => push_json(out, value),
+            Now::Nothing => out.push_str("null"),
+        }
         for (name, value) in &identity.traits {
-            // The boolean wins, also over a trait or identifier that goes by the audience's key.
+            // What is told wins, also over a trait or identifier that goes by its key.
             if *name != self.key {
                 push_member(out, name, |out| push_string(out, value));
             }
@@ -228,6 +235,18 @@ impl Envelope {
     }
 }
 
+/// A sealed value as JavaScript writes it: an exact decimal becomes the double that any reader would make of it.
+fn push_json(out: &mut String, json: &str) {
+    // Up to fifteen digits a plain decimal is the shortest text of its double, unless it is so small that it gets an exponent.
+    if json.len() <= 15 && !json.starts_with(['"', '[', '{']) && !json.trim_start_matches('-').starts_with("0.00000") {
+        return out.push_str(json);
+    }
+    match serde_json::from_str(json) {
+        Ok(value) => js::push_value(out, &value),
+        Err(_) => out.push_str("null"),
+    }
+}
+
 fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
     out.push(',');
     push_string(out, name);
@@ -238,12 +257,16 @@ fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{AudienceId, BackfillId, Position, RunId};
+    use crate::{
+        audience::Class,
+        ids::{AudienceId, BackfillId, Position, RunId},
+    };
 
     fn run() -> SealedRun {
         SealedRun {
             run: RunId(7),
             audience: AudienceId(3),
+            class: Class::Audience,
             key: "order_completed_last_30days".into(),
             computation_id: "aud_0000038npSZL0yQDffimzpksyu1".into(),
             evaluated_at: "2024-05-03T19:42:50.066179Z".parse().unwrap(),
@@ -270,7 +293,8 @@ mod tests {
         let person = person(&[("user_id", "u0"), ("user_id", "u\"1")]);
         let options = Options::default();
         let mut text = String::new();
-        let written = envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &person.traits, true);
+        let written =
+            envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &person.traits, &Now::In);
         assert_eq!(written.message_id.len(), "personas_".len() + 27);
         let expected = concat!(
             r#"{"context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#,
@@ -292,9 +316,37 @@ mod tests {
         let traits = vec![("order_completed_last_30days".to_string(), Value::from("stale"))];
         let person = person(&[("user_id", "u1")]);
         let options = Options::default();
-        envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &traits, false);
+        envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &traits, &Now::Out);
         let event: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(event["traits"], serde_json::json!({"order_completed_last_30days": false}));
+    }
+
+    #[test]
+    fn a_trait_is_told_with_its_value_and_as_null_when_it_ceased() {
+        let run = SealedRun {
+            class: Class::Trait,
+            key: "total_revenue".into(),
+            computation_id: "tra_0000038npSZL0yQDffimzpksyu1".into(),
+            ..run()
+        };
+        let envelope = Envelope::new(&run, "spa_1", "Kafka", Uuid::nil());
+        let (person, options) = (person(&[("user_id", "u1")]), Options::default());
+        let told = |now: Now| {
+            let mut text = String::new();
+            envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &[], &now);
+            let personas: Value = serde_json::from_str::<Value>(&text).unwrap()["context"]["personas"].take();
+            assert_eq!(personas["computation_class"], "trait");
+            assert_eq!(personas["computation_id"], "tra_0000038npSZL0yQDffimzpksyu1");
+            text.split(r#""traits":"#).nth(1).unwrap().split(r#","type""#).next().unwrap().to_owned()
+        };
+        let value = |json: &str| told(Now::Value(json.into()));
+        assert_eq!(value("12.34"), r#"{"total_revenue":12.34}"#);
+        assert_eq!(value("-7"), r#"{"total_revenue":-7}"#);
+        assert_eq!(value("0.0000001"), r#"{"total_revenue":1e-7}"#);
+        assert_eq!(value("12345678901234567890.25"), r#"{"total_revenue":12345678901234567000}"#);
+        assert_eq!(value(r#"["a","b\"c"]"#), r#"{"total_revenue":["a","b\"c"]}"#);
+        assert_eq!(value("true"), r#"{"total_revenue":true}"#);
+        assert_eq!(told(Now::Nothing), r#"{"total_revenue":null}"#);
     }
 
     #[test]
@@ -304,7 +356,7 @@ mod tests {
         let id = |stream, run: SealedRun, profile, nth: usize| {
             let envelope = Envelope::new(&run, "spa_1", "Kafka", stream);
             let identity = &identities(&person, &options)[nth];
-            envelope.write(&mut String::new(), ProfileId(profile), identity, &[], true).message_id
+            envelope.write(&mut String::new(), ProfileId(profile), identity, &[], &Now::In).message_id
         };
         let first = id(Uuid::nil(), run(), 5, 0);
         assert_eq!(first, id(Uuid::nil(), run(), 5, 0));

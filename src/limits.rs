@@ -65,6 +65,8 @@ pub const DEFINITION_DEPTH: usize = 48;
 pub const EVENT_NESTING: usize = 3;
 /// The longest duration, in days (a hundred years): products in microseconds stay within 64 bits.
 pub const SPAN_DAYS: u64 = 36_525;
+/// Entries of a unique list, as the peer's; in alphabetical order, so that which ones does not depend on when they came.
+pub const UNIQUE_ITEMS: usize = 50;
 /// Problems reported for one text; the rest would be noise.
 pub const PROBLEMS: usize = 20;
 /// Audiences that one comparison may refer to: each doubles the number of conditions it becomes.

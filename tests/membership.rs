@@ -6,3 +6,4 @@ mod poison;
 mod sql;
 mod store;
 mod universe;
+mod values;

@@ -1,20 +1,19 @@
-//! Which audiences does a configuration define, and in which order are they computed? Pure.
+//! Which audiences and traits does a configuration define, and in which order are they computed? Pure.
 //!
 //! One bad audience stops itself and those that refer to it, never the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ast::Expr,
     check::{self, Known},
-    conditions::Formula,
+    computed::{self, Computed},
     key::{self, Taken},
     options::Options,
-    parse,
+    parse, parse_trait,
 };
 use crate::{Error, Result, config};
 
-/// An audience, understood: parsed, checked and split into conditions.
+/// An audience or a computed trait, understood: parsed, checked, and an audience split into conditions.
 #[derive(Debug, Clone)]
 pub struct Audience {
     pub key: String,
@@ -22,8 +21,7 @@ pub struct Audience {
     pub query: String,
     pub enabled: bool,
     pub options: Options,
-    pub definition: Expr,
-    pub formula: Formula,
+    pub computed: Computed,
     /// The audiences it refers to.
     pub references: BTreeSet<String>,
     /// Changes told a second, where that is limited.
@@ -40,10 +38,10 @@ pub struct Audience {
     pub guard: Option<config::Bounds>,
 }
 
-/// All audiences of a configuration.
+/// All audiences and traits of a configuration.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    /// Each after those it refers to.
+    /// Each after those it refers to; so traits come first.
     pub audiences: Vec<Audience>,
     /// By key (or name, where no key can be had), why an audience cannot be computed.
     pub refused: BTreeMap<String, Error>,
@@ -75,9 +73,27 @@ impl Catalogue {
                 Err(error) => drop(catalogue.refused.insert(audience.name.clone(), error)),
             }
         }
-        let mut checked = check::check(&definitions, known);
+        let mut traits = BTreeMap::new();
+        for computed in &config.traits {
+            let key = key::key_of(&computed.name, computed.key.as_deref())
+                .and_then(|key| key::check_free(&computed.name, &key, &taken, false).map(|()| key));
+            match key {
+                Ok(key) => {
+                    taken.push(Taken { key: key.clone(), name: computed.name.clone(), deleted: false });
+                    traits.insert(key, computed);
+                }
+                Err(error) => drop(catalogue.refused.insert(computed.name.clone(), error)),
+            }
+        }
+        let keys = taken.into_iter().map(|taken| taken.key).collect();
+        for (key, computed) in &traits {
+            catalogue.take(config, key.clone(), computed, &keys, known);
+        }
+        let sound = |key: String| (!catalogue.refused.contains_key(&key), key);
+        let traits = traits.into_keys().map(sound).map(|(sound, key)| (key, sound)).collect();
+        let mut checked = check::check(&definitions, &traits, known);
         catalogue.refused.append(&mut checked.refused);
-        catalogue.warnings = checked.warnings;
+        catalogue.warnings.append(&mut checked.warnings);
         for key in checked.order {
             let (Some(audience), Some(formula), Some(Some(definition))) =
                 (configured.get(&key), checked.formulas.remove(&key), definitions.remove(&key))
@@ -90,8 +106,7 @@ impl Catalogue {
                 enabled: audience.enabled,
                 options: Options::of(audience),
                 rate_limit: audience.rate_limit.map(std::num::NonZeroU32::get),
-                definition,
-                formula,
+                computed: Computed::Members { definition, formula },
                 references: checked.references.remove(&key).unwrap_or_default(),
                 destinations: match &audience.destinations {
                     Some(destinations) => destinations.clone(),
@@ -107,10 +122,47 @@ impl Catalogue {
         catalogue
     }
 
-    /// Keeps the audiences of these keys, or all enabled ones when none is given.
+    /// Reads a computed trait's definition. `keys` are those of everything that is computed.
+    fn take(
+        &mut self,
+        config: &config::Config,
+        key: String,
+        computed: &config::Trait,
+        keys: &BTreeSet<String>,
+        known: &Known,
+    ) {
+        let definition = parse_trait(&format!("trait '{key}'"), &computed.query)
+            .and_then(|definition| computed::check(&definition, keys).map(|()| definition));
+        let definition = match definition {
+            Ok(definition) => definition,
+            Err(error) => return drop(self.refused.insert(key, error)),
+        };
+        let warnings = check::unknown_names(&computed::as_expr(&definition), known, keys);
+        self.warnings.extend(warnings.into_iter().map(|warning| (key.clone(), warning)));
+        self.audiences.push(Audience {
+            name: computed.name.clone(),
+            query: computed.query.clone(),
+            enabled: computed.enabled,
+            options: Options::of_trait(computed),
+            computed: Computed::Value(definition),
+            references: BTreeSet::new(),
+            rate_limit: None,
+            destinations: match &computed.destinations {
+                Some(destinations) => destinations.clone(),
+                None => config.destinations.keys().cloned().collect(),
+            },
+            derived_key: computed.key.is_none(),
+            schedule: computed.schedule.as_ref().map(ToString::to_string),
+            reuse_deleted_key: computed.reuse_deleted_key,
+            guard: config::Guard::bounds(computed.guard.as_ref(), config.guard.as_ref()),
+            key,
+        });
+    }
+
+    /// Keeps the audiences and traits of these keys, or all enabled ones when none is given.
     ///
     /// # Errors
-    /// [`crate::Kind::Settings`] for a key that no audience has; the refused ones' own errors stay in `refused`.
+    /// [`crate::Kind::Settings`] for a key that none has; the refused ones' own errors stay in `refused`.
     pub fn select(mut self, keys: &[String]) -> Result<Catalogue> {
         if keys.is_empty() {
             self.audiences.retain(|audience| audience.enabled);
@@ -122,7 +174,7 @@ impl Catalogue {
             if !known.contains(&key.as_str()) {
                 let near = parse::nearest(key, known.iter().copied());
                 let help = near.map(|near| format!("Did you mean '{near}'? ")).unwrap_or_default();
-                return Err(Error::settings(format!("no audience has the key '{key}'"))
+                return Err(Error::settings(format!("no audience or trait has the key '{key}'"))
                     .help(format!("{help}`rollcall audiences` lists them.")));
             }
         }

@@ -43,20 +43,24 @@ pub struct Checked {
 
 /// Checks all audiences together. `audiences` are definitions by key; `None` is one that could not be read, which keeps
 /// its key: what refers to it must not take it for a trait.
-pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Checked {
+///
+/// `traits` are the computed traits by key, and whether they can be computed.
+pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<String, bool>, known: &Known) -> Checked {
     let others: BTreeMap<&str, bool> = known
         .audiences
         .iter()
-        .filter(|other| !audiences.contains_key(&other.key))
+        .filter(|other| !audiences.contains_key(&other.key) && !traits.contains_key(&other.key))
         .map(|other| (other.key.as_str(), other.deleted))
         .collect();
     let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();
+    let computed: BTreeSet<String> = traits.keys().cloned().collect();
+    let named: BTreeSet<String> = keys.union(&computed).cloned().collect();
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
     for (key, definition) in audiences {
         let Some(definition) = definition else { continue };
         edges.insert(key.as_str(), references(definition, &keys));
-        for warning in unknown_names(definition, known, &keys) {
+        for warning in unknown_names(definition, known, &named) {
             checked.warnings.push((key.clone(), warning));
         }
         if let Some(gone) = edges[key.as_str()].iter().find(|other| others.get(other.as_str()) == Some(&true)) {
@@ -64,7 +68,12 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, known: &Known) -> Check
                 .help("Nobody computes that any more: leave it out of the definition, or define the audience again.");
             checked.refused.insert(key.clone(), error);
         }
-        match users_level(definition).and_then(|()| formula(definition, &keys)) {
+        if let Some(bad) = references(definition, &computed).iter().find(|other| !traits[other.as_str()]) {
+            let error = Error::definition(format!("it refers to the computed trait '{bad}', which cannot be computed"));
+            checked.refused.insert(key.clone(), error.help("Mend that one first."));
+        }
+        let formula = users_level(definition).and_then(|()| formula(definition, &keys)?.with_values(&computed));
+        match formula {
             Ok(formula) => drop(checked.formulas.insert(key.clone(), formula)),
             Err(error) => drop(checked.refused.insert(key.clone(), error)),
         }
@@ -164,7 +173,7 @@ fn order(edges: &BTreeMap<&str, BTreeSet<String>>, others: &BTreeMap<&str, bool>
 }
 
 /// Names that nothing in the store has; none where nothing is known.
-fn unknown_names(definition: &Expr, known: &Known, audiences: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn unknown_names(definition: &Expr, known: &Known, audiences: &BTreeSet<String>) -> Vec<String> {
     let mut warnings = BTreeSet::new();
     let mut see = |what: &str, name: &str, names: &mut dyn Iterator<Item = &str>| {
         let names: BTreeSet<&str> = names.collect();

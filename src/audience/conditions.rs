@@ -7,6 +7,7 @@
 //! `trait('k') = 'true'` needs no case of its own: its two halves are everyone and nobody, and what is left is the membership.
 
 mod canonical;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -34,6 +35,8 @@ pub enum Formula {
     Condition(Condition),
     /// Membership of the audience with this key, as computed in the same tick or last stored.
     Member(String),
+    /// A comparison whose left side is a computed trait, and whose right sides are literals.
+    Value(Comparison),
     Not(Box<Formula>),
     And(Vec<Formula>),
     Or(Vec<Formula>),
@@ -77,7 +80,7 @@ pub fn distinct<'f>(formulas: impl IntoIterator<Item = &'f Formula>) -> Vec<&'f 
             }
             Formula::Not(inner) => walk(inner, seen, found),
             Formula::And(terms) | Formula::Or(terms) => terms.iter().for_each(|term| walk(term, seen, found)),
-            Formula::Everyone | Formula::Nobody | Formula::Member(_) => {}
+            Formula::Everyone | Formula::Nobody | Formula::Member(_) | Formula::Value(_) => {}
         }
     }
     let (mut seen, mut found) = (HashSet::new(), Vec::new());

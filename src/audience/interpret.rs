@@ -10,12 +10,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 
 use super::{
+    ComputedTrait,
     ast::{
         As, Comparator, Comparison, EventValue, Expr, Filter, Literal, Operand, Path, Reducer, Scalar, Segment, Source,
         Span, Stream,
     },
     value::{Number, Value, walk},
 };
+use crate::{js, limits};
 
 /// All that is known of one person.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +48,47 @@ pub fn holds(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> bool {
     Scope::new(profile, at).holds(expr)
 }
 
+/// Whether values satisfy a comparator that has literals alone on its right.
+pub fn compares(values: &[Value], comparator: &Comparator, at: DateTime<Utc>) -> bool {
+    Scope::new(&Profile::default(), at).compares(values, comparator)
+}
+
+/// What a computed trait is for the profile at instant `at`, as JSON text, and how many events it was made of. There is no
+/// value without an event that passes its filters; an empty list is none either.
+pub fn value(computed: &ComputedTrait, profile: &Profile, at: DateTime<Utc>) -> (Option<String>, usize) {
+    let scope = Scope::new(profile, at);
+    let events = scope.events(&computed.stream).len();
+    let value = scope.reduce(&computed.stream, &computed.reducer).filter(|_| events > 0);
+    let word = matches!(computed.reducer, Reducer::Mode { kind: As::Number, .. });
+    let json = value.and_then(|value| match value {
+        Value::Array(mut items) => {
+            items.truncate(limits::UNIQUE_ITEMS);
+            let items: Vec<_> = items.iter().filter_map(json).collect();
+            (!items.is_empty()).then(|| format!("[{}]", items.join(",")))
+        }
+        value if word => value.number().map(|number| number.text()).or_else(|| json(&value)),
+        value => json(&value),
+    });
+    (json, events)
+}
+
+/// The events that a computed trait is made of, by time.
+pub fn events<'p>(computed: &ComputedTrait, profile: &'p Profile, at: DateTime<Utc>) -> Vec<&'p Event> {
+    Scope::new(profile, at).events(&computed.stream)
+}
+
+fn json(value: &Value) -> Option<String> {
+    let text = value.text()?;
+    match value {
+        Value::Number(_) | Value::Bool(_) => Some(text),
+        _ => {
+            let mut quoted = String::new();
+            js::push_string(&mut quoted, &text);
+            Some(quoted)
+        }
+    }
+}
+
 /// Where an expression is evaluated: for a profile, or within `where(…)` for one event of it.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'p> {
@@ -71,7 +114,10 @@ impl<'p> Scope<'p> {
     }
 
     pub(super) fn compare(&self, comparison: &Comparison) -> bool {
-        let lefts = self.values(&comparison.left);
+        self.compares(&self.values(&comparison.left), &comparison.comparator)
+    }
+
+    fn compares(&self, lefts: &[Value], comparator: &Comparator) -> bool {
         // Any value on the left against any on the right: there is one each, but for a `$` in a path.
         let any = |operand: &Operand, test: &dyn Fn(&Value, &Value) -> bool| {
             let rights = self.rights(operand);
@@ -82,7 +128,7 @@ impl<'p> Scope<'p> {
         };
         let present = |operands: &[Operand]| operands.iter().all(|operand| !self.rights(operand).is_empty());
         let instants = |test: &dyn Fn(DateTime<Utc>) -> bool| lefts.iter().filter_map(Value::instant).any(test);
-        match &comparison.comparator {
+        match comparator {
             Comparator::Exists => !lefts.is_empty(),
             Comparator::Absent => lefts.is_empty(),
             Comparator::Equals(right) => any(right, &equal),

@@ -19,9 +19,11 @@ pub mod key;
 pub mod check;
 pub mod interpret;
 pub mod conditions;
+pub mod computed;
 pub mod catalogue;
 pub mod options;
 pub mod explain;
 
+pub use computed::{Class, Computed};
 pub use parse::{ComputedTrait, parse, parse_trait};
 pub use print::print;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Audience, IdSync, OnDelete};
+use crate::config::{Audience, IdSync, OnDelete, Trait};
 
 /// Stored with each definition version, so that a sealed run is told as it was meant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,15 @@ impl Options {
             include_traits: audience.include_traits.clone(),
             id_sync: audience.id_sync.clone(),
             on_delete: audience.on_delete,
+        }
+    }
+
+    pub fn of_trait(computed: &Trait) -> Self {
+        Options {
+            include_anonymous: computed.include_anonymous,
+            include_traits: computed.include_traits.clone(),
+            id_sync: computed.id_sync.clone(),
+            on_delete: computed.on_delete,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `rollcall audiences`: whom do we mean, and what was found last?
+//! `rollcall audiences`: whom do we mean, what do we compute of them, and what was found last?
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{Context, table};
-use crate::{Result, ids::RunId, membership::held};
+use crate::{Result, audience::Class, ids::RunId, membership::held, schedule::Setting};
 
-/// List the configured audiences with their state, schedule, last run and members.
+/// List the configured audiences and computed traits with their state, schedule, last run and members.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,6 +20,8 @@ pub struct Args {}
 #[derive(Debug, Serialize)]
 struct Listed {
     key: String,
+    /// `audience` or `trait`.
+    class: &'static str,
     name: String,
     state: &'static str,
     schedule: Option<String>,
@@ -49,21 +51,30 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             Default::default()
         }
     };
-    let listed = config.audiences.iter().map(|audience| Listed {
-        key: audience.key(),
-        name: audience.name.clone(),
-        state: if audience.enabled { "enabled" } else { "disabled" },
-        schedule: audience.schedule.as_ref().map(ToString::to_string),
-        query: audience.query.clone(),
-        last_run: last_runs.remove(&audience.key()),
-        held_run: held.remove(&audience.key()),
-    });
-    context.output().show(&listed.collect::<Vec<_>>(), |listed| {
+    let mut listed = |class, key: String, name: &str, enabled, schedule: Option<&Setting>, query: &str| Listed {
+        class,
+        name: name.to_owned(),
+        state: if enabled { "enabled" } else { "disabled" },
+        schedule: schedule.map(ToString::to_string),
+        query: query.to_owned(),
+        last_run: last_runs.remove(&key),
+        held_run: held.remove(&key),
+        key,
+    };
+    let mut all = Vec::new();
+    for of in &config.audiences {
+        all.push(listed(Class::Audience.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+    }
+    for of in &config.traits {
+        all.push(listed(Class::Trait.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+    }
+    context.output().show(&all, |listed| {
         let rows = listed.iter().map(|audience| {
             let run = audience.last_run.as_ref();
             let count = |count: fn(&LastRun) -> i64| run.map(count).map(|count| count.to_string()).unwrap_or_default();
             [
                 audience.key.clone(),
+                audience.class.into(),
                 match audience.held_run {
                     Some(run) => format!("{}, run {run} is held", audience.state),
                     None => audience.state.into(),
@@ -75,7 +86,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
                 count(|run| run.exited),
             ]
         });
-        table(["key", "state", "schedule", "last run", "members", "entered", "exited"], rows)
+        table(["key", "class", "state", "schedule", "last run", "members", "entered", "exited"], rows)
     })
 }
 

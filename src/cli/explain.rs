@@ -1,4 +1,6 @@
-//! `rollcall explain`: why is this person in, or out?
+//! `rollcall explain`: why is this person in, or out, or which value do they have?
+
+mod value;
 
 use std::collections::BTreeMap;
 
@@ -9,23 +11,26 @@ use super::{Context, instant};
 use crate::{
     Error, Result,
     audience::{
+        Computed,
         catalogue::Catalogue,
         check::Known,
         explain::{self, Explanation, NextChange, Reason},
         interpret::holds,
     },
-    membership::{history, person},
+    membership::{history, person, values},
     profile::lookup,
 };
 
-/// Say whether one person is in an audience, which conditions hold, and when time alone will change that.
+/// Say whether one person is in an audience, which conditions hold, and when time alone will change that; or which value of
+/// a computed trait they have, and of which events it is made.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   rollcall explain big_spenders u_00042
+  rollcall explain total_revenue u_00042
   rollcall explain big_spenders u_00042 --at 1997-06-01 --json")]
 pub struct Args {
-    /// Key of the audience.
+    /// Key of the audience or trait.
     #[arg(value_name = "KEY")]
     pub key: String,
     /// The person's userId.
@@ -62,13 +67,29 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let profile = lookup::find(&mut tx, &args.user).await?;
     let types = lookup::identifier_types(&mut tx, profile).await?;
     let mut history = person::history(&mut tx, profile, BTreeMap::new()).await?;
+    let stored = values::of_person(&mut tx, profile).await?;
     tx.commit().await?;
 
     // As in a tick: each audience after those it refers to, all as of one instant.
     for audience in &catalogue.audiences {
         let has_identifier = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
+        let definition = match &audience.computed {
+            Computed::Members { definition, .. } => definition,
+            Computed::Value(definition) => {
+                let stored = stored.get(&audience.key).map(String::as_str);
+                if audience.key == args.key {
+                    let answer = value::Answer::new(&args.key, definition, &history, has_identifier, stored, at);
+                    return context.output().show(&answer, |answer| answer.describe(&args.user));
+                }
+                let now = value::now(definition, &history, stored, at).filter(|_| has_identifier);
+                if let serde_json::Value::Object(traits) = &mut history.traits {
+                    traits.insert(audience.key.clone(), value::json(now.as_deref()));
+                }
+                continue;
+            }
+        };
         if audience.key == args.key {
-            let explanation = explain::explain(&audience.definition, &history, at);
+            let explanation = explain::explain(definition, &history, at);
             let last = history::members(&pool, &args.key, None).await;
             let answer = Answer {
                 key: args.key,
@@ -79,7 +100,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             };
             return context.output().show(&answer, |answer| describe(answer, &args.user));
         }
-        let member = has_identifier && holds(&audience.definition, &history, at);
+        let member = has_identifier && holds(definition, &history, at);
         history.memberships.insert(audience.key.clone(), member);
     }
     let keys = [args.key];

@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::{Context, instant};
 use crate::{
-    Result,
-    audience::{self, conditions},
+    Result, audience,
     ids::ProfileId,
     membership::{Universe, preview},
     profile::lookup::{self, Name},
@@ -45,7 +44,7 @@ struct Preview {
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let expr = audience::parse("the query", &args.query)?;
     let pool = context.store().await?;
-    let formula = conditions::formula(&expr, &preview::keys(&pool).await?)?;
+    let formula = preview::formula(&pool, &expr).await?;
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let universe = Universe::users(args.include_anonymous);
     let members = preview::members(&pool, &formula, &universe, at).await?;

@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::{Context, instant, table};
-use crate::{Error, Result, config::Audience};
+use crate::{Error, Result, schedule::Setting};
 
 /// Print the coming ticks of the schedules, and which of them a clock change moves.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ Examples:
   rollcall schedule lapsed --next 5
   rollcall schedule lapsed --from 2026-03-28    over the change to summer time")]
 pub struct Args {
-    /// Only this audience.
+    /// Only this audience or trait.
     key: Option<String>,
     /// How many ticks.
     #[arg(long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -40,22 +40,20 @@ struct Coming {
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let wanted = |audience: &&Audience| match &args.key {
-        Some(key) => *key == audience.key(),
-        None => audience.enabled,
+    let wanted = |(key, enabled, _): &(String, bool, Option<&Setting>)| match &args.key {
+        Some(wanted) => wanted == key,
+        None => *enabled,
     };
-    let audiences: Vec<_> = config.audiences.iter().filter(wanted).collect();
-    if let (Some(key), true) = (&args.key, audiences.is_empty()) {
-        return Err(
-            Error::settings(format!("no audience has the key `{key}`")).help("`rollcall audiences` lists them.")
-        );
+    let computations: Vec<_> = config.computations().filter(wanted).collect();
+    if let (Some(key), true) = (&args.key, computations.is_empty()) {
+        let error = Error::settings(format!("no audience or trait has the key `{key}`"));
+        return Err(error.help("`rollcall audiences` lists them."));
     }
     let from = args.from.unwrap_or_else(|| context.clock().now());
     let count = usize::from(args.next);
     let mut coming = Vec::new();
-    for audience in audiences {
-        let key = audience.key();
-        let Some(setting) = &audience.schedule else { continue };
+    for (key, _, setting) in computations {
+        let Some(setting) = setting else { continue };
         let schedule = setting
             .parse(&format!("schedule of `{key}`"))
             .map_err(|problems| Error::settings(format!("the schedule of `{key}` is not understood")).at(problems))?;

@@ -36,15 +36,17 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
         sense.destination(&key.name, destination);
     }
     let names: Vec<_> = destinations.iter().map(|(key, _)| key.name.as_str()).collect();
-    let audiences = root.get("audiences").map_or(&[][..], Node::items);
-    if let Some(extra) = audiences.get(limits::AUDIENCES) {
-        let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
-        sense.tell(&extra.span, format!("{} audiences", audiences.len()), help);
-    }
     let mut keys = HashMap::new();
-    for audience in audiences {
-        sense.key(audience, &mut keys);
-        sense.audience(audience, &names);
+    for class in ["audience", "trait"] {
+        let all = root.get(&format!("{class}s")).map_or(&[][..], Node::items);
+        if let Some(extra) = all.get(limits::AUDIENCES) {
+            let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
+            sense.tell(&extra.span, format!("{} {class}s", all.len()), help);
+        }
+        for one in all {
+            sense.key(class, one, &mut keys);
+            sense.audience(class, one, &names);
+        }
     }
 }
 
@@ -85,7 +87,12 @@ impl Sense<'_> {
     }
 
     /// The key, given or derived, must be one, and nobody else's.
-    fn key<'t>(&mut self, audience: &'t Node, keys: &mut HashMap<String, &'t str>) {
+    fn key<'t>(
+        &mut self,
+        class: &'static str,
+        audience: &'t Node,
+        keys: &mut HashMap<String, (&'static str, &'t str)>,
+    ) {
         let name = audience.text("name");
         let Some((node, text)) = audience.text("key").or(name) else { return };
         let given = audience.get("key").is_some();
@@ -97,15 +104,15 @@ impl Sense<'_> {
             };
             let help = "Give a `key`: a lower-case letter, then lower-case letters, digits and `_`";
             self.tell(&node.span, message, format!("{help}, at most {}.", limits::AUDIENCE_KEY_BYTES));
-        } else if let Some(other) = keys.get(&key) {
-            let message = format!("the key `{key}` is that of the audience `{other}` as well");
+        } else if let Some((other_class, other)) = keys.get(&key) {
+            let message = format!("the key `{key}` is that of the {other_class} `{other}` as well");
             self.tell(&node.span, message, "Give one of them a `key` of its own.");
         } else {
-            keys.insert(key, name.map_or(text, |(_, name)| name));
+            keys.insert(key, (class, name.map_or(text, |(_, name)| name)));
         }
     }
 
-    fn audience(&mut self, audience: &Node, destinations: &[&str]) {
+    fn audience(&mut self, class: &str, audience: &Node, destinations: &[&str]) {
         if let Some((node, name)) = audience.text("name")
             && name.chars().count() > limits::AUDIENCE_NAME_CHARS
         {
@@ -118,7 +125,10 @@ impl Sense<'_> {
         if let Some((node, query)) = audience.text("query")
             && query.trim().is_empty()
         {
-            let help = "For example: event('Order Completed').within(30 days).count() >= 1";
+            let help = match class {
+                "trait" => "For example: event('Order Completed').within(90 days).sum(property('revenue'))",
+                _ => "For example: event('Order Completed').within(30 days).count() >= 1",
+            };
             self.tell(&node.span, "the definition is empty", help);
         }
         if let Some(schedule) = audience.get("schedule") {

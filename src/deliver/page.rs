@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Result,
     config::Strategy,
-    delta::{self, Chain, SealedRun},
+    delta::{self, Chain, Now, SealedRun},
     identify::{self, Envelope, Person},
     ids::{Position, ProfileId, RunId},
     limits,
@@ -128,7 +128,7 @@ impl Pages {
         let nobody = Person::default();
         for part in changes {
             let envelope = Envelope::new(&part.run, &self.space_id, &self.name, self.stream);
-            for (index, (profile, entered)) in part.changes.iter().enumerate() {
+            for (index, (profile, now)) in part.changes.iter().enumerate() {
                 let position = Position(part.from.0 + index as i64);
                 if people.cut.is_some_and(|cut| *profile >= cut) || bytes > limits::PAGE_BYTES {
                     return page;
@@ -137,7 +137,7 @@ impl Pages {
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
                     page.events += 1;
                     self.text.clear();
-                    let written = envelope.write(&mut self.text, *profile, identity, &person.traits, *entered);
+                    let written = envelope.write(&mut self.text, *profile, identity, &person.traits, now);
                     let known = Known {
                         kind: Some("identify"),
                         user_id: written.user_id,
@@ -145,7 +145,11 @@ impl Pages {
                         message_id: Some(&written.message_id),
                         timestamp: Some(envelope.timestamp()),
                         event: None,
-                        member: Some(*entered),
+                        member: match now {
+                            Now::In => Some(true),
+                            Now::Out => Some(false),
+                            Now::Value(_) | Now::Nothing => None,
+                        },
                     };
                     let event = Event::known(&self.text, known);
                     for (mapping, how) in self.mappings.iter().enumerate() {

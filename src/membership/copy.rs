@@ -34,7 +34,7 @@ impl<'a> Iterator for Row<'a> {
     }
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
     /// The next column as a profile's id (`bigint` in the store, 1 to 2³² − 1 by its constraint).
     #[inline]
     pub(super) fn profile_id(&mut self) -> Result<u32> {
@@ -62,7 +62,7 @@ impl Row<'_> {
 
     /// The next column, whatever it holds.
     #[inline]
-    pub(super) fn column(&mut self) -> Result<Option<&[u8]>> {
+    pub(super) fn column(&mut self) -> Result<Option<&'a [u8]>> {
         self.next().ok_or_else(torn)
     }
 }

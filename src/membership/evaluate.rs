@@ -7,6 +7,8 @@
 //!
 //! Must never read a clock, and never let one condition's failure reach an audience that does not use it.
 
+mod names;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -18,19 +20,24 @@ use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
 
 use super::{
+    compare,
     compile::{self, Names, Query},
     guard::{self, Limit},
     members::{self, Members},
     query,
-    scan::{Probe, Scan},
+    scan::{Asker, Found, Probe, Scan},
     universe::{self, Moment, Universe},
+    values::{
+        Values,
+        settle::{Settled, Shape, settle},
+    },
 };
 use crate::{
     Error, Result,
     audience::{
-        ast::{Scalar, Source},
+        ComputedTrait,
+        ast::{Comparison, Reducer},
         conditions::{self, Condition, Formula},
-        visit,
     },
     limits,
 };
@@ -40,6 +47,15 @@ use crate::{
 pub struct Due<'d> {
     pub key: &'d str,
     pub formula: &'d Formula,
+    pub universe: &'d Universe,
+}
+
+/// A computed trait that is due.
+#[derive(Debug, Clone, Copy)]
+pub struct DueValue<'d> {
+    /// Its new values are held against those stored under this key.
+    pub key: &'d str,
+    pub definition: &'d ComputedTrait,
     pub universe: &'d Universe,
 }
 
@@ -68,9 +84,10 @@ impl Default for Settings {
     }
 }
 
-/// Who is in each audience, in the order asked.
+/// Who is in each audience, and whose value of each trait changed, in the order asked.
 #[derive(Debug)]
 pub struct Evaluation {
+    pub values: Vec<(String, Result<Settled>)>,
     pub audiences: Vec<(String, Result<RoaringBitmap>)>,
     pub statistics: Statistics,
 }
@@ -103,29 +120,64 @@ pub async fn evaluate(
     stored: &HashMap<String, RoaringBitmap>,
     settings: &Settings,
 ) -> Result<Evaluation> {
+    evaluate_all(conn, t, due, &[], stored, settings).await
+}
+
+/// As [`evaluate`], with the values of computed traits: they share their scans with the audiences' conditions.
+pub async fn evaluate_all(
+    conn: &mut PgConnection,
+    t: DateTime<Utc>,
+    due: &[Due<'_>],
+    values: &[DueValue<'_>],
+    stored: &HashMap<String, RoaringBitmap>,
+    settings: &Settings,
+) -> Result<Evaluation> {
     let started = Instant::now();
     // Instants of the store are whole microseconds.
     let t = t.trunc_subsecs(6);
     let moment = Moment::of(conn).await?;
     let timeout = prepare(conn, settings).await?;
     let conditions = conditions::distinct(due.iter().map(|due| due.formula));
-    let names = names(conn, &conditions).await?;
-    let mut run = Run { conn, t, names: &names, answers: HashMap::new(), statistics: Statistics::default() };
-    run.statistics.conditions = conditions.len();
-    run.all(&conditions).await?;
-    let Run { answers, mut statistics, .. } = run;
+    let names = names::names(conn, &conditions, values).await?;
+    let found = values.iter().map(|_| None).collect();
+    let statistics = Statistics { conditions: conditions.len(), ..Statistics::default() };
+    let mut run = Run { conn, t, names: &names, answers: HashMap::new(), found, statistics };
+    run.all(&conditions, values).await?;
+    let Run { answers, found, mut statistics, .. } = run;
     let mut universes = BTreeMap::<&str, RoaringBitmap>::new();
-    for id_type in due.iter().flat_map(|due| due.universe.types()).collect::<BTreeSet<_>>() {
+    let asked = due.iter().map(|due| due.universe).chain(values.iter().map(|due| due.universe));
+    for id_type in asked.flat_map(Universe::types).collect::<BTreeSet<_>>() {
         universes.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
     }
     restore(conn, &timeout).await?;
+    let within = |universe: &Universe| {
+        let members = universe.types().filter_map(|id_type| universes.get(id_type));
+        members.fold(RoaringBitmap::new(), |all, members| all | members)
+    };
+    let mut settled = Vec::with_capacity(values.len());
+    for (due, found) in values.iter().zip(found) {
+        let value = match found {
+            Some(Ok(found)) => {
+                let shape = Shape::One { zero: due.definition.reducer.is_zero_of_nothing() };
+                settle(conn, due.key, &found, &within(due.universe), &shape).await
+            }
+            Some(Err(error)) => Err(again(&error)),
+            None => Err(Error::internal("a computed trait was not evaluated")),
+        };
+        settled.push((due.key.to_owned(), value));
+    }
+    let mut compared: HashMap<&Comparison, Result<Members, Arc<Error>>> = HashMap::new();
+    let mut asked = Vec::new();
+    due.iter().for_each(|due| due.formula.values(&mut |comparison| asked.push(comparison)));
+    for comparison in asked {
+        if !compared.contains_key(comparison) {
+            let answer = compare::answer(conn, comparison, &settled, stored, settings, t).await;
+            compared.insert(comparison, answer.map_err(Arc::new));
+        }
+    }
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
-        let universe = due
-            .universe
-            .types()
-            .filter_map(|id_type| universes.get(id_type))
-            .fold(RoaringBitmap::new(), |all, members| all | members);
+        let universe = within(due.universe);
         let condition = |condition: &Condition| match answers.get(condition) {
             Some(Ok(members)) => Ok(members),
             Some(Err(error)) => Err(again(error)),
@@ -149,11 +201,16 @@ pub async fn evaluate(
                     .help(format!("Compute `{key}` first, or in the same run."))
             }),
         };
-        let members = members::members(due.formula, &universe, &condition, &member);
+        let value = |comparison: &Comparison| match compared.get(comparison) {
+            Some(Ok(members)) => Ok(members),
+            Some(Err(error)) => Err(again(error)),
+            None => Err(Error::internal("a computed trait was not compared")),
+        };
+        let members = members::members(due.formula, &universe, &condition, &member, &value);
         audiences.push((due.key.to_owned(), members));
     }
     statistics.took = started.elapsed();
-    Ok(Evaluation { audiences, statistics })
+    Ok(Evaluation { values: settled, audiences, statistics })
 }
 
 /// One error, told to each audience that it concerns.
@@ -181,42 +238,8 @@ async fn restore(conn: &mut PgConnection, statement_timeout: &str) -> Result<()>
     Ok(())
 }
 
-/// What the store calls the events of these conditions.
-async fn names(conn: &mut PgConnection, conditions: &[&Condition]) -> Result<Names> {
-    let mut events = BTreeSet::new();
-    for condition in conditions {
-        visit::within(&condition.0, &mut |comparison| {
-            for scalar in comparison.scalars() {
-                if let Scalar::Reduce(stream, _) = scalar
-                    && let Source::Event(name) = &stream.source
-                    && !name.contains('\0')
-                {
-                    events.insert(name.clone());
-                }
-            }
-        });
-    }
-    let events: Vec<String> = events.into_iter().collect();
-    let rows = sqlx::query(
-        "select n.id, n.name, p.path, p.slot from event_names n left join promotions p on p.name_id = n.id and p.ready \
-         where n.name = any ($1)",
-    )
-    .bind(&events)
-    .fetch_all(conn)
-    .await?;
-    let mut names = Names::default();
-    for row in rows {
-        let id: i32 = row.try_get(0)?;
-        names.ids.insert(row.try_get(1)?, id);
-        if let Some(path) = row.try_get::<Option<Vec<String>>, _>(2)? {
-            names.promoted.insert((id, path), row.try_get(3)?);
-        }
-    }
-    Ok(names)
-}
-
-/// Scans that are shared, and conditions that need a query of their own.
-fn plan<'c>(conditions: &[&'c Condition], t: DateTime<Utc>, names: &Names) -> (Vec<Scan<'c>>, Vec<&'c Condition>) {
+/// What a scan can answer, and conditions that need a query of their own.
+fn plan<'c>(conditions: &[&'c Condition], t: DateTime<Utc>, names: &Names) -> (Vec<Probe<'c>>, Vec<&'c Condition>) {
     let (mut probes, mut queries) = (Vec::new(), Vec::new());
     for condition in conditions {
         match Probe::of(condition, t, names) {
@@ -224,12 +247,13 @@ fn plan<'c>(conditions: &[&'c Condition], t: DateTime<Utc>, names: &Names) -> (V
             None => queries.push(*condition),
         }
     }
-    (Scan::share(probes), queries)
+    (probes, queries)
 }
 
 /// Every statement that an evaluation of these conditions would run; for people and for snapshots.
 pub fn statements(conditions: &[&Condition], t: DateTime<Utc>, names: &Names) -> Result<Vec<Query>> {
-    let (scans, queries) = plan(conditions, t, names);
+    let (probes, queries) = plan(conditions, t, names);
+    let scans = Scan::share(probes);
     let scans = scans.iter().map(|scan| scan.compile(t, names).map(|(query, _)| query));
     scans.chain(queries.into_iter().map(|condition| compile::condition(condition, t, names))).collect()
 }
@@ -239,12 +263,21 @@ struct Run<'r, 'c> {
     t: DateTime<Utc>,
     names: &'r Names,
     answers: Answers<'c>,
+    /// Of the values asked for, in that order.
+    found: Vec<Option<Result<Values, Arc<Error>>>>,
     statistics: Statistics,
 }
 
 impl<'c> Run<'_, 'c> {
-    async fn all(&mut self, conditions: &[&'c Condition]) -> Result<()> {
-        let (scans, queries) = plan(conditions, self.t, self.names);
+    async fn all(&mut self, conditions: &[&'c Condition], values: &[DueValue<'c>]) -> Result<()> {
+        let (mut probes, queries) = plan(conditions, self.t, self.names);
+        for (n, due) in values.iter().enumerate() {
+            match Probe::of_value(n, due.definition, self.t, self.names) {
+                Ok(probe) => probes.push(probe),
+                Err(error) => self.found[n] = Some(Err(Arc::new(error))),
+            }
+        }
+        let scans = Scan::share(probes);
         for condition in queries {
             self.ask(condition).await?;
         }
@@ -266,12 +299,14 @@ impl<'c> Run<'_, 'c> {
             Ok((found, rows)) => {
                 self.statistics.rows += rows;
                 for (probe, found) in scan.probes.iter().zip(found) {
-                    match found {
-                        Some(members) => {
+                    match (probe.asker, found) {
+                        (Asker::Condition(condition), Found::Members(members)) => {
                             self.statistics.scanned += 1;
-                            self.answers.insert(probe.condition, Ok(members));
+                            self.answers.insert(condition, Ok(members));
                         }
-                        None => self.ask(probe.condition).await?,
+                        (Asker::Condition(condition), _) => self.ask(condition).await?,
+                        (Asker::Value(n), Found::Values(values)) => self.found[n] = Some(Ok(values)),
+                        (Asker::Value(_), _) => {}
                     }
                 }
                 Ok(Ok(()))
@@ -279,7 +314,10 @@ impl<'c> Run<'_, 'c> {
             Err(error) => {
                 let error = Arc::new(self.failed(error).await?);
                 for probe in &scan.probes {
-                    self.answers.insert(probe.condition, Err(error.clone()));
+                    match probe.asker {
+                        Asker::Condition(condition) => drop(self.answers.insert(condition, Err(error.clone()))),
+                        Asker::Value(n) => self.found[n] = Some(Err(error.clone())),
+                    }
                 }
                 Ok(Err(()))
             }
@@ -311,5 +349,12 @@ impl<'c> Run<'_, 'c> {
             Ok(_) => Ok(error),
             Err(_) => Err(error),
         }
+    }
+}
+
+impl Reducer {
+    /// Whether it is 0 where there is nothing to reduce: then whoever had a value has 0 when nothing is left.
+    pub fn is_zero_of_nothing(&self) -> bool {
+        matches!(self, Reducer::Count | Reducer::Sum(_) | Reducer::UniqueCount(_))
     }
 }

@@ -23,10 +23,11 @@ use super::{
     log,
     register::{self, Registered, Terms},
     seal::{self, Run},
+    values,
 };
 use crate::{
     Error, Result,
-    audience::catalogue::Audience,
+    audience::{Class, catalogue::Audience},
     ids::{AudienceId, RunId},
 };
 
@@ -100,6 +101,7 @@ pub async fn confirm(database: impl PgExecutor<'_>, audience: AudienceId, versio
 
 /// Ends the waiting of an audience's held run, if it has one: a newer result is at hand, or the audience is gone.
 pub(super) async fn close(tx: &mut PgConnection, audience: AudienceId, state: State) -> Result<()> {
+    values::let_go(tx, audience).await?;
     sqlx::query(
         "update runs set state = $2, held_members = null, decided_at = clock_timestamp()
          where audience_id = $1 and state = 'held'",
@@ -197,7 +199,8 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     let mut conn = seal::alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let row = sqlx::query(
-        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members, m.members as accepted
+        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members,
+                r.entered, r.exited, m.members as accepted
          from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
          where r.id = $1 and r.state = 'held' and a.key = $2",
     )
@@ -210,11 +213,18 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
         id: AudienceId(row.try_get("audience_id")?),
         version: row.try_get("definition_version")?,
         audience: audience.clone(),
-        destinations: register::listeners(&mut tx, &audience.destinations, terms, audience.rate_limit).await?,
+        destinations: register::listeners(&mut tx, &audience.destinations, terms).await?,
     };
     let members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
     let accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
-    let change = Change::between(&accepted, &members);
+    let change = match audience.computed.class() {
+        Class::Audience => Change::between(&accepted, &members),
+        // Whoever has another value now: nothing was accepted since, or the run would be superseded.
+        Class::Trait => Change {
+            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,
+            exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
+        },
+    };
     let released = Run {
         run: Some(run),
         key: audience.key.clone(),
@@ -239,8 +249,9 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     .execute(&mut *tx)
     .await?;
     accept(&mut tx, of.id, run, &members).await?;
+    values::release(&mut tx, of.id, run).await?;
     for destination in &of.destinations {
-        log::tell(&mut tx, destination, of.id, &released, &change, &members).await?;
+        log::tell(&mut tx, destination, &of, &released, &change, &members).await?;
     }
     tx.commit().await?;
     conn.close().await?;
@@ -253,8 +264,11 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
 /// [`crate::Kind::Settings`] if somebody or something else has decided meanwhile.
 pub async fn discard(pool: &PgPool, run: RunId) -> Result<()> {
     let discarded = sqlx::query(
-        "update runs set state = 'discarded', held_members = null, decided_at = clock_timestamp()
-         where id = $1 and state = 'held'",
+        "with decided as (
+             update runs set state = 'discarded', held_members = null, decided_at = clock_timestamp()
+             where id = $1 and state = 'held' returning id),
+         gone as (delete from held_values where run_id in (select id from decided))
+         select from decided",
     )
     .bind(run)
     .execute(pool)

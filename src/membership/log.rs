@@ -12,17 +12,21 @@ use super::{
     chain::Chain,
     diff::{self, Change},
     lane::{self, Lane, Places},
-    register::Listener,
+    register::{Listener, Registered},
     seal::Run,
+    values,
 };
 use crate::{
     Error, Result,
+    audience::Class,
     ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
 };
 
 /// What a destination was told of an audience, as far as its log goes.
 #[derive(Debug, Clone)]
 pub(super) struct Told {
+    /// The latest run up to which its changes are in the log, or left to a backfill.
+    pub run: Option<RunId>,
     pub members: RoaringBitmap,
     /// Told true once, and false since.
     pub former: RoaringBitmap,
@@ -34,7 +38,7 @@ impl Told {
     /// What `destination` (its live lane) was told of an audience; nothing before the first time.
     pub(super) async fn read(tx: &mut PgConnection, destination: DestinationId, audience: AudienceId) -> Result<Told> {
         let row = sqlx::query(
-            "select members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
+            "select run_id, members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
         )
         .bind(destination)
         .bind(audience)
@@ -42,17 +46,18 @@ impl Told {
         .await?;
         let Some(row) = row else {
             let (members, former) = (RoaringBitmap::new(), RoaringBitmap::new());
-            return Ok(Told { members, former, ends: Places::START });
+            return Ok(Told { run: None, members, former, ends: Places::START });
         };
         let former = row.try_get::<Option<&[u8]>, _>("former")?.map(diff::decode).transpose()?;
         Ok(Told {
+            run: Some(row.try_get("run_id")?),
             members: diff::decode(row.try_get::<&[u8], _>("members")?)?,
             former: former.unwrap_or_default(),
             ends: Places { live: Position(row.try_get("live_end")?), bulk: Position(row.try_get("bulk_end")?) },
         })
     }
 
-    /// Remembers it, as of a run.
+    /// Remembers it; as of `run`, where no run was told before.
     pub(super) async fn write(
         &self,
         tx: &mut PgConnection,
@@ -69,7 +74,7 @@ impl Told {
         )
         .bind(destination)
         .bind(audience)
-        .bind(run)
+        .bind(self.run.unwrap_or(run))
         .bind(diff::encode(&self.members))
         .bind(diff::encode(&self.former))
         .bind(self.ends.live)
@@ -101,27 +106,39 @@ pub(super) async fn mirrors(tx: &mut PgConnection, destination: DestinationId) -
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: AudienceId,
+    audience: &Registered,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let mut told = Told::read(tx, destination.id, audience).await?;
+    let mut told = Told::read(tx, destination.id, audience.id).await?;
     let mut untold = Change::between(&told.members, members);
-    let waiting = backfill::waiting(tx, destination.id, audience, members).await?;
+    let of_trait = audience.audience.computed.class() == Class::Trait;
+    // Of a trait also whoever was told a value and has another one.
+    let changed = match told.run {
+        Some(run) if of_trait => values::changed_since(tx, audience.id, run).await? & members,
+        _ => RoaringBitmap::new(),
+    };
+    untold.entered |= &changed;
+    let waiting = backfill::waiting(tx, destination.id, audience.id, members, &changed).await?;
     untold.entered -= &waiting.entered;
     untold.exited -= &waiting.exited;
-    let later = backfill::too_much(&mut untold, destination.backfill_above, destination.rate_limit);
+    let rate_limit = audience.audience.rate_limit;
+    let later = backfill::too_much(&mut untold, destination.backfill_above, rate_limit);
     if !later.is_empty() {
-        backfill::open(tx, destination.id, audience, destination.rate_limit, &later).await?;
+        backfill::open(tx, destination.id, audience.id, rate_limit, &later).await?;
     }
     if !untold.is_empty() {
+        if of_trait {
+            values::seal(tx, run_id, audience.id, &untold.entered).await?;
+        }
         let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
         let part = Part { lane, run: run_id, change: &untold, is_the_runs: *change == untold, backfill: None };
         append(tx, destination, &mut told, part).await?;
     }
-    told.write(tx, destination.id, audience, run_id).await
+    told.run = Some(run_id);
+    told.write(tx, destination.id, audience.id, run_id).await
 }
 
 /// Changes of one audience that are appended together.

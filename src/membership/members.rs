@@ -8,7 +8,10 @@ use roaring::RoaringBitmap;
 
 use crate::{
     Result,
-    audience::conditions::{Condition, Formula},
+    audience::{
+        ast::Comparison,
+        conditions::{Condition, Formula},
+    },
 };
 
 /// A set of profiles: these, or all but these.
@@ -72,14 +75,16 @@ fn drop<'m>(a: Cow<'m, RoaringBitmap>, b: &RoaringBitmap) -> Cow<'m, RoaringBitm
     })
 }
 
-/// The members of a formula within a universe, by the answers to its conditions and the members of other audiences.
+/// The members of a formula within a universe, by the answers to its conditions, the members of other audiences, and the
+/// answers of computed traits.
 pub(super) fn members<'m>(
     formula: &Formula,
     universe: &RoaringBitmap,
     condition: &dyn Fn(&Condition) -> Result<&'m Members>,
     member: &dyn Fn(&str) -> Result<&'m RoaringBitmap>,
+    value: &dyn Fn(&Comparison) -> Result<&'m Members>,
 ) -> Result<RoaringBitmap> {
-    let Set { ids, all_but } = set(formula, condition, member)?;
+    let Set { ids, all_but } = set(formula, condition, member, value)?;
     Ok(Members { ids: ids.into_owned(), all_but }.within(universe))
 }
 
@@ -87,6 +92,7 @@ fn set<'m>(
     formula: &Formula,
     condition: &dyn Fn(&Condition) -> Result<&'m Members>,
     member: &dyn Fn(&str) -> Result<&'m RoaringBitmap>,
+    value: &dyn Fn(&Comparison) -> Result<&'m Members>,
 ) -> Result<Set<'m>> {
     let everyone = || Set { ids: Cow::Owned(RoaringBitmap::new()), all_but: true };
     Ok(match formula {
@@ -96,12 +102,16 @@ fn set<'m>(
             let Members { ids, all_but } = condition(asked)?;
             Set { ids: Cow::Borrowed(ids), all_but: *all_but }
         }
+        Formula::Value(asked) => {
+            let Members { ids, all_but } = value(asked)?;
+            Set { ids: Cow::Borrowed(ids), all_but: *all_but }
+        }
         Formula::Member(key) => Set { ids: Cow::Borrowed(member(key)?), all_but: false },
-        Formula::Not(inner) => set(inner, condition, member)?.negated(),
+        Formula::Not(inner) => set(inner, condition, member, value)?.negated(),
         Formula::And(terms) => {
             let mut all = everyone();
             for term in terms {
-                all = all.and(set(term, condition, member)?);
+                all = all.and(set(term, condition, member, value)?);
             }
             all
         }
@@ -109,7 +119,7 @@ fn set<'m>(
         Formula::Or(terms) => {
             let mut none = everyone();
             for term in terms {
-                none = none.and(set(term, condition, member)?.negated());
+                none = none.and(set(term, condition, member, value)?.negated());
             }
             none.negated()
         }
@@ -136,7 +146,7 @@ mod tests {
     fn holds(formula: &Formula, id: u32) -> bool {
         match formula {
             Formula::Everyone => true,
-            Formula::Nobody | Formula::Condition(_) => false,
+            Formula::Nobody | Formula::Condition(_) | Formula::Value(_) => false,
             // Each id has its own combination of the four memberships.
             Formula::Member(key) => id >> (key.as_bytes()[0] - b'a') & 1 == 1,
             Formula::Not(inner) => !holds(inner, id),
@@ -157,6 +167,7 @@ mod tests {
                 &universe,
                 &|_| Err(crate::Error::internal("there are no conditions here")),
                 &|key| Ok(&memberships[usize::from(key.as_bytes()[0] - b'a')]),
+                &|_| Err(crate::Error::internal("there are no values here")),
             )
             .unwrap();
             prop_assert_eq!(got, (0..16).filter(|id| holds(&formula, *id)).collect());

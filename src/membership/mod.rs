@@ -5,6 +5,7 @@
 //! ```
 
 mod threshold;
+mod compare;
 mod compile;
 mod copy;
 mod evaluate;
@@ -15,6 +16,7 @@ mod scan;
 mod tally;
 mod universe;
 pub mod backfill;
+pub mod values;
 pub mod chain;
 pub mod diff;
 pub mod guard;
@@ -27,5 +29,5 @@ pub mod register;
 pub mod seal;
 
 pub use compile::{Names, Query};
-pub use evaluate::{Due, Evaluation, Settings, Statistics, evaluate, statements};
+pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};
 pub use universe::Universe;

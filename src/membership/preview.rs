@@ -1,13 +1,18 @@
 //! Who would be in? A formula evaluated on one snapshot, storing nothing.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::PgPool;
 
 use super::{Due, Settings, Universe, evaluate, seal};
-use crate::{Error, Result, audience::conditions::Formula};
+use crate::{
+    Error, Result,
+    audience::{
+        Class,
+        ast::Expr,
+        conditions::{self, Formula},
+    },
+};
 
 /// The members that a formula would have as of `t`. Audiences it refers to count as last computed.
 ///
@@ -27,12 +32,13 @@ pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: D
     members
 }
 
-/// The keys of all audiences that the store knows: a trait of such a name is a membership.
+/// Splits a definition by what the store knows: a trait may be a membership, or computed.
 ///
 /// # Errors
-/// The database's own.
-pub async fn keys(pool: &PgPool) -> Result<BTreeSet<String>> {
-    let keys: Vec<String> =
-        sqlx::query_scalar("select key from audiences where state <> 'deleted'").fetch_all(pool).await?;
-    Ok(keys.into_iter().collect())
+/// The database's own, or what the definition may not say.
+pub async fn formula(pool: &PgPool, definition: &Expr) -> Result<Formula> {
+    let known: Vec<(String, String)> =
+        sqlx::query_as("select key, class from audiences where state <> 'deleted'").fetch_all(pool).await?;
+    let of = |class| known.iter().filter(move |(_, is)| Class::of(is) == class).map(|(key, _)| key.clone()).collect();
+    conditions::formula(definition, &of(Class::Audience))?.with_values(&of(Class::Trait))
 }

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::catalogue::Audience,
+    audience::{Class, catalogue::Audience},
     ids::{AudienceId, DestinationId},
     ksuid, limits,
 };
@@ -32,8 +32,6 @@ pub struct Listener {
     pub mapping_version: String,
     /// More changes of one audience than this, entered or exited, are left to a backfill.
     pub backfill_above: u32,
-    /// Changes of the audience told a second, where that is limited.
-    pub rate_limit: Option<u32>,
 }
 
 /// What sealing goes by, of a destination's configuration.
@@ -78,7 +76,7 @@ pub async fn register(
     for audience in audiences {
         let id = audience_id(&mut tx, space_id, audience).await?;
         let version = version(&mut tx, id, audience).await?;
-        let destinations = listeners(&mut tx, &audience.destinations, terms, audience.rate_limit).await?;
+        let destinations = listeners(&mut tx, &audience.destinations, terms).await?;
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
     tx.commit().await?;
@@ -86,7 +84,8 @@ pub async fn register(
 }
 
 async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audience) -> Result<AudienceId> {
-    let known = sqlx::query("select id, state, name from audiences where key = $1")
+    let class = audience.computed.class();
+    let known = sqlx::query("select id, state, name, class from audiences where key = $1")
         .bind(&audience.key)
         .fetch_optional(&mut *conn)
         .await?;
@@ -98,6 +97,11 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
                 audience.key
             ))
             .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
+        }
+        let stored = Class::of(known.try_get("class")?);
+        if stored != class {
+            return Err(Error::settings(format!("the key '{}' is that of {}", audience.key, stored.with_article()))
+                .help(format!("Give {} a `key` of its own.", class.with_article())));
         }
         let id = AudienceId(known.try_get("id")?);
         if known.try_get::<&str, _>("name")? != audience.name {
@@ -112,24 +116,29 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
     // Two instances may meet a new audience at once: the key is unique, and whoever comes second finds it.
     let created = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
     Ok(sqlx::query_scalar(
-        "insert into audiences (key, name, computation_id, created_at) values ($1, $2, $3, $4)
+        "insert into audiences (key, name, computation_id, created_at, class) values ($1, $2, $3, $4, $5)
          on conflict (key) do update set name = excluded.name returning id",
     )
     .bind(&audience.key)
     .bind(&audience.name)
-    .bind(computation_id(space_id, &audience.key, created))
+    .bind(computation_id(class, space_id, &audience.key, created))
     .bind(created)
+    .bind(class.as_str())
     .fetch_one(conn)
     .await?)
 }
 
-/// `aud_` and a KSUID, as the peer names audiences; a function of space and key.
-fn computation_id(space_id: &str, key: &str, created: DateTime<Utc>) -> String {
+/// `aud_` or `tra_` and a KSUID, as the peer names them; a function of space and key.
+fn computation_id(class: Class, space_id: &str, key: &str, created: DateTime<Utc>) -> String {
     let mut hash = Sha256::new();
     hash.update((space_id.len() as u64).to_be_bytes());
     hash.update(space_id);
     hash.update(key);
-    format!("aud_{}", ksuid::of(created, hash))
+    let prefix = match class {
+        Class::Audience => "aud",
+        Class::Trait => "tra",
+    };
+    format!("{prefix}_{}", ksuid::of(created, hash))
 }
 
 async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -> Result<i32> {
@@ -164,12 +173,11 @@ pub(super) async fn listeners(
     conn: &mut PgConnection,
     names: &[String],
     terms: &HashMap<String, Terms>,
-    rate_limit: Option<u32>,
 ) -> Result<Vec<Listener>> {
     let mut listeners = Vec::with_capacity(names.len());
     for name in names {
         let Terms { mapping_version, backfill_above } = terms.get(name).cloned().unwrap_or_default();
-        listeners.push(Listener { id: destination(conn, name).await?, mapping_version, backfill_above, rate_limit });
+        listeners.push(Listener { id: destination(conn, name).await?, mapping_version, backfill_above });
     }
     Ok(listeners)
 }

@@ -3,23 +3,25 @@
 //! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
 //! run's range in each destination's gapless log. Nothing outside it writes the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
-    Due, Settings, Universe,
+    Due, DueValue, Settings, Universe,
     diff::{self, Change},
-    evaluate,
-    guard::{self, Held},
+    evaluate_all,
+    guard::{self, Counts, Held},
     held::{self, State},
     log,
     register::Registered,
+    values::{self, settle::Settled},
 };
 use crate::{
     Error, Result,
+    audience::Computed,
     fault::{self, Point},
     ids::{AudienceId, RunId},
     limits,
@@ -99,35 +101,48 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let previous = memberships(tx).await?;
     let universes: Vec<Universe> =
         tick.audiences.iter().map(|due| Universe::of(due.audience.options.counting_types())).collect();
-    let due: Vec<Due<'_>> = tick
-        .audiences
-        .iter()
-        .zip(&universes)
-        .map(|(due, universe)| Due { key: &due.audience.key, formula: &due.audience.formula, universe })
-        .collect();
+    let (mut due, mut values) = (Vec::new(), Vec::new());
+    for (Registered { audience, .. }, universe) in tick.audiences.iter().zip(&universes) {
+        let key = &audience.key;
+        match &audience.computed {
+            Computed::Members { formula, .. } => due.push(Due { key, formula, universe }),
+            Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
+        }
+    }
     let limits = held::limits(tx, tick.audiences).await?;
     let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
-    let computed = evaluate(tx, tick.t, &due, &previous, &settings).await?;
+    let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
+    let members = computed.audiences.into_iter().map(|(key, members)| {
+        let empty = RoaringBitmap::new();
+        let before = previous.get(&key).unwrap_or(&empty);
+        let settled = members.map(|members| Settled {
+            change: Change::between(before, &members),
+            members,
+            chunks: BTreeMap::new(),
+        });
+        (key, settled)
+    });
+    let mut settled: HashMap<String, Result<Settled>> = members.chain(computed.values).collect();
     let mut runs = Vec::with_capacity(tick.audiences.len());
-    for (audience, (key, members)) in tick.audiences.iter().zip(computed.audiences) {
-        let members = match members {
-            Ok(members) => members,
-            Err(error) => {
+    for audience in tick.audiences {
+        let key = audience.audience.key.clone();
+        let Settled { members, change, chunks } = match settled.remove(&key) {
+            Some(Ok(settled)) => settled,
+            Some(Err(error)) => {
                 runs.push((key, Err(error)));
                 continue;
             }
+            None => return Err(Error::internal("what was due was not evaluated")),
         };
         if !finish(tx, &tick, audience.id).await? {
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
         }
-        let empty = RoaringBitmap::new();
-        let before = previous.get(&key);
-        let limit = settings.limits.get(&key);
-        let verdict = limit.and_then(|limit| guard::judge_members(before, &members, limit));
-        let change = Change::between(before.unwrap_or(&empty), &members);
+        let counts = Counts { entered: change.entered.len(), exited: change.exited.len() };
+        let before = previous.get(&key).map(RoaringBitmap::len);
+        let verdict = settings.limits.get(&key).and_then(|limit| guard::judge(before, counts, limit));
         let mut run = Run {
             run: None,
             key: key.clone(),
@@ -145,9 +160,14 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             // Nobody is told of a held run: it stays as it is recorded.
             if run.state == State::Sealed {
                 held::accept(tx, audience.id, id, &members).await?;
-                for destination in &audience.destinations {
-                    log::tell(tx, destination, audience.id, &run, &change, &members).await?;
+                for (chunk, column) in &chunks {
+                    values::store(tx, audience.id, *chunk, column).await?;
                 }
+                for destination in &audience.destinations {
+                    log::tell(tx, destination, audience, &run, &change, &members).await?;
+                }
+            } else {
+                values::hold(tx, id, &chunks).await?;
             }
         }
         runs.push((key, Ok(run)));

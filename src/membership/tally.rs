@@ -2,6 +2,7 @@
 //!
 //! Ids are dense, so a page looked up by id is faster than a hash map, and ids come out in order without sorting.
 
+use bigdecimal::{BigDecimal, num_bigint::BigInt};
 use roaring::RoaringBitmap;
 
 /// A set of profiles under construction: one bit each. Adding an id twice is adding it once.
@@ -57,6 +58,20 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
         &mut self.pages[page].get_or_insert_with(|| Box::new([T::default(); PAGE]))[at]
     }
 
+    pub(super) fn get(&self, id: u32) -> T {
+        let page = self.pages.get(id as usize / PAGE).and_then(Option::as_ref);
+        page.map_or(T::default(), |page| page[id as usize % PAGE])
+    }
+
+    /// Each profile whose number is not the default, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, T)> + '_ {
+        let pages = self.pages.iter().enumerate().filter_map(|(page, numbers)| Some((page, numbers.as_ref()?)));
+        pages.flat_map(|(page, numbers)| {
+            let numbers = numbers.iter().enumerate().filter(|(_, number)| **number != T::default());
+            numbers.map(move |(at, number)| ((page * PAGE + at) as u32, *number))
+        })
+    }
+
     /// The profiles whose number passes; those with zero (no page, no event) are never asked.
     pub(super) fn select(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
         let mut ids = Ids::default();
@@ -69,6 +84,20 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
             }
         }
         ids.into_bitmap()
+    }
+}
+
+impl Numbers<u32> {
+    #[inline]
+    pub(super) fn increment(&mut self, id: u32) {
+        let count = self.at(id);
+        *count = count.saturating_add(1);
+    }
+}
+
+impl<T: Copy + Default + PartialEq> Default for Numbers<T> {
+    fn default() -> Self {
+        Numbers::new()
     }
 }
 
@@ -106,6 +135,42 @@ pub(super) fn millionths(numeric: &[u8]) -> Option<i64> {
         total = total.checked_add(part)?;
     }
     Some(if negative { -total } else { total })
+}
+
+/// A number of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Amount {
+    /// Nearly every one.
+    Millionths(i64),
+    /// Too large, or with more decimals.
+    Other(BigDecimal),
+}
+
+impl Amount {
+    /// Reads a binary `numeric`; `None` for what is no number.
+    #[inline]
+    pub(super) fn read(numeric: &[u8]) -> Option<Amount> {
+        match millionths(numeric) {
+            Some(millionths) => Some(Amount::Millionths(millionths)),
+            None => decimal(numeric).map(Amount::Other),
+        }
+    }
+}
+
+/// A binary `numeric` of any size.
+fn decimal(numeric: &[u8]) -> Option<BigDecimal> {
+    let word = |at: usize| Some(i16::from_be_bytes(numeric.get(at..at + 2)?.try_into().ok()?));
+    let (digits, weight, sign) = (word(0)?, i64::from(word(2)?), word(4)? as u16);
+    let mut number = BigInt::from(0);
+    for index in 0..usize::try_from(digits).ok()? {
+        number = number * 10_000 + word(8 + 2 * index)?;
+    }
+    let scale = 4 * (i64::from(digits) - 1 - weight);
+    match sign {
+        0 => Some(BigDecimal::new(number, scale)),
+        0x4000 => Some(BigDecimal::new(-number, scale)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -151,5 +216,10 @@ mod tests {
         assert_eq!(millionths(&numeric(0, 3, &[10])), None, "10^13 is too large");
         assert_eq!(millionths(&numeric(0, 100, &[1])), None);
         assert_eq!(millionths(&numeric(0xc000, 0, &[])), None, "NaN");
+        let read = |numeric: Vec<u8>| decimal(&numeric).map(|number| number.to_plain_string());
+        assert_eq!(read(numeric(0x4000, -2, &[10])).unwrap(), "-0.00000010");
+        assert_eq!(read(numeric(0, 3, &[10])).unwrap(), "10000000000000");
+        assert_eq!(read(numeric(0, 1, &[1, 2345, 6700])).unwrap(), "12345.6700");
+        assert_eq!(read(numeric(0xc000, 0, &[])), None, "NaN");
     }
 }

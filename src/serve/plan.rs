@@ -17,7 +17,7 @@ use crate::{
 /// A configuration, understood.
 pub struct Plan {
     pub config: Config,
-    /// The enabled audiences with a schedule, each after those it refers to.
+    /// The enabled audiences and traits with a schedule, each after those it refers to.
     pub scheduled: Vec<(Audience, Schedule)>,
     /// The enabled destinations.
     pub targets: Vec<(String, Result<Target>)>,
@@ -29,15 +29,13 @@ impl Plan {
     pub fn read(config: Config) -> Plan {
         let mut catalogue = Catalogue::of(&config, &Known::default());
         let mut schedules: BTreeMap<String, Schedule> = BTreeMap::new();
-        for audience in config.audiences.iter().filter(|audience| audience.enabled) {
-            let key = audience.key();
-            match audience.schedule.as_ref().map(|setting| setting.parse(&format!("schedule of '{key}'"))) {
-                Some(Ok(schedule)) => drop(schedules.insert(key, schedule)),
-                Some(Err(problems)) => {
+        for (key, setting) in config.schedules() {
+            match setting.parse(&format!("schedule of '{key}'")) {
+                Ok(schedule) => drop(schedules.insert(key, schedule)),
+                Err(problems) => {
                     let error = Error::settings(format!("the schedule of '{key}' is not understood")).at(problems);
                     catalogue.refused.insert(key, error);
                 }
-                None => {}
             }
         }
         let with_schedule = |audience: Audience| schedules.remove(&audience.key).map(|schedule| (audience, schedule));

@@ -11,7 +11,7 @@ use rollcall::audience::{
 fn checked(definitions: &[(&str, &str)], known: &Known) -> Checked {
     let definitions: BTreeMap<String, Option<Expr>> =
         definitions.iter().map(|(key, text)| (key.to_string(), Some(parse(key, text).unwrap()))).collect();
-    check(&definitions, known)
+    check(&definitions, &BTreeMap::new(), known)
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn show(formula: &Formula) -> String {
         Formula::Nobody => "nobody".into(),
         Formula::Condition(condition) => format!("[{}]", condition.0),
         Formula::Member(key) => format!("member of {key}"),
+        Formula::Value(comparison) => format!("computed {comparison}"),
         Formula::Not(inner) => format!("not {}", show(inner)),
         Formula::And(terms) => joined(terms, " and "),
         Formula::Or(terms) => joined(terms, " or "),

@@ -28,6 +28,7 @@ fn says(formula: &Formula, profile: &Profile, at: chrono::DateTime<chrono::Utc>)
             holds(&Expr::Compare(condition.0.clone()), &profile, at)
         }
         Formula::Member(key) => profile.memberships[key],
+        Formula::Value(comparison) => holds(&Expr::Compare(comparison.clone()), profile, at),
         Formula::Not(inner) => !says(inner, profile, at),
         Formula::And(terms) => terms.iter().all(|term| says(term, profile, at)),
         Formula::Or(terms) => terms.iter().any(|term| says(term, profile, at)),

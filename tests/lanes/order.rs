@@ -12,7 +12,7 @@ use rollcall::{
     audience::{catalogue::Catalogue, check::Known},
     config::{self, Surroundings},
     deliver::state,
-    delta::{self, Reader},
+    delta::{self, Now, Reader},
     ids::{BackfillId, Position},
     membership::{
         backfill::{self, Decision},
@@ -204,7 +204,7 @@ async fn read(reader: &mut Reader, pool: &PgPool, from: Position, limit: usize, 
         let Some(page) = reader.page(pool, next, limit - changes.len()).await.unwrap() else { break };
         next = page.to();
         let key = &page.run.key;
-        changes.extend(page.changes.iter().map(|(profile, entered)| (key.clone(), profile.0, *entered)));
+        changes.extend(page.changes.iter().map(|(profile, now)| (key.clone(), profile.0, *now == Now::In)));
     }
     (next, changes)
 }

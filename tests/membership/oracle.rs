@@ -32,14 +32,14 @@ const ROUNDS: usize = 12;
 const DEFINITIONS_PER_ROUND: usize = 50;
 
 /// Values are drawn from a fixed seed, so that a difference is found again, unless `ROLLCALL_TEST_SEED` names another.
-fn runner() -> TestRunner {
+pub fn runner() -> TestRunner {
     let seed: u64 = std::env::var("ROLLCALL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-fn draw<S: Strategy>(strategy: &S, runner: &mut TestRunner) -> S::Value {
+pub fn draw<S: Strategy>(strategy: &S, runner: &mut TestRunner) -> S::Value {
     strategy.new_tree(runner).expect("the strategy yields a value").current()
 }
 

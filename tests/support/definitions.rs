@@ -5,7 +5,7 @@
 
 use bigdecimal::BigDecimal;
 use proptest::{prelude::*, sample::select, strategy::Union};
-use rollcall::audience::ast::*;
+use rollcall::audience::{ComputedTrait, ast::*};
 
 use super::histories::{self, AUDIENCES, CONTEXTS, EVENTS, PATHS, SOURCES, TRAITS};
 
@@ -27,6 +27,17 @@ pub fn condition() -> impl Strategy<Value = Comparison> {
 /// A single comparison of traits and memberships alone: cheap to make and to evaluate, so that value rules are tried often.
 pub fn comparison_of_traits() -> impl Strategy<Value = Comparison> {
     comparison(0, 3, true)
+}
+
+/// A computed trait of users: every reducer, every filter, some with sessions.
+pub fn computed_trait() -> impl Strategy<Value = ComputedTrait> {
+    let lists = event_values().into_iter().map(Reducer::Unique).collect::<Vec<_>>();
+    let reducer = prop_oneof![2 => counted(), 2 => chosen(), 1 => select(lists)];
+    let session = prop_oneof![2 => Just(None), 1 => select(spans()).prop_map(Some)];
+    (stream(0, 0, false), reducer, session).prop_map(|(mut stream, reducer, session)| {
+        stream.filters.extend(session.map(Filter::ExpiresAfter));
+        ComputedTrait { stream, reducer }
+    })
 }
 
 fn expr(leaf: BoxedStrategy<Comparison>) -> BoxedStrategy<Expr> {

@@ -35,14 +35,14 @@ const AUDIENCES: &str = "
   - {name: Lost Spenders, query: \"trait('lapsed') = 'true' AND trait('big_spenders') = 'true'\"}
 ";
 
-struct Order {
-    at: DateTime<Utc>,
-    quantity: u32,
-    cents: u64,
+pub struct Order {
+    pub at: DateTime<Utc>,
+    pub quantity: u32,
+    pub cents: u64,
 }
 
 /// By customer, in the order of the file, which is that of time.
-fn orders() -> BTreeMap<String, Vec<Order>> {
+pub fn orders() -> BTreeMap<String, Vec<Order>> {
     let packed = include_bytes!("../../data/cdnow.txt.zst");
     let text = String::from_utf8(zstd::decode_all(&packed[..]).unwrap()).unwrap();
     let mut orders: BTreeMap<String, Vec<Order>> = BTreeMap::new();
@@ -90,7 +90,7 @@ fn expected(orders: &BTreeMap<String, Vec<Order>>, t: DateTime<Utc>) -> BTreeMap
     audiences
 }
 
-fn write_messages(orders: &BTreeMap<String, Vec<Order>>, file: File) {
+pub fn write_messages(orders: &BTreeMap<String, Vec<Order>>, file: File) {
     let mut file = BufWriter::new(file);
     for (customer, all) in orders {
         writeln!(

@@ -124,15 +124,17 @@ async fn insert(
 }
 
 /// The changes that backfills have taken over, be they going on, paused or cancelled: the seal lets them alone. Whoever has changed
-/// sides meanwhile is no longer theirs: should he change again, he is told by the ordinary difference.
+/// sides meanwhile is no longer theirs: should he change again, he is told by the ordinary difference. So it is with whoever of a
+/// cancelled one has `changed` to another value of a trait.
 pub(super) async fn waiting(
     tx: &mut PgConnection,
     destination: DestinationId,
     audience: AudienceId,
     members: &RoaringBitmap,
+    changed: &RoaringBitmap,
 ) -> Result<Change> {
     let rows = sqlx::query(
-        "select b.id, r.entered, r.exited from backfills b join backfill_rests r on r.backfill_id = b.id
+        "select b.id, b.state, r.entered, r.exited from backfills b join backfill_rests r on r.backfill_id = b.id
          where b.destination_id = $1 and b.audience_id = $2 and b.kind = 'changes' and r.remaining > 0",
     )
     .bind(destination)
@@ -145,6 +147,9 @@ pub(super) async fn waiting(
         let before = rest.len();
         rest.entered &= members;
         rest.exited -= members;
+        if row.try_get::<State, _>("state")? == State::Cancelled {
+            rest.entered -= changed;
+        }
         if rest.len() < before {
             keep(tx, row.try_get("id")?, &rest).await?;
         }

@@ -8,6 +8,7 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use super::{Kind, keep, rest};
 use crate::{
     Result,
+    audience::Class,
     fault::{self, Point},
     ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
     membership::{
@@ -15,7 +16,7 @@ use crate::{
         lane::{self, Lane, Places},
         log::{self, Part, Told},
         register::{Listener, Terms},
-        seal,
+        seal, values,
     },
 };
 
@@ -43,7 +44,6 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> 
         id: look.destination,
         mapping_version: terms.mapping_version.clone(),
         backfill_above: terms.backfill_above,
-        rate_limit: None,
     };
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let appended = slices(&mut tx, name, &listener).await?;
@@ -78,6 +78,7 @@ struct Running {
     id: BackfillId,
     audience: AudienceId,
     kind: Kind,
+    class: Class,
     /// The audience is deleted: nobody enters it any more.
     deleted: bool,
     remaining: u64,
@@ -115,7 +116,7 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
     let Some(head) = head else { return Ok(None) };
     let destination = head.try_get("id")?;
     let rows = sqlx::query(
-        "select b.id, b.audience_id, b.kind, a.state = 'deleted' as deleted, r.remaining, r.ends_at, r.rate_limit,
+        "select b.id, b.audience_id, b.kind, a.class, a.state = 'deleted' as deleted, r.remaining, r.ends_at, r.rate_limit,
                 coalesce(extract(epoch from clock_timestamp() - r.sliced_at), 1)::float8 as waited
          from backfills b join backfill_rests r on r.backfill_id = b.id join audiences a on a.id = b.audience_id
          where b.destination_id = $1 and b.state = 'running' and a.state <> 'disabled'
@@ -130,6 +131,7 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
             id: row.try_get("id")?,
             audience: row.try_get("audience_id")?,
             kind: row.try_get("kind")?,
+            class: Class::of(row.try_get("class")?),
             deleted: row.try_get("deleted")?,
             remaining: row.try_get::<i64, _>("remaining")? as u64,
             ends_at: row.try_get("ends_at")?,
@@ -184,10 +186,14 @@ async fn slice(
     if backfill.deleted {
         left.entered.clear();
     }
-    let slice = next(backfill.kind, &mut left, &told.members, &members, limit as usize);
+    let slice = next((backfill.kind, backfill.class), &mut left, &told.members, &members, limit as usize);
     keep(tx, backfill.id, &left).await?;
     let mut ends_at = backfill.ends_at;
     if !slice.is_empty() {
+        if backfill.class == Class::Trait {
+            // Those of the latest run, which this is; and the lock is held.
+            values::seal(tx, run, backfill.audience, &slice.entered).await?;
+        }
         let part = Part { lane: Lane::Bulk, run, change: &slice, is_the_runs: false, backfill: Some(backfill.id) };
         ends_at = log::append(tx, listener, &mut told, part).await?;
         told.write(tx, listener.id, backfill.audience, run).await?;
@@ -202,12 +208,21 @@ async fn slice(
 
 /// Takes the next slice out of what is `left`: those who are still on the side that they are to be told, and, where they are not to
 /// be told again, were not told it meanwhile. Exits come first: who has left should hear no more than he must.
-fn next(kind: Kind, left: &mut Change, told: &RoaringBitmap, members: &RoaringBitmap, limit: usize) -> Change {
+fn next(
+    (kind, class): (Kind, Class),
+    left: &mut Change,
+    told: &RoaringBitmap,
+    members: &RoaringBitmap,
+    limit: usize,
+) -> Change {
     left.entered &= members;
     left.exited -= members;
     if kind == Kind::Changes {
-        left.entered -= told;
         left.exited &= told;
+        // Who was told a value of a trait is told the next one.
+        if class == Class::Audience {
+            left.entered -= told;
+        }
     }
     let exited: RoaringBitmap = left.exited.iter().take(limit).collect();
     let entered: RoaringBitmap = left.entered.iter().take(limit - exited.len() as usize).collect();
@@ -229,11 +244,11 @@ mod tests {
         let left = || Change { entered: set([1, 2, 3, 4]), exited: set([5, 6, 7]) };
         let (told, members) = (set([2, 5, 7]), set([1, 2, 4, 6]));
         let mut changes = left();
-        let first = next(Kind::Changes, &mut changes, &told, &members, 3);
+        let first = next((Kind::Changes, Class::Audience), &mut changes, &told, &members, 3);
         assert_eq!(first, Change { entered: set([1]), exited: set([5, 7]) });
         assert_eq!(changes, Change { entered: set([4]), exited: set([]) });
         let mut again = left();
-        let all = next(Kind::Resync, &mut again, &told, &members, 100);
+        let all = next((Kind::Resync, Class::Audience), &mut again, &told, &members, 100);
         assert_eq!(all, Change { entered: set([1, 2, 4]), exited: set([5, 7]) });
         assert!(again.is_empty());
     }
@@ -244,6 +259,7 @@ mod tests {
             id: BackfillId(1),
             audience: AudienceId(1),
             kind: Kind::Changes,
+            class: Class::Audience,
             deleted: false,
             remaining: 1_000_000,
             ends_at: Position(0),

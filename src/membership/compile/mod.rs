@@ -24,6 +24,7 @@ use crate::{
 };
 
 pub(super) use stream::{Window, event_name};
+pub(super) use value::is_timestamp;
 
 /// A query that yields profile ids (and, in a shared scan, more columns), with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +147,11 @@ impl<'a> Compiler<'a> {
     fn junction(&mut self, terms: &[Expr], word: &str, scope: &Scope) -> Result<String> {
         let terms = terms.iter().map(|term| self.expression(term, scope)).collect::<Result<Vec<_>>>()?;
         Ok(format!("({})", terms.join(word)))
+    }
+
+    /// Whether what was composed reads the traits of the profile, as `p`.
+    pub(super) fn reads_traits(&self) -> bool {
+        self.traits_used
     }
 
     pub(super) fn alias(&mut self) -> String {

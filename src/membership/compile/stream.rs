@@ -328,6 +328,14 @@ impl Compiler<'_> {
         }
     }
 
+    /// What one event holds at a path without `$`, as `jsonb`.
+    pub(in crate::membership) fn json(&mut self, value: &EventValue, alias: &str) -> Result<String> {
+        match self.read_event(value, alias) {
+            Ok(Sql::Json(json)) => Ok(json),
+            _ => Err(Error::internal("an instant, or a path with $, is not read as JSON")),
+        }
+    }
+
     /// All scalars that one event holds, arrays opened, as one text with commas.
     fn whole(&mut self, value: &EventValue, alias: &str) -> String {
         let joined = |json: &str| {

@@ -95,7 +95,7 @@ fn parenthesised(value: String) -> String {
     if value.contains(" -> ") { format!("({value})") } else { value }
 }
 
-fn is_timestamp(path: &Path) -> bool {
+pub(in crate::membership) fn is_timestamp(path: &Path) -> bool {
     path.0 == [Segment::Key("timestamp".into())]
 }
 

@@ -1,0 +1,109 @@
+//! What is computed of each profile: whether it is in, or a value? Checks what a computed trait may speak of. Pure.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ComputedTrait,
+    ast::{Comparator, Comparison, Expr, Scalar, Segment, Source, Stream},
+    conditions::Formula,
+    visit,
+};
+use crate::{Error, Result};
+
+/// What is computed.
+#[derive(Debug, Clone)]
+pub enum Computed {
+    /// An audience: who is in.
+    Members { definition: Expr, formula: Formula },
+    /// A computed trait: which value each has.
+    Value(ComputedTrait),
+}
+
+/// Audience or trait, as the store and the peer's `computation_class` name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    Audience,
+    Trait,
+}
+
+impl Class {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Audience => "audience",
+            Class::Trait => "trait",
+        }
+    }
+
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Class::Audience => "an audience",
+            Class::Trait => "a computed trait",
+        }
+    }
+
+    /// Of what the store holds.
+    pub fn of(stored: &str) -> Class {
+        if stored == "trait" { Class::Trait } else { Class::Audience }
+    }
+}
+
+impl Computed {
+    pub fn class(&self) -> Class {
+        match self {
+            Computed::Members { .. } => Class::Audience,
+            Computed::Value(_) => Class::Trait,
+        }
+    }
+
+    /// How members follow from conditions; none for a trait.
+    pub fn formula(&self) -> Option<&Formula> {
+        match self {
+            Computed::Members { formula, .. } => Some(formula),
+            Computed::Value(_) => None,
+        }
+    }
+}
+
+/// Refuses a trait over what is not computed. `keys` are those of all audiences and computed traits.
+pub(super) fn check(definition: &ComputedTrait, keys: &BTreeSet<String>) -> Result<()> {
+    let (mut entity, mut reference) = (None, None);
+    let mut see = |stream: &Stream| {
+        if let Source::Entity(name) = &stream.source {
+            entity.get_or_insert(name.clone());
+        }
+    };
+    see(&definition.stream);
+    for condition in definition.stream.conditions() {
+        visit::comparisons(condition, &mut |comparison| {
+            for scalar in comparison.scalars() {
+                match scalar {
+                    Scalar::Reduce(stream, _) => see(stream),
+                    Scalar::Trait(path) => match path.0.first() {
+                        Some(Segment::Key(key)) if keys.contains(key) => drop(reference.get_or_insert(key.clone())),
+                        _ => {}
+                    },
+                    _ => {}
+                }
+            }
+        });
+    }
+    if let Some(name) = entity {
+        return Err(Error::definition(format!(
+            "entity('{name}') is of a linked audience, and those are not computed yet"
+        ))
+        .help("Import what the entity holds as events or traits, and refer to these."));
+    }
+    match reference {
+        Some(key) => {
+            Err(Error::definition(format!("a computed trait cannot refer to `{key}`, which is computed itself"))
+                .help("Refer to it in an audience, or write its conditions out here."))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The trait as an expression, for whoever walks over expressions.
+pub(super) fn as_expr(definition: &ComputedTrait) -> Expr {
+    let left = Scalar::Reduce(definition.stream.clone().into(), definition.reducer.clone());
+    Expr::Compare(Comparison { left, comparator: Comparator::Exists })
+}

@@ -1,0 +1,52 @@
+//! What does the user want to know of each person? A computed trait, as it stands below `traits:`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Guard, IdSync, OnDelete, enabled};
+use crate::schedule::Setting;
+
+/// A value of each person, computed from what they did.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trait {
+    /// For people; at most 255 characters.
+    pub name: String,
+    /// Derived from the name (snake_case) when not given; never changes afterwards. Audiences and traits share their keys.
+    pub key: Option<String>,
+    /// Lets it take the key of a deleted trait; what was told under that key counts as told.
+    #[serde(default)]
+    pub reuse_deleted_key: bool,
+    /// For people; told to nobody.
+    pub description: Option<String>,
+    /// The definition, in the audience language: events, their filters and a reducer.
+    pub query: String,
+    /// A disabled trait is not computed, and nothing is told of it.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
+    pub schedule: Option<Setting>,
+    /// Which runs are held until a person has decided; as for all audiences, when not given.
+    pub guard: Option<Guard>,
+    /// Names of destinations; all of them when not given.
+    pub destinations: Option<Vec<String>>,
+    /// Whether profiles without a user_id have a value, told by their anonymousId.
+    #[serde(default)]
+    pub include_anonymous: bool,
+    /// Other traits told beside this one.
+    #[serde(default)]
+    pub include_traits: Vec<String>,
+    /// Which identifiers are told, as Segment's ID Sync.
+    #[serde(default)]
+    pub id_sync: Vec<IdSync>,
+    /// What is told when the trait is deleted.
+    #[serde(default)]
+    pub on_delete: OnDelete,
+}
+
+impl Trait {
+    /// The given key, else the name in snake_case; `sense` has checked that it is a key and nobody else's.
+    pub fn key(&self) -> String {
+        self.key.clone().unwrap_or_else(|| heck::ToSnakeCase::to_snake_case(self.name.as_str()))
+    }
+}

@@ -1,0 +1,131 @@
+//! What is kept of the events for one probe, and what does it say in the end?
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    POSTGRES_EPOCH,
+    fold::{Event, Fold},
+    probe::{Measure, Probe},
+};
+use crate::membership::{
+    compile::Window,
+    members::Members,
+    tally::{Amount, Ids, Numbers},
+    values::Values,
+};
+
+/// What a scan says of one probe.
+pub(in crate::membership) enum Found {
+    Members(Members),
+    Values(Values),
+    /// The numbers do not fit, so Postgres must be asked.
+    Unfit,
+}
+
+/// Which of a row's columns are a probe's.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::membership) struct Places {
+    pub number: Option<usize>,
+    pub json: Option<usize>,
+    pub selection: Option<usize>,
+}
+
+/// A row of the scan.
+pub(super) struct Read<'r> {
+    pub id: u32,
+    pub at: i64,
+    pub message: &'r [u8],
+    pub numbers: &'r [Option<Amount>],
+    pub jsons: &'r [Option<&'r [u8]>],
+    pub selected: &'r [bool],
+}
+
+/// What is added up for one probe.
+pub(super) struct Tally<'c> {
+    places: Places,
+    /// Microseconds since 2000, as Postgres sends them; `None` if the scan's window is the probe's.
+    window: Option<(i64, i64)>,
+    kept: Kept<'c>,
+}
+
+enum Kept<'c> {
+    Ids(Ids),
+    Counts(Numbers<u32>),
+    Sums(Numbers<i64>),
+    Value(Box<Fold<'c>>),
+    /// A number had too many decimals, or a sum grew too large.
+    Unfit,
+}
+
+impl<'c> Tally<'c> {
+    pub(super) fn new(probe: &Probe<'c>, places: Places, scanned: Window) -> Tally<'c> {
+        let micros = |instant: DateTime<Utc>| instant.timestamp_micros().saturating_sub(POSTGRES_EPOCH);
+        let window = probe.window;
+        Tally {
+            places,
+            window: (window != scanned).then(|| (window.after.map_or(i64::MIN, micros), micros(window.until))),
+            kept: match probe.measure {
+                Measure::Occurs => Kept::Ids(Ids::default()),
+                Measure::Count(_) => Kept::Counts(Numbers::new()),
+                Measure::Sum(..) => Kept::Sums(Numbers::new()),
+                Measure::Value(reducer) => Kept::Value(Box::new(Fold::new(reducer))),
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, row: &Read<'_>) {
+        if let Some((after, until)) = self.window
+            && (row.at <= after || row.at > until)
+        {
+            return;
+        }
+        if self.places.selection.is_some_and(|place| !row.selected[place]) {
+            return;
+        }
+        let amount = || self.places.number.and_then(|place| row.numbers[place].as_ref());
+        match &mut self.kept {
+            Kept::Ids(ids) => ids.insert(row.id),
+            Kept::Counts(counts) => counts.increment(row.id),
+            Kept::Sums(sums) => match amount() {
+                None => {}
+                Some(Amount::Millionths(value)) => {
+                    let sum = sums.at(row.id);
+                    match sum.checked_add(*value) {
+                        Some(total) => *sum = total,
+                        None => self.kept = Kept::Unfit,
+                    }
+                }
+                Some(Amount::Other(_)) => self.kept = Kept::Unfit,
+            },
+            Kept::Value(fold) => fold.add(Event {
+                id: row.id,
+                at: row.at,
+                message: row.message,
+                amount: amount(),
+                json: self.places.json.and_then(|place| row.jsons[place]),
+            }),
+            Kept::Unfit => {}
+        }
+    }
+
+    pub(super) fn found(self, probe: &Probe<'_>) -> Found {
+        let ids = match (self.kept, &probe.measure) {
+            (Kept::Ids(ids), _) => ids.into_bitmap(),
+            (Kept::Counts(counts), Measure::Count(threshold)) => {
+                counts.select(|count| threshold.passes(i128::from(count)) != probe.negated)
+            }
+            (Kept::Sums(sums), Measure::Sum(_, threshold)) => {
+                sums.select(|sum| threshold.passes(i128::from(sum)) != probe.negated)
+            }
+            (Kept::Value(fold), _) => {
+                let mut values = Values::default();
+                fold.finish(&mut values);
+                values.close();
+                return Found::Values(values);
+            }
+            _ => return Found::Unfit,
+        };
+        Found::Members(Members { ids, all_but: probe.negated })
+    }
+}

@@ -1,0 +1,269 @@
+//! Which value has each profile? The values of a computed trait, in chunks of consecutive ids, and where they are kept.
+//!
+//! A value is JSON text in one canonical form, so that values are equal exactly if their texts are. A trait of several
+//! columns has an object of them. Nobody's value is ever half written: a chunk is replaced as a whole, in the seal.
+
+mod column;
+pub(super) mod settle;
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+use sqlx::{PgConnection, Row as _};
+
+pub use self::column::Column;
+use super::diff;
+use crate::{
+    Result,
+    ids::{AudienceId, ProfileId, RunId},
+};
+
+/// Values of a whole trait, each chunk compressed: what an evaluation hands on.
+#[derive(Debug, Default)]
+pub struct Values {
+    chunks: BTreeMap<u16, Vec<u8>>,
+    open: Option<(u16, Column)>,
+}
+
+impl Values {
+    /// Adds the value of an id beyond all those before.
+    pub(super) fn push(&mut self, id: u32, value: &str) {
+        let (chunk, at) = split(id);
+        if self.open.as_ref().is_none_or(|(open, _)| *open != chunk) {
+            self.close();
+            self.open = Some((chunk, Column::default()));
+        }
+        if let Some((_, column)) = &mut self.open {
+            column.push(at, value);
+        }
+    }
+
+    /// Compresses the last chunk; nothing is added afterwards.
+    pub(super) fn close(&mut self) {
+        if let Some((chunk, column)) = self.open.take() {
+            self.chunks.insert(chunk, column.encode());
+        }
+    }
+
+    /// The chunks that have values, ascending.
+    pub fn chunks(&self) -> impl Iterator<Item = u16> {
+        self.chunks.keys().copied()
+    }
+
+    /// A chunk's values; empty where it has none.
+    ///
+    /// # Errors
+    /// Never for what was pushed here.
+    pub fn column(&self, chunk: u16) -> Result<Column> {
+        self.chunks.get(&chunk).map_or_else(|| Ok(Column::default()), |bytes| Column::decode(bytes))
+    }
+}
+
+/// The chunk of an id, and its place there.
+pub(super) fn split(id: u32) -> (u16, u16) {
+    ((id >> 16) as u16, id as u16)
+}
+
+/// The id at a place of a chunk.
+pub(super) fn join(chunk: u16, at: u16) -> u32 {
+    u32::from(chunk) << 16 | u32::from(at)
+}
+
+/// A chunk of a trait's values as last computed; empty where there is none.
+pub(super) async fn stored(conn: &mut PgConnection, key: &str, chunk: u16) -> Result<Column> {
+    let bytes = sqlx::query_scalar::<_, Vec<u8>>(
+        "select v.values from trait_values v join audiences a on a.id = v.audience_id where a.key = $1 and v.chunk = $2",
+    )
+    .bind(key)
+    .bind(i32::from(chunk))
+    .fetch_optional(conn)
+    .await?;
+    bytes.map_or_else(|| Ok(Column::default()), |bytes| Column::decode(&bytes))
+}
+
+/// The chunks that a trait has, ascending.
+pub(super) async fn stored_chunks(conn: &mut PgConnection, key: &str) -> Result<Vec<u16>> {
+    let chunks: Vec<i32> = sqlx::query_scalar(
+        "select v.chunk from trait_values v join audiences a on a.id = v.audience_id where a.key = $1 order by v.chunk",
+    )
+    .bind(key)
+    .fetch_all(conn)
+    .await?;
+    Ok(chunks.into_iter().map(|chunk| chunk as u16).collect())
+}
+
+/// The values of some profiles as last computed, as JSON text; those without one are left out.
+///
+/// # Errors
+/// The database's own, or damage.
+pub async fn of(conn: &mut PgConnection, audience: AudienceId, ids: &[ProfileId]) -> Result<Vec<(ProfileId, String)>> {
+    picked(conn, LATEST, audience.0, ids).await
+}
+
+/// All values of one profile as last computed, as JSON text by key.
+///
+/// # Errors
+/// The database's own, or damage.
+pub async fn of_person(conn: &mut PgConnection, profile: ProfileId) -> Result<BTreeMap<String, String>> {
+    let (chunk, at) = split(profile.0);
+    let rows = sqlx::query(
+        "select a.key, v.values from trait_values v join audiences a on a.id = v.audience_id where v.chunk = $1",
+    )
+    .bind(i32::from(chunk))
+    .fetch_all(conn)
+    .await?;
+    let mut values = BTreeMap::new();
+    for row in rows {
+        if let Some(value) = Column::decode(row.try_get(1)?)?.get(at) {
+            values.insert(row.try_get(0)?, value.to_owned());
+        }
+    }
+    Ok(values)
+}
+
+/// What a run tells of some profiles, as it was sealed.
+///
+/// # Errors
+/// The database's own, or damage.
+pub async fn sealed(conn: &mut PgConnection, run: RunId, ids: &[ProfileId]) -> Result<Vec<(ProfileId, String)>> {
+    picked(conn, SEALED, run.0, ids).await
+}
+
+async fn picked(
+    conn: &mut PgConnection,
+    source: &'static str,
+    of: i64,
+    ids: &[ProfileId],
+) -> Result<Vec<(ProfileId, String)>> {
+    let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+    for id in ids {
+        let (chunk, at) = split(id.0);
+        wanted.entry(chunk).or_default().push(at);
+    }
+    let chunks: Vec<i32> = wanted.keys().map(|chunk| i32::from(*chunk)).collect();
+    let rows = sqlx::query(source).bind(of).bind(&chunks).fetch_all(conn).await?;
+    let mut found = Vec::with_capacity(ids.len());
+    for row in rows {
+        let chunk = row.try_get::<i32, _>(0)? as u16;
+        let column = Column::decode(row.try_get(1)?)?;
+        for at in wanted.remove(&chunk).unwrap_or_default() {
+            if let Some(value) = column.get(at) {
+                found.push((ProfileId(join(chunk, at)), value.to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Replaces a chunk of a trait's values, or removes it when nothing is left in it.
+pub(super) async fn store(conn: &mut PgConnection, audience: AudienceId, chunk: u16, column: &[u8]) -> Result<()> {
+    if column.is_empty() {
+        let delete = sqlx::query("delete from trait_values where audience_id = $1 and chunk = $2");
+        delete.bind(audience).bind(i32::from(chunk)).execute(conn).await?;
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into trait_values (audience_id, chunk, values) values ($1, $2, $3)
+         on conflict (audience_id, chunk) do update set values = excluded.values",
+    )
+    .bind(audience)
+    .bind(i32::from(chunk))
+    .bind(column)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whose value changed in the runs after `run`: those must be told to whoever was last told of that run.
+pub(super) async fn changed_since(conn: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<RoaringBitmap> {
+    let bitmaps: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select entered from runs where audience_id = $1 and id > $2 and state in ('sealed', 'released')",
+    )
+    .bind(audience)
+    .bind(run)
+    .fetch_all(conn)
+    .await?;
+    bitmaps.iter().try_fold(RoaringBitmap::new(), |all, bytes| Ok(all | diff::decode(bytes)?))
+}
+
+/// Seals the values of these profiles with the run that tells them: **they must be those of the run**, so it is the latest
+/// one of its trait, and the lock of the log's writers is held. What is sealed already stays.
+pub(super) async fn seal(
+    conn: &mut PgConnection,
+    run: RunId,
+    audience: AudienceId,
+    profiles: &RoaringBitmap,
+) -> Result<()> {
+    let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+    for id in profiles {
+        let (chunk, at) = split(id);
+        wanted.entry(chunk).or_default().push(at);
+    }
+    for (chunk, wanted) in wanted {
+        let known = chunk_of(conn, SEALED, run.0, chunk).await?;
+        if wanted.iter().all(|at| known.get(*at).is_some()) {
+            continue;
+        }
+        let state = chunk_of(conn, LATEST, audience.0, chunk).await?;
+        let mut column = Column::default();
+        for (at, known, value) in settle::merged(&known, &state) {
+            if let Some(value) = known.or(value.filter(|_| wanted.binary_search(&at).is_ok())) {
+                column.push(at, value);
+            }
+        }
+        sqlx::query(
+            "insert into run_values (run_id, chunk, values) values ($1, $2, $3)
+             on conflict (run_id, chunk) do update set values = excluded.values",
+        )
+        .bind(run)
+        .bind(i32::from(chunk))
+        .bind(column.encode())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Keeps what a held run found, until a person has decided.
+pub(super) async fn hold(conn: &mut PgConnection, run: RunId, chunks: &BTreeMap<u16, Vec<u8>>) -> Result<()> {
+    for (chunk, column) in chunks {
+        sqlx::query("insert into held_values (run_id, chunk, values) values ($1, $2, $3)")
+            .bind(run)
+            .bind(i32::from(*chunk))
+            .bind(column)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Makes what a held run found the trait's values.
+pub(super) async fn release(conn: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<()> {
+    let held: Vec<(i32, Vec<u8>)> = sqlx::query_as("delete from held_values where run_id = $1 returning chunk, values")
+        .bind(run)
+        .fetch_all(&mut *conn)
+        .await?;
+    for (chunk, column) in held {
+        store(conn, audience, chunk as u16, &column).await?;
+    }
+    Ok(())
+}
+
+/// Forgets what the held run of a trait found.
+pub(super) async fn let_go(conn: &mut PgConnection, audience: AudienceId) -> Result<()> {
+    sqlx::query(
+        "delete from held_values where run_id in (select id from runs where audience_id = $1 and state = 'held')",
+    )
+    .bind(audience)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+const LATEST: &str = "select chunk, values from trait_values where audience_id = $1 and chunk = any($2)";
+const SEALED: &str = "select chunk, values from run_values where run_id = $1 and chunk = any($2)";
+
+async fn chunk_of(conn: &mut PgConnection, source: &'static str, of: i64, chunk: u16) -> Result<Column> {
+    let row = sqlx::query(source).bind(of).bind(vec![i32::from(chunk)]).fetch_optional(conn).await?;
+    row.map_or_else(|| Ok(Column::default()), |row| Column::decode(row.try_get(1)?))
+}

@@ -1,0 +1,153 @@
+//! Whose value is another one than before, and what is it now? Old and new values, merged chunk by chunk. Pure but for
+//! reading the old ones.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use roaring::RoaringBitmap;
+use sqlx::PgConnection;
+
+use super::{Column, Values, join, stored, stored_chunks};
+use crate::{Result, membership::diff::Change};
+
+/// A trait's values after a run, as far as they differ from those before.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Everybody with a value.
+    pub members: RoaringBitmap,
+    /// Entered: who has a value, and another one than before. Exited: whose value ceased to exist.
+    pub change: Change,
+    /// The chunks that changed, compressed; without bytes where nobody has a value any more.
+    pub chunks: BTreeMap<u16, Vec<u8>>,
+}
+
+/// How a value that is not found any more, or not at first, is understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// One value. With `zero` a value that was there becomes 0, as a counter does when its last event has left the window.
+    One { zero: bool },
+}
+
+impl Shape {
+    /// What holds now, from what held and what was found.
+    fn now<'v>(&self, old: Option<&'v str>, found: Option<&'v str>) -> Option<&'v str> {
+        match self {
+            Shape::One { zero } => found.or(old.filter(|_| *zero).map(|_| "0")),
+        }
+    }
+}
+
+/// Holds what was found against what is stored. Only profiles of the universe have values.
+pub(in crate::membership) async fn settle(
+    conn: &mut PgConnection,
+    key: &str,
+    found: &Values,
+    universe: &RoaringBitmap,
+    shape: &Shape,
+) -> Result<Settled> {
+    let mut chunks: Vec<u16> = found.chunks().collect();
+    chunks.extend(stored_chunks(conn, key).await?);
+    chunks.sort_unstable();
+    chunks.dedup();
+    let mut settled = Settled::default();
+    for chunk in chunks {
+        let old = stored(conn, key, chunk).await?;
+        settled.take(chunk, &old, &found.column(chunk)?, universe, shape);
+    }
+    Ok(settled)
+}
+
+impl Settled {
+    fn take(&mut self, chunk: u16, old: &Column, found: &Column, universe: &RoaringBitmap, shape: &Shape) {
+        let mut state = Column::default();
+        let mut changed = false;
+        for (at, old, found) in merged(old, found) {
+            let id = join(chunk, at);
+            let possible = universe.contains(id);
+            let now = shape.now(old, found).filter(|_| possible);
+            match (old, now) {
+                (old, Some(now)) => {
+                    state.push(at, now);
+                    self.members.insert(id);
+                    if old != Some(now) {
+                        changed = true;
+                        self.change.entered.insert(id);
+                    }
+                }
+                (Some(_), None) => {
+                    changed = true;
+                    self.change.exited.insert(id);
+                }
+                (None, None) => {}
+            }
+        }
+        if changed {
+            self.chunks.insert(chunk, if state.is_empty() { Vec::new() } else { state.encode() });
+        }
+    }
+}
+
+/// Each id that either column has, ascending, with its value in both.
+pub(super) fn merged<'c>(
+    left: &'c Column,
+    right: &'c Column,
+) -> impl Iterator<Item = (u16, Option<&'c str>, Option<&'c str>)> + 'c {
+    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (left.peek(), right.peek()) {
+            (Some((left, _)), Some((right, _))) => left.cmp(right),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let left = if order.is_le() { left.next() } else { None };
+        let right = if order.is_ge() { right.next() } else { None };
+        let id = left.or(right)?.0;
+        Some((id, left.map(|(_, value)| value), right.map(|(_, value)| value)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn column(values: &BTreeMap<u16, String>) -> Column {
+        let mut column = Column::default();
+        values.iter().for_each(|(id, value)| column.push(*id, value));
+        column
+    }
+
+    fn values() -> impl Strategy<Value = BTreeMap<u16, String>> {
+        prop::collection::btree_map(0u16..40, "[0-3]", 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_turns_what_held_into_what_holds(old in values(), found in values(), zero: bool, outside in 0u32..40) {
+            let universe: RoaringBitmap = (0..40).filter(|id| *id != outside).collect();
+            let mut settled = Settled::default();
+            settled.take(0, &column(&old), &column(&found), &universe, &Shape::One { zero });
+            let mut expected = BTreeMap::new();
+            for id in (0u16..40).filter(|id| u32::from(*id) != outside) {
+                match (found.get(&id), old.get(&id)) {
+                    (Some(found), _) => drop(expected.insert(id, found.clone())),
+                    (None, Some(_)) if zero => drop(expected.insert(id, "0".into())),
+                    (None, _) => {}
+                }
+            }
+            prop_assert_eq!(settled.members.iter().map(|id| id as u16).collect::<Vec<_>>(), expected.keys().copied().collect::<Vec<_>>());
+            let state = match settled.chunks.get(&0) {
+                Some(bytes) if bytes.is_empty() => BTreeMap::new(),
+                Some(bytes) => Column::decode(bytes).unwrap().iter().map(|(id, value)| (id, value.to_owned())).collect(),
+                None => old.clone(),
+            };
+            prop_assert_eq!(&state, &expected);
+            for id in 0u16..40 {
+                let (before, now) = (old.get(&id), expected.get(&id));
+                prop_assert_eq!(settled.change.entered.contains(id.into()), now.is_some() && now != before);
+                prop_assert_eq!(settled.change.exited.contains(id.into()), now.is_none() && before.is_some());
+            }
+        }
+    }
+}
