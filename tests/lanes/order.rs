@@ -252,7 +252,7 @@ async fn holds(steps: &[Step], again: &[Step]) -> Result<(), TestCaseError> {
 #[test]
 fn each_persons_changes_are_told_in_the_order_of_their_sealing_whatever_the_lanes_do() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let config = Config { cases: 1, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 6, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     let steps = || prop::collection::vec(step(), 20..50);
     TestRunner::new(config)
         .run(&(steps(), steps()), |(steps, again)| runtime.block_on(holds(&steps, &again)))
