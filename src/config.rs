@@ -6,12 +6,14 @@
 
 mod guard;
 mod http;
+mod identity;
 mod load;
 mod mask;
 mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod tracking;
 mod traits;
 mod tree;
 mod variables;
@@ -24,9 +26,11 @@ use serde::Deserialize;
 use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
+pub use identity::{Identifier, Identity, Window};
 pub use load::{load, parse, schema, value};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
 
@@ -40,8 +44,12 @@ pub struct Config {
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
     pub http: Http,
+    /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
+    pub tracking: Option<Tracking>,
     /// How profiles and events are stored.
     pub store: Store,
+    /// Whose a message is.
+    pub identity: Identity,
     /// Which runs are held until a person has decided, because they change too much.
     pub guard: Option<Guard>,
     /// Where changes are told: Kafka clusters, by a name of your choice.

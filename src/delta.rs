@@ -42,6 +42,10 @@ pub struct SealedRun {
     pub after: Position,
     /// The backfill of which this is a slice.
     pub backfill: Option<BackfillId>,
+    /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
+    pub last_merge: i64,
+    /// Whether its records go out with a null value: the last word on people who are to be forgotten.
+    pub tombstone: bool,
 }
 
 /// What holds of a profile from a change on.
@@ -195,7 +199,7 @@ impl Reader {
         let row = sqlx::query(
             "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, r.id, r.audience_id, a.class, a.key,
                     a.computation_id,
-                    r.evaluated_at, v.options, coalesce(d.entered, r.entered) as entered,
+                    r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
              join runs r on r.id = d.run_id
@@ -246,6 +250,8 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
         chain: Chain(row.try_get("chain")?),
         after: row.try_get("after_position")?,
         backfill: row.try_get("backfill_id")?,
+        last_merge: row.try_get("last_merge")?,
+        tombstone: row.try_get("tombstone")?,
     };
     let change = Change {
         entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,

@@ -275,6 +275,8 @@ mod tests {
             chain: Default::default(),
             after: Position(0),
             backfill: None,
+            last_merge: 0,
+            tombstone: false,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  messages ──► profile ──► condition sets ──► membership ──► delta ──► Identify ──► record ──► Kafka
-//!  (import)     (Postgres)  (one bitmap per    (bitmap        (sealed   (pure)      (Send       (one transaction
-//!                            condition)         algebra)       log)                  mapping)    with its cursor)
+//!  (import,     (Postgres)  (one bitmap per    (bitmap        (sealed   (pure)      (Send       (one transaction
+//!   HTTP)                    condition)         algebra)       log)                  mapping)    with its cursor)
 //! ```
 //!
 //! The modules stand in the order of that flow; each uses only what stands above it, and the shelf.
@@ -32,6 +32,7 @@ pub mod identify;
 pub mod mapping;
 pub mod deliver;
 pub mod sync;
+pub mod forget;
 pub mod http;
 pub mod serve;
 pub mod cli;

@@ -131,6 +131,11 @@ pub const FIELDS: usize = 300;
 /// A user id, an anonymous id, an email, a group id (Segment: groupId 500). It must fit an index entry in any script.
 pub const IDENTIFIER_CHARS: usize = 500;
 pub const IDENTIFIER_TYPE_BYTES: usize = 60;
+/// Values of one identifier type on one profile, unless the configuration says otherwise (Segment's default).
+pub const IDENTIFIERS_PER_TYPE: usize = 5;
+/// Identifiers of one profile, and profiles merged into one (Segment's limits): beyond, it is no person but a shared id.
+pub const IDENTIFIERS_PER_PROFILE: usize = 1_000;
+pub const MERGES_PER_PROFILE: i32 = 100;
 /// An event's name; it must fit an index entry.
 pub const EVENT_NAME_CHARS: usize = 500;
 /// Objects and arrays within each other in one message. Readers of JSON commonly stop at 128.
@@ -143,6 +148,35 @@ pub const PARTITIONS: usize = 240;
 /// Messages stored in one transaction of an import, and their bytes.
 pub const BATCH_MESSAGES: usize = 50_000;
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
+
+/// Items in one answer of the Profile API, and the days of events that it shows; the peer's.
+pub const PROFILE_ITEMS: usize = 200;
+pub const PROFILE_EVENT_DAYS: i64 = 14;
+/// People named in one `rollcall forget`: each is a transaction, and the erasing of all of them is one.
+pub const FORGOTTEN_AT_ONCE: usize = 100_000;
+/// Bytes of the requests that live ingestion holds at a time, from the first byte of each to its answer. Beyond it clients are told to
+/// come again. Read, parsed and on their way into Postgres they take about five times as much.
+pub const INTAKE_BYTES: usize = 32 << 20;
+/// Live messages stored in one transaction: many enough that its commit hardly counts, few enough to be answered soon.
+pub const INTAKE_MESSAGES: usize = 5_000;
+/// How long a live request waits for its commit, in seconds: below the 10 that clients wait for an answer.
+pub const INTAKE_PATIENCE_SECONDS: u64 = 8;
+/// How long one transaction of live messages may take, in seconds, before its connection is given up.
+pub const INTAKE_WRITE_SECONDS: u64 = 30;
+/// Bytes of a request of the tracking API, unpacked. Segment says 500 KB; its Rust library fills batches to 512 KiB and wraps them.
+pub const TRACKING_BYTES: usize = 528 << 10;
+/// Messages of one batch, as in Segment.
+pub const TRACKING_MESSAGES: usize = 2_500;
+/// Bytes of a request that is refused unread which are taken and thrown away, so that its sender hears why.
+pub const TRACKING_DISCARDED_BYTES: usize = 8 << 20;
+/// How long a request of the tracking API may take, with its body, in seconds.
+pub const TRACKING_REQUEST_SECONDS: u64 = 20;
+/// Connections to the tracking API at a time: clients keep theirs open.
+pub const TRACKING_CONNECTIONS: usize = 5_000;
+/// Characters of a write key, at least; Segment's have 32. Browsers show theirs to everybody, so it guards against mistakes only.
+pub const WRITE_KEY_CHARS: usize = 8;
+/// Refusals told in the answer to one batch; the rest are counted.
+pub const TRACKING_REFUSALS: usize = 25;
 
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;

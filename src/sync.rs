@@ -93,8 +93,8 @@ pub async fn tell_again(pool: &PgPool, config: &Config, names: &[String]) -> Vec
     tell(pool, targets, &|_, _| {}).await
 }
 
-/// Brings every destination to the end of its log, all at once.
-async fn tell(
+/// Brings these destinations to the end of their logs, all at once.
+pub async fn tell(
     pool: &PgPool,
     targets: Vec<(String, Result<Target>)>,
     progress: Progress<'_>,

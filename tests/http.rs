@@ -1,3 +1,4 @@
 //! What is answered over HTTP, and that nobody can take a listener away from the others.
 
 mod listener;
+mod profiles;

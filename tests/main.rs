@@ -17,3 +17,4 @@ mod serve;
 mod sync;
 mod schedule;
 mod tidy;
+mod tracking;

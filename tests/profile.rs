@@ -5,7 +5,9 @@ mod fetched;
 mod identity;
 mod killed;
 mod messages;
+mod model;
 mod promotions;
+mod resolution;
 mod watermark;
 
 use std::io::Write;

@@ -1,6 +1,8 @@
 //! The whole flow through the built program: messages in, definitions, syncs, and what a consumer of Kafka makes of it.
 
 mod cdnow;
+mod forgotten;
+mod merged;
 mod traits;
 mod trouble;
 

@@ -3,6 +3,7 @@
 mod deliver;
 mod evaluate;
 mod import;
+mod ingest;
 mod lanes;
 mod state;
 
@@ -23,6 +24,8 @@ pub struct Args {
 pub enum What {
     /// An import beside psql's `\copy` of the same rows.
     Import(import::Args),
+    /// Live messages over HTTP beside psql's `\copy` of the same rows.
+    Ingest(ingest::Args),
     /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
     Deliver(deliver::Args),
     /// The delay of small audiences beside a backfill of a million, and without it.
@@ -36,6 +39,7 @@ pub enum What {
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     match args.what {
         What::Import(args) => import::run(args, context).await,
+        What::Ingest(args) => ingest::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
         What::Lanes(args) => lanes::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,

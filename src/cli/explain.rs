@@ -134,7 +134,7 @@ fn describe(answer: &Answer, user: &str) -> String {
     }
 }
 
-fn describe_reason(text: &mut String, reason: &Reason, depth: usize) {
+pub(super) fn describe_reason(text: &mut String, reason: &Reason, depth: usize) {
     let indent = "  ".repeat(depth);
     let mark = if reason.holds { "✓" } else { "✗" };
     let values = reason.left.iter().chain(&reason.right).cloned().collect::<Vec<_>>().join(" against ");

@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Context, table};
@@ -13,6 +14,7 @@ use crate::{
         csv::ColumnMap,
         import::{Importer, Summary},
         promote::promote,
+        rules::Rules,
         source::Source,
     },
 };
@@ -51,13 +53,14 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let map = column_map(&args)?;
     let pool = context.store().await?;
-    if context.global().config.exists() {
-        promote(&pool, &context.config()?.store.promote, |done, of| {
-            tracing::info!(done, of, "filling promoted numbers")
-        })
-        .await?;
+    let config = if context.global().config.exists() { Some(context.config()?) } else { None };
+    if let Some(config) = &config {
+        promote(&pool, &config.store.promote, |done, of| tracing::info!(done, of, "filling promoted numbers")).await?;
     }
     let mut importer = Importer::new(pool);
+    if let Some(config) = &config {
+        importer.rules = Arc::new(Rules::of(&config.identity)?);
+    }
     importer.source_id.clone_from(&args.source);
     importer.again = args.again;
     let mut summaries = Vec::new();
@@ -118,6 +121,10 @@ fn describe(summaries: &[Summary]) -> String {
     for summary in summaries {
         if summary.resumed_after_line > 0 {
             text += &format!("\n{}: lines up to {} were imported before", summary.name, summary.resumed_after_line);
+        }
+        if summary.suppressed > 0 {
+            text +=
+                &format!("\n{}: {} messages dropped, of people who are suppressed", summary.name, summary.suppressed);
         }
         if summary.undated > 0 {
             text += &format!("\n{}: {} messages named no time, and count as of now", summary.name, summary.undated);

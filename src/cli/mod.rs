@@ -12,11 +12,14 @@ mod context;
 mod demo;
 mod discard;
 mod explain;
+mod forget;
 mod import;
 pub mod map;
 mod members;
 mod output;
 mod preview;
+mod profile;
+mod refused;
 mod release;
 mod report;
 mod resync;
@@ -94,9 +97,14 @@ pub enum Verb {
     Import(import::Args),
     Sync(sync::Args),
     Serve(serve::Args),
+    Refused(refused::Args),
     Preview(preview::Args),
     Explain(explain::Args),
     Members(members::Args),
+    Profile(profile::Args),
+    Forget(forget::Args),
+    Suppress(forget::SuppressArgs),
+    Unsuppress(forget::UnsuppressArgs),
     Audiences(audiences::Args),
     Runs(runs::Args),
     Schedule(schedule::Args),
@@ -121,9 +129,14 @@ impl Verb {
             Verb::Import(args) => import::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Refused(args) => refused::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,
             Verb::Members(args) => members::run(args, context).await,
+            Verb::Profile(args) => profile::run(args, context).await,
+            Verb::Forget(args) => forget::run(args, context).await,
+            Verb::Suppress(args) => forget::suppress(args, context).await,
+            Verb::Unsuppress(args) => forget::unsuppress(args, context).await,
             Verb::Audiences(args) => audiences::run(args, context).await,
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,

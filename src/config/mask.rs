@@ -12,7 +12,7 @@ use super::{
 
 /// Keys whose values are secrets wherever they stand, misspelt ones included.
 static SECRET_KEY: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("(?i)pass|secret|token|credential|datab|(access|ssl|private)_?key")
+    Regex::new("(?i)pass|secret|token|credential|datab|(access|ssl|private|write)_?key")
         .expect("a constant pattern, under test")
 });
 
@@ -28,7 +28,9 @@ pub fn lines(text: &str) -> String {
     let mut start = 0;
     let mut spans = Vec::new();
     for line in text.split_inclusive('\n') {
-        let secret = SECRET_KEY.find(line).map(|found| found.end()).into_iter().chain(line.find("://")).min();
+        let found = SECRET_KEY.find(line).map(|found| found.end());
+        // `key:` may be that of a source, or of an audience: which one cannot be seen here.
+        let secret = found.into_iter().chain(line.find("://")).chain(line.find("key:")).min();
         spans.extend(secret.map(|from| start + from..start + line.len()));
         start += line.len();
     }

@@ -9,6 +9,7 @@ use heck::ToSnakeCase;
 use super::{
     http,
     shape::nearest,
+    tracking,
     tree::{Node, Value},
 };
 use crate::{error::Problem, limits, schedule::Setting};
@@ -18,6 +19,9 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     if let Some(http) = root.get("http") {
         http::check(http, problems);
     }
+    if let Some(section) = root.get("tracking") {
+        tracking::check(section, problems);
+    }
     let mut sense = Sense { problems };
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
         if paths.items().len() > limits::PROMOTED_PER_EVENT {
@@ -26,6 +30,7 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
             sense.tell(&event.span, message, help);
         }
     }
+    sense.identity(root);
     root.get("guard").into_iter().for_each(|guard| sense.guard(guard));
     let destinations = root.get("destinations").map_or(&[][..], Node::entries);
     for (key, destination) in destinations {
@@ -57,6 +62,41 @@ struct Sense<'a> {
 impl Sense<'_> {
     fn tell(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(Problem { message: message.into(), span: span.clone(), help: Some(help.into()) });
+    }
+
+    /// Types are named once, in lower case; a limit of none would leave nobody; patterns are regular expressions.
+    fn identity(&mut self, root: &Node) {
+        let identifiers = root.path(&["identity", "identifiers"]).map_or(&[][..], Node::items);
+        let mut seen = Vec::new();
+        for identifier in identifiers {
+            if let Some((node, kind)) = identifier.text("type") {
+                if seen.contains(&kind) {
+                    self.tell(&node.span, format!("`{kind}` has a rule already"), "Give each type one rule.");
+                }
+                if kind.is_empty() || kind.len() > limits::IDENTIFIER_TYPE_BYTES || kind != kind.to_lowercase() {
+                    let help = format!("Use lower case, as `crm_id`; at most {} bytes.", limits::IDENTIFIER_TYPE_BYTES);
+                    self.tell(&node.span, "this cannot name an identifier type", help);
+                }
+                seen.push(kind);
+            }
+            if let Some(node) = identifier.get("limit")
+                && matches!(&node.value, Value::Number(limit) if limit.as_u64() == Some(0))
+            {
+                self.tell(
+                    &node.start(),
+                    "a limit of 0 leaves no identifier",
+                    "Write 1 or more; block `.*` to ignore a type.",
+                );
+            }
+        }
+        let own = identifiers.iter().filter_map(|identifier| identifier.get("blocked"));
+        for pattern in own.chain(root.path(&["identity", "blocked"])).flat_map(Node::items) {
+            if pattern.as_text().is_some_and(|text| regex::Regex::new(&format!("^(?:{text})$")).is_err()) {
+                let help =
+                    "Escape `.`, `(`, `[`, `*`, `+`, `?` and `\\` with a backslash where they stand for themselves.";
+                self.tell(&pattern.span, "this is no regular expression", help);
+            }
+        }
     }
 
     fn destination(&mut self, name: &str, destination: &Node) {

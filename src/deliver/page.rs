@@ -3,8 +3,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::TryStreamExt as _;
+use roaring::RoaringBitmap;
 use serde_json::Value;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::{
@@ -19,6 +20,8 @@ use crate::{
     ids::{Position, ProfileId, RunId},
     limits,
     mapping::{Event, Known, Mapping, Outcome, Record},
+    membership::merges::Merges,
+    profile::merges,
 };
 
 /// A stretch of the log as records, in its order.
@@ -130,10 +133,13 @@ impl Pages {
             let envelope = Envelope::new(&part.run, &self.space_id, &self.name, self.stream);
             for (index, (profile, now)) in part.changes.iter().enumerate() {
                 let position = Position(part.from.0 + index as i64);
-                if people.cut.is_some_and(|cut| *profile >= cut) || bytes > limits::PAGE_BYTES {
+                let person = people.hears(*profile, &part.run);
+                if people.cut.is_some_and(|cut| person.is_some_and(|person| person >= cut))
+                    || bytes > limits::PAGE_BYTES
+                {
                     return page;
                 }
-                let person = people.get(*profile).unwrap_or(&nobody);
+                let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
                     page.events += 1;
                     self.text.clear();
@@ -168,7 +174,12 @@ impl Pages {
                                 reason: why.code.to_owned(),
                                 detail: why.detail,
                             }),
-                            Outcome::Record(record) => {
+                            // Without a key there is nothing that a topic could forget.
+                            Outcome::Record(record) if part.run.tombstone && record.key.is_none() => {}
+                            Outcome::Record(mut record) => {
+                                if part.run.tombstone {
+                                    record.value = None;
+                                }
                                 bytes += record.value.as_ref().map_or(0, Vec::len);
                                 page.records.push(Told {
                                     position,
@@ -205,9 +216,21 @@ struct People {
     known: Vec<(ProfileId, Person)>,
     /// Profiles from this id on were too much to read.
     cut: Option<ProfileId>,
+    /// Those since the runs were sealed.
+    merges: Merges,
+    /// Profiles that any of them is about.
+    merged: RoaringBitmap,
 }
 
 impl People {
+    /// Whom a change of that run is told to: its profile, or the one that this was merged into since.
+    fn hears(&self, profile: ProfileId, run: &SealedRun) -> Option<ProfileId> {
+        match self.merged.contains(profile.0) {
+            false => Some(profile),
+            true => self.merges.hears(profile, run.last_merge, &run.options),
+        }
+    }
+
     fn get(&self, profile: ProfileId) -> Option<&Person> {
         let found = self.known.binary_search_by_key(&profile, |(id, _)| *id).ok()?;
         Some(&self.known[found].1)
@@ -218,11 +241,17 @@ impl People {
 /// covering index alone is touched.
 async fn people(pool: &PgPool, changes: &[delta::Page]) -> Result<People> {
     let mut ids: Vec<i64> = changes.iter().flat_map(|part| &part.changes).map(|(id, _)| i64::from(id.0)).collect();
+    let runs: Vec<&SealedRun> = changes.iter().map(|part| &*part.run).collect();
+    // One snapshot: between two of them a merge could move the identifiers of a profile that was just looked up.
+    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let sealed_as_of = runs.iter().map(|run| run.last_merge).min().unwrap_or(0);
+    let merges = Merges(merges::concerning(&mut tx, sealed_as_of, &ids).await?);
+    let merged = merges.0.iter().flat_map(|merge| [Some(merge.from), merge.into]).flatten().map(|id| id.0).collect();
+    ids.extend(merges.0.iter().filter_map(|merge| merge.into).map(|id| i64::from(id.0)));
     ids.sort_unstable();
     ids.dedup();
-    let runs: Vec<&SealedRun> = changes.iter().map(|part| &*part.run).collect();
     let (types, history) = identifier_types(&runs);
-    let mut people = People { known: Vec::with_capacity(ids.len()), cut: None };
+    let mut people = People { known: Vec::with_capacity(ids.len()), cut: None, merges, merged };
     let mut bytes = 0;
     {
         // Oldest first, as `Person` has them.
@@ -233,7 +262,7 @@ async fn people(pool: &PgPool, changes: &[delta::Page]) -> Result<People> {
             "select distinct on (profile_id, type) profile_id, type, value from identifiers
              where profile_id = any($1) and type = any($2) order by profile_id, type, added_at desc, value desc"
         };
-        let mut rows = sqlx::query(sql).bind(&ids).bind(&types).fetch(pool);
+        let mut rows = sqlx::query(sql).bind(&ids).bind(&types).fetch(&mut *tx);
         while let Some(row) = rows.try_next().await? {
             let id = ProfileId(row.try_get::<i64, _>(0)? as u32);
             let (kind, value): (String, String) = (row.try_get(1)?, row.try_get(2)?);
@@ -249,7 +278,8 @@ async fn people(pool: &PgPool, changes: &[delta::Page]) -> Result<People> {
             }
         }
     }
-    traits(pool, &runs, &mut people).await?;
+    traits(&mut tx, &runs, &mut people).await?;
+    tx.commit().await?;
     Ok(people)
 }
 
@@ -269,7 +299,7 @@ fn identifier_types(runs: &[&SealedRun]) -> (Vec<String>, bool) {
     (types, history)
 }
 
-async fn traits(pool: &PgPool, runs: &[&SealedRun], people: &mut People) -> Result<()> {
+async fn traits(conn: &mut PgConnection, runs: &[&SealedRun], people: &mut People) -> Result<()> {
     let mut names: Vec<&str> = runs.iter().flat_map(|run| &run.options.include_traits).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
@@ -283,7 +313,7 @@ async fn traits(pool: &PgPool, runs: &[&SealedRun], people: &mut People) -> Resu
     )
     .bind(&ids)
     .bind(&names)
-    .fetch(pool);
+    .fetch(conn);
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
         let id = ProfileId(row.try_get::<i64, _>(0)? as u32);

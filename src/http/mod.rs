@@ -17,6 +17,8 @@
 mod connections;
 mod listener;
 pub mod operations;
+pub mod profiles;
 pub mod token;
+pub mod tracking;
 
 pub use listener::{Guards, Listener, Running};

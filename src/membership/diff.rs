@@ -17,6 +17,13 @@ impl Change {
         Change { entered: members - told, exited: told - members }
     }
 
+    /// As [`Change::between`], but those of whom it is unsure what they were told are told in any case.
+    pub fn between_unsure(told: &RoaringBitmap, unsure: &RoaringBitmap, members: &RoaringBitmap) -> Self {
+        // As if each of them had been told the contrary.
+        let told = (told - unsure) | (unsure - members);
+        Change::between(&told, members)
+    }
+
     /// How many profiles changed sides: the length of the change in a destination's log.
     pub fn len(&self) -> u64 {
         self.entered.len() + self.exited.len()

@@ -23,6 +23,7 @@ use super::{
     compare,
     compile::{self, Names, Query},
     guard::{self, Limit},
+    leave,
     members::{self, Members},
     query,
     scan::{Asker, Found, Probe, Scan},
@@ -149,10 +150,11 @@ pub async fn evaluate_all(
     for id_type in asked.flat_map(Universe::types).collect::<BTreeSet<_>>() {
         universes.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
     }
+    let leaving = leave::leaving(conn).await?;
     restore(conn, &timeout).await?;
     let within = |universe: &Universe| {
         let members = universe.types().filter_map(|id_type| universes.get(id_type));
-        members.fold(RoaringBitmap::new(), |all, members| all | members)
+        members.fold(RoaringBitmap::new(), |all, members| all | members) - &leaving
     };
     let mut settled = Vec::with_capacity(values.len());
     for (due, found) in values.iter().zip(found) {

@@ -20,7 +20,7 @@ use sqlx::{Connection, PgConnection, PgExecutor, PgPool, Row};
 use super::{
     diff::{self, Change},
     guard::{Counts, Limit},
-    log,
+    leave, log, merges,
     register::{self, Registered, Terms},
     seal::{self, Run},
     values,
@@ -120,6 +120,20 @@ pub(super) async fn accept(
     run: RunId,
     members: &RoaringBitmap,
 ) -> Result<()> {
+    store(tx, audience, run, members).await?;
+    // What was confirmed has come true.
+    sqlx::query("delete from confirmations where audience_id = $1").bind(audience).execute(tx).await?;
+    Ok(())
+}
+
+/// Stores a membership in the place of the one before.
+pub(super) async fn store(
+    tx: &mut PgConnection,
+    audience: AudienceId,
+    run: RunId,
+    members: &RoaringBitmap,
+) -> Result<()> {
+    merges::note(tx, audience, run).await?;
     sqlx::query(
         "insert into memberships (audience_id, run_id, members) values ($1, $2, $3)
          on conflict (audience_id) do update set run_id = excluded.run_id, members = excluded.members",
@@ -127,10 +141,8 @@ pub(super) async fn accept(
     .bind(audience)
     .bind(run)
     .bind(diff::encode(members))
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
-    // What was confirmed has come true.
-    sqlx::query("delete from confirmations where audience_id = $1").bind(audience).execute(tx).await?;
     Ok(())
 }
 
@@ -199,9 +211,10 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     let mut conn = seal::alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     let row = sqlx::query(
-        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members,
-                r.entered, r.exited, m.members as accepted
+        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members, r.last_merge,
+                r.entered, r.exited, m.members as accepted, coalesce(o.last_merge, 0) as accepted_last_merge
          from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
+         left join runs o on o.id = m.run_id
          where r.id = $1 and r.state = 'held' and a.key = $2",
     )
     .bind(run)
@@ -215,13 +228,18 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
         audience: audience.clone(),
         destinations: register::listeners(&mut tx, &audience.destinations, terms).await?,
     };
-    let members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
-    let accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
+    let mut members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
+    let mut accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
+    let last = (row.try_get("last_merge")?, row.try_get("accepted_last_merge")?);
+    merges::follow(&mut tx, [(&mut members, last.0), (&mut accepted, last.1)]).await?;
+    // Who asked to be forgotten meanwhile has left.
+    let leaving = leave::leaving(&mut tx).await?;
+    members -= &leaving;
     let change = match audience.computed.class() {
         Class::Audience => Change::between(&accepted, &members),
         // Whoever has another value now: nothing was accepted since, or the run would be superseded.
         Class::Trait => Change {
-            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,
+            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)? - leaving,
             exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
         },
     };
@@ -239,7 +257,8 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     // The difference is that to what is accepted now, whatever it was when the run was held.
     sqlx::query(
         "update runs set state = 'released', decided_at = clock_timestamp(), sealed_at = clock_timestamp(),
-                held_members = null, entered = $2, exited = $3, entered_count = $4, exited_count = $5 where id = $1",
+                held_members = null, entered = $2, exited = $3, entered_count = $4, exited_count = $5,
+                last_merge = rollcall_last_merge() where id = $1",
     )
     .bind(run)
     .bind(diff::encode(&change.entered))
@@ -251,7 +270,7 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     accept(&mut tx, of.id, run, &members).await?;
     values::release(&mut tx, of.id, run).await?;
     for destination in &of.destinations {
-        log::tell(&mut tx, destination, &of, &released, &change, &members).await?;
+        log::tell(&mut tx, destination, log::Of::registered(&of), &released, &change, &members).await?;
     }
     tx.commit().await?;
     conn.close().await?;

@@ -8,10 +8,12 @@ use sqlx::{PgPool, Row};
 use super::{
     diff::{self, Change},
     held::State,
+    merges::Merges,
 };
 use crate::{
     Error, Result,
     ids::{AudienceId, RunId},
+    profile::merges,
 };
 
 /// The members of an audience after a run; after the latest one when none is named.
@@ -22,8 +24,8 @@ pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<Roa
     // One snapshot for the membership and the runs that it is made of.
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     let latest = sqlx::query(
-        "select m.audience_id, m.run_id, m.members from memberships m join audiences a on a.id = m.audience_id
-         where a.key = $1",
+        "select m.audience_id, m.run_id, m.members, r.last_merge from memberships m
+         join audiences a on a.id = m.audience_id join runs r on r.id = m.run_id where a.key = $1",
     )
     .bind(key)
     .fetch_optional(&mut *tx)
@@ -34,10 +36,14 @@ pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<Roa
     })?;
     let audience = AudienceId(latest.try_get("audience_id")?);
     let mut members = diff::decode(latest.try_get::<&[u8], _>("members")?)?;
-    let Some(run) = run else { return Ok(members) };
+    let Some(run) = run else {
+        let last: i64 = latest.try_get("last_merge")?;
+        Merges(merges::after(&mut tx, last).await?).follow(&mut members, last);
+        return Ok(members);
+    };
 
     let rows = sqlx::query(
-        "select id, entered, exited from runs
+        "select id, entered, exited, went, came from runs left join run_merges on run_id = id
          where audience_id = $1 and id >= $2 and state in ('sealed', 'released') order by id desc",
     )
     .bind(audience)
@@ -54,6 +60,10 @@ pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<Roa
             exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
         };
         members = change.undo(&members);
+        if let (Some(went), Some(came)) = (row.try_get::<Option<&[u8]>, _>("went")?, row.try_get("came")?) {
+            let merged = Change { entered: diff::decode(came)?, exited: diff::decode(went)? };
+            members = merged.undo(&members);
+        }
     }
     Ok(members)
 }

@@ -12,6 +12,7 @@ use super::{
     chain::Chain,
     diff::{self, Change},
     lane::{self, Lane, Places},
+    leave, merges,
     register::{Listener, Registered},
     seal::Run,
     values,
@@ -27,6 +28,8 @@ use crate::{
 pub(super) struct Told {
     /// The latest run up to which its changes are in the log, or left to a backfill.
     pub run: Option<RunId>,
+    /// The last merge of profiles that it has seen; none before the first time.
+    pub last_merge: Option<i64>,
     pub members: RoaringBitmap,
     /// Told true once, and false since.
     pub former: RoaringBitmap,
@@ -38,7 +41,7 @@ impl Told {
     /// What `destination` (its live lane) was told of an audience; nothing before the first time.
     pub(super) async fn read(tx: &mut PgConnection, destination: DestinationId, audience: AudienceId) -> Result<Told> {
         let row = sqlx::query(
-            "select run_id, members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
+            "select run_id, last_merge, members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
         )
         .bind(destination)
         .bind(audience)
@@ -46,15 +49,26 @@ impl Told {
         .await?;
         let Some(row) = row else {
             let (members, former) = (RoaringBitmap::new(), RoaringBitmap::new());
-            return Ok(Told { run: None, members, former, ends: Places::START });
+            return Ok(Told { run: None, last_merge: None, members, former, ends: Places::START });
         };
         let former = row.try_get::<Option<&[u8]>, _>("former")?.map(diff::decode).transpose()?;
         Ok(Told {
             run: Some(row.try_get("run_id")?),
+            last_merge: row.try_get("last_merge")?,
             members: diff::decode(row.try_get::<&[u8], _>("members")?)?,
             former: former.unwrap_or_default(),
             ends: Places { live: Position(row.try_get("live_end")?), bulk: Position(row.try_get("bulk_end")?) },
         })
+    }
+
+    /// Brings it up to date with the merges since; returns of whom it is unsure. A trait's values are computed anew for a survivor.
+    async fn follow(&mut self, tx: &mut PgConnection, class: Class, run: RunId) -> Result<RoaringBitmap> {
+        let last = self.last_merge;
+        self.last_merge = Some(sqlx::query_scalar("select rollcall_last_merge()").fetch_one(&mut *tx).await?);
+        match (class, last) {
+            (Class::Audience, Some(last)) => merges::follow_told(tx, &mut self.members, last, run).await,
+            _ => Ok(RoaringBitmap::new()),
+        }
     }
 
     /// Remembers it; as of `run`, where no run was told before.
@@ -66,11 +80,11 @@ impl Told {
         run: RunId,
     ) -> Result<()> {
         sqlx::query(
-            "insert into told (destination_id, audience_id, run_id, members, former, live_end, bulk_end)
-             values ($1, $2, $3, $4, $5, $6, $7)
+            "insert into told (destination_id, audience_id, run_id, members, former, live_end, bulk_end, last_merge)
+             values ($1, $2, $3, $4, $5, $6, $7, coalesce($8, rollcall_last_merge()))
              on conflict (destination_id, audience_id) do update
              set run_id = excluded.run_id, members = excluded.members, former = excluded.former,
-                 live_end = excluded.live_end, bulk_end = excluded.bulk_end",
+                 live_end = excluded.live_end, bulk_end = excluded.bulk_end, last_merge = excluded.last_merge",
         )
         .bind(destination)
         .bind(audience)
@@ -79,6 +93,7 @@ impl Told {
         .bind(diff::encode(&self.former))
         .bind(self.ends.live)
         .bind(self.ends.bulk)
+        .bind(self.last_merge)
         .execute(tx)
         .await?;
         Ok(())
@@ -106,39 +121,98 @@ pub(super) async fn mirrors(tx: &mut PgConnection, destination: DestinationId) -
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    audience: &Registered,
+    audience: Of,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
     let mut told = Told::read(tx, destination.id, audience.id).await?;
-    let mut untold = Change::between(&told.members, members);
-    let of_trait = audience.audience.computed.class() == Class::Trait;
-    // Of a trait also whoever was told a value and has another one.
+    let unsure = told.follow(tx, audience.class, run_id).await?;
+    let suppressed = leave::suppressed(tx).await?;
+    let mut members = members.clone();
+    leave::keep(&mut members, &suppressed, &told.members);
+    let mut untold = Change::between_unsure(&told.members, &(unsure - &suppressed), &members);
+    // Of a trait also whoever was told a value and has another one. A merged profile has no value any more, and the survivor's
+    // is computed anew: that is its own change.
     let changed = match told.run {
-        Some(run) if of_trait => values::changed_since(tx, audience.id, run).await? & members,
+        Some(run) if audience.class == Class::Trait => {
+            (values::changed_since(tx, audience.id, run).await? & &members) - suppressed
+        }
         _ => RoaringBitmap::new(),
     };
     untold.entered |= &changed;
-    let waiting = backfill::waiting(tx, destination.id, audience.id, members, &changed).await?;
+    let waiting = backfill::waiting(tx, destination.id, audience.id, &members, &changed).await?;
     untold.entered -= &waiting.entered;
     untold.exited -= &waiting.exited;
-    let rate_limit = audience.audience.rate_limit;
-    let later = backfill::too_much(&mut untold, destination.backfill_above, rate_limit);
+    let later = backfill::too_much(&mut untold, destination.backfill_above, audience.rate_limit);
     if !later.is_empty() {
-        backfill::open(tx, destination.id, audience.id, rate_limit, &later).await?;
-    }
-    if !untold.is_empty() {
-        if of_trait {
-            values::seal(tx, run_id, audience.id, &untold.entered).await?;
-        }
-        let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
-        let part = Part { lane, run: run_id, change: &untold, is_the_runs: *change == untold, backfill: None };
-        append(tx, destination, &mut told, part).await?;
+        backfill::open(tx, destination.id, audience.id, audience.rate_limit, &later).await?;
     }
     told.run = Some(run_id);
-    told.write(tx, destination.id, audience.id, run_id).await
+    now(tx, destination, audience, told, run_id, &untold, *change == untold).await
+}
+
+/// Tells at once of people who are to be forgotten that they have left, whatever backfills were to tell of them.
+pub(super) async fn leave(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: Of,
+    run: RunId,
+    leaving: &RoaringBitmap,
+) -> Result<()> {
+    backfill::forget(tx, destination.id, audience.id, leaving).await?;
+    let mut told = Told::read(tx, destination.id, audience.id).await?;
+    let unsure = told.follow(tx, audience.class, run).await?;
+    let change = Change { entered: RoaringBitmap::new(), exited: (&told.members | unsure) & leaving };
+    now(tx, destination, audience, told, run, &change, false).await
+}
+
+/// Tells at once of people who have left already, for the last time.
+pub(super) async fn bury(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: Of,
+    run: RunId,
+    buried: &Change,
+) -> Result<()> {
+    let told = Told::read(tx, destination.id, audience.id).await?;
+    now(tx, destination, audience, told, run, buried, false).await
+}
+
+/// Appends a change, in the lane that keeps its audience's order, and remembers what was told.
+async fn now(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: Of,
+    mut told: Told,
+    run: RunId,
+    change: &Change,
+    is_the_runs: bool,
+) -> Result<()> {
+    if !change.is_empty() {
+        if audience.class == Class::Trait {
+            values::seal(tx, run, audience.id, &change.entered).await?;
+        }
+        let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
+        append(tx, destination, &mut told, Part { lane, run, change, is_the_runs, backfill: None }).await?;
+    }
+    told.write(tx, destination.id, audience.id, run).await
+}
+
+/// The audience or trait that is told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of {
+    pub id: AudienceId,
+    pub class: Class,
+    /// Changes told a second, where that is limited.
+    pub rate_limit: Option<u32>,
+}
+
+impl Of {
+    pub(super) fn registered(of: &Registered) -> Of {
+        Of { id: of.id, class: of.audience.computed.class(), rate_limit: of.audience.rate_limit }
+    }
 }
 
 /// Changes of one audience that are appended together.

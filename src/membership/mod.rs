@@ -23,10 +23,13 @@ pub mod guard;
 pub mod held;
 pub mod history;
 pub mod lane;
+pub mod leave;
+pub mod merges;
 pub mod person;
 pub mod preview;
 pub mod register;
 pub mod seal;
+pub mod standing;
 
 pub use compile::{Names, Query};
 pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgRow};
 
 use super::{
     Due, DueValue, Settings, Universe,
@@ -15,7 +15,7 @@ use super::{
     evaluate_all,
     guard::{self, Counts, Held},
     held::{self, State},
-    log,
+    leave, log, merges,
     register::Registered,
     values::{self, settle::Settled},
 };
@@ -114,13 +114,13 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings).await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
+    let suppressed = leave::suppressed(tx).await?;
     let members = computed.audiences.into_iter().map(|(key, members)| {
         let empty = RoaringBitmap::new();
         let before = previous.get(&key).unwrap_or(&empty);
-        let settled = members.map(|members| Settled {
-            change: Change::between(before, &members),
-            members,
-            chunks: BTreeMap::new(),
+        let settled = members.map(|mut members| {
+            leave::keep(&mut members, &suppressed, before);
+            Settled { change: Change::between(before, &members), members, chunks: BTreeMap::new() }
         });
         (key, settled)
     });
@@ -164,7 +164,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                     values::store(tx, audience.id, *chunk, column).await?;
                 }
                 for destination in &audience.destinations {
-                    log::tell(tx, destination, audience, &run, &change, &members).await?;
+                    let of = log::Of::registered(audience);
+                    log::tell(tx, destination, of, &run, &change, &members).await?;
                 }
             } else {
                 values::hold(tx, id, &chunks).await?;
@@ -199,10 +200,17 @@ async fn snapshot(tx: &mut PgConnection) -> Result<String> {
 
 /// Every audience's membership as last computed, by key.
 pub(super) async fn memberships(tx: &mut PgConnection) -> Result<HashMap<String, RoaringBitmap>> {
-    let rows = sqlx::query("select a.key, m.members from memberships m join audiences a on a.id = m.audience_id")
-        .fetch_all(tx)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?))).collect()
+    let rows = sqlx::query(
+        "select a.key, m.members, r.last_merge from memberships m join audiences a on a.id = m.audience_id
+         join runs r on r.id = m.run_id",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let decode = |row: &PgRow| Ok((row.try_get("key")?, diff::decode(row.try_get::<&[u8], _>("members")?)?));
+    let mut memberships: Vec<(String, RoaringBitmap)> = rows.iter().map(decode).collect::<Result<_>>()?;
+    let last: Vec<i64> = rows.iter().map(|row| row.try_get("last_merge")).collect::<Result<_, sqlx::Error>>()?;
+    merges::follow(tx, memberships.iter_mut().map(|(_, members)| members).zip(last)).await?;
+    Ok(memberships.into_iter().collect())
 }
 
 /// Stores the run, which takes the place of one that is held; a held run with the membership that it found.

@@ -1,7 +1,8 @@
 //! Who can be a member at all? Profiles with an identifier that counts, kept as one bitmap per identifier type.
 //!
 //! The bitmaps are brought up to date by the watermark of `identifiers`, so a tick reads the identifiers that came, not
-//! all of them. What went cannot be seen that way: see `universes` in the migration.
+//! all of them. What went cannot be seen that way: a profile loses its identifiers only by being merged or forgotten, and the
+//! log of merges has the same watermark.
 
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
@@ -78,7 +79,12 @@ pub(super) async fn members(
     };
     let complete = known.is_none();
     let (mut members, query) = match known {
-        Some((members, previous)) => (members, came_since(id_type, previous)),
+        Some((mut members, previous)) => {
+            went_since(conn, &previous).await?.into_iter().for_each(|id| {
+                members.remove(id);
+            });
+            (members, came_since(id_type, previous))
+        }
         None => (RoaringBitmap::new(), all(id_type)),
     };
     let mut ids = Ids::default();
@@ -112,6 +118,19 @@ fn came_since(id_type: &str, snapshot: String) -> Query {
         parameters: vec![id_type.into(), snapshot],
         negated: false,
     }
+}
+
+/// The profiles that are no more since then.
+async fn went_since(conn: &mut PgConnection, snapshot: &str) -> Result<Vec<u32>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "select from_id from merges where xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+         and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)",
+    )
+    .bind(snapshot)
+    .fetch_all(conn)
+    .await?;
+    // The table's ids are those of profiles, whose CHECK bounds them.
+    Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
 }
 
 /// Best effort: two evaluations at once may both be right, and the later one then keeps what the other stored.

@@ -260,6 +260,50 @@ pub(super) async fn let_go(conn: &mut PgConnection, audience: AudienceId) -> Res
     Ok(())
 }
 
+/// Takes the values of profiles out of all that is stored; in what runs told, which counts its changes, they become null.
+pub(super) async fn scrub(conn: &mut PgConnection, profiles: &RoaringBitmap) -> Result<()> {
+    let mut chunks: Vec<i32> = profiles.iter().map(|id| i32::from(split(id).0)).collect();
+    chunks.dedup();
+    for (select, update, keeps_place) in [
+        (
+            "select audience_id, chunk, values from trait_values where chunk = any($1) for update",
+            "update trait_values set values = $3 where audience_id = $1 and chunk = $2",
+            false,
+        ),
+        (
+            "select run_id, chunk, values from held_values where chunk = any($1) and values <> '' for update",
+            "update held_values set values = $3 where run_id = $1 and chunk = $2",
+            false,
+        ),
+        (
+            "select run_id, chunk, values from run_values where chunk = any($1) for update",
+            "update run_values set values = $3 where run_id = $1 and chunk = $2",
+            true,
+        ),
+    ] {
+        // A chunk at a time: all of a trait may be more than is wanted in memory.
+        for chunk in &chunks {
+            let rows: Vec<(i64, i32, Vec<u8>)> =
+                sqlx::query_as(select).bind([*chunk].as_slice()).fetch_all(&mut *conn).await?;
+            for (of, chunk, bytes) in rows {
+                let old = Column::decode(&bytes)?;
+                let mut new = Column::default();
+                for (at, value) in old.iter() {
+                    match profiles.contains(join(chunk as u16, at)) {
+                        false => new.push(at, value),
+                        true if keeps_place => new.push(at, "null"),
+                        true => {}
+                    }
+                }
+                if new != old {
+                    sqlx::query(update).bind(of).bind(chunk).bind(new.encode()).execute(&mut *conn).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 const LATEST: &str = "select chunk, values from trait_values where audience_id = $1 and chunk = any($2)";
 const SEALED: &str = "select chunk, values from run_values where run_id = $1 and chunk = any($2)";
 

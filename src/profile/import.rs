@@ -4,7 +4,12 @@
 //!  a thread: read, decompress, parse ──► one batch waits ──► here: a transaction a batch ──► imports.line
 //! ```
 
-use std::{error::Error as StdError, io::Write, sync::atomic::Ordering, time::Instant};
+use std::{
+    error::Error as StdError,
+    io::Write,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -12,8 +17,9 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     message::{Defaults, Message, Refusal},
+    rules::Rules,
     source::{Batch, Source},
-    store::Store,
+    store::{Store, Stored},
 };
 use crate::{Error, Result, clock::Clock, limits::BATCH_MESSAGES};
 
@@ -32,6 +38,8 @@ pub struct Importer {
     pub again: bool,
     /// Messages in one transaction.
     pub batch_messages: usize,
+    /// Whose a message is.
+    pub rules: Arc<Rules>,
 }
 
 /// What became of a source's lines.
@@ -46,6 +54,8 @@ pub struct Summary {
     pub accepted: u64,
     /// Messages that were stored already.
     pub repeated: u64,
+    /// Messages dropped, since they are of somebody who was forgotten or suppressed.
+    pub suppressed: u64,
     /// Lines refused; each stands in the report with its reason.
     pub refused: u64,
     /// Messages without a time, taken as of the import.
@@ -54,15 +64,22 @@ pub struct Summary {
 }
 
 /// Consecutive messages that go into one transaction, and what else it settles.
-struct Piece<'a> {
+pub(super) struct Piece<'a> {
     messages: &'a [Message],
     through_line: u64,
     refused: u64,
 }
 
+impl<'a> Piece<'a> {
+    /// Messages of no file.
+    pub fn of(messages: &'a [Message]) -> Piece<'a> {
+        Piece { messages, through_line: 0, refused: 0 }
+    }
+}
+
 impl Importer {
     pub fn new(pool: PgPool) -> Importer {
-        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MESSAGES }
+        Importer { pool, source_id: None, again: false, batch_messages: BATCH_MESSAGES, rules: Arc::default() }
     }
 
     /// Imports all of `source`. Refused lines are written to `report`, one JSON object a line; `progress` is called after
@@ -86,13 +103,18 @@ impl Importer {
                 return Ok(summary);
             }
         }
-        let defaults = Defaults { now: Clock::system().now(), file: digest.clone(), source_id: self.source_id.clone() };
+        let defaults = Defaults {
+            now: Clock::system().now(),
+            file: digest.clone(),
+            source_id: self.source_id.clone(),
+            rules: self.rules.clone(),
+        };
         let (now, after, read_bytes) = (defaults.now, summary.line, source.read_bytes.clone());
         let most = self.batch_messages;
         let (sender, mut batches) = mpsc::channel::<Batch>(1);
         let reader =
             spawn_blocking(move || source.read(after, most, &defaults, |batch| sender.blocking_send(batch).is_ok()));
-        let mut store = Store::default();
+        let mut store = Store::new(self.rules.clone());
         while let Some(batch) = batches.recv().await {
             batch.refusals.iter().try_for_each(|refusal| tell(report, refusal))?;
             summary.undated += batch.messages.iter().filter(|message| message.undated).count() as u64;
@@ -101,9 +123,10 @@ impl Importer {
             while let Some(piece) = pieces.pop() {
                 let place = digest.as_deref().map(|digest| (digest, read_bytes.load(Ordering::Relaxed)));
                 match commit(&mut connection, &mut store, &piece, place, now).await {
-                    Ok(accepted) => {
+                    Ok(Stored { accepted, suppressed }) => {
                         summary.accepted += accepted;
-                        summary.repeated += piece.messages.len() as u64 - accepted;
+                        summary.suppressed += suppressed;
+                        summary.repeated += piece.messages.len() as u64 - accepted - suppressed;
                         summary.refused += piece.refused;
                         summary.line = piece.through_line;
                     }
@@ -159,14 +182,14 @@ impl Importer {
     }
 }
 
-/// Stores a piece and the place it ends at in one transaction; returns how many of its messages were new.
-async fn commit(
+/// Stores a piece and the place it ends at in one transaction.
+pub(super) async fn commit(
     connection: &mut PgConnection,
     store: &mut Store,
     piece: &Piece<'_>,
     place: Option<(&str, u64)>,
     now: DateTime<Utc>,
-) -> Result<u64> {
+) -> Result<Stored> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -184,11 +207,11 @@ async fn attempt(
     piece: &Piece<'_>,
     place: Option<(&str, u64)>,
     now: DateTime<Utc>,
-) -> Result<u64> {
+) -> Result<Stored> {
     store.prepare(connection, piece.messages, now).await?;
     let mut transaction = connection.begin().await?;
-    let accepted = match piece.messages {
-        [] => 0,
+    let stored = match piece.messages {
+        [] => Stored::default(),
         messages => store.store(&mut transaction, messages).await?,
     };
     if let Some((digest, bytes)) = place {
@@ -200,14 +223,14 @@ async fn attempt(
         .bind(digest)
         .bind(piece.through_line.cast_signed())
         .bind(bytes.cast_signed())
-        .bind(accepted.cast_signed())
-        .bind((piece.messages.len() as u64 - accepted).cast_signed())
+        .bind(stored.accepted.cast_signed())
+        .bind((piece.messages.len() as u64 - stored.accepted - stored.suppressed).cast_signed())
         .bind(piece.refused.cast_signed())
         .execute(&mut *transaction)
         .await?;
     }
     transaction.commit().await?;
-    Ok(accepted)
+    Ok(stored)
 }
 
 /// The columns whose statistics plans use; those of JSON cost most of an ANALYZE and tell it nothing.
@@ -256,12 +279,12 @@ fn unwritable(error: std::io::Error) -> Error {
 }
 
 /// What Postgres called it, if it was Postgres.
-fn sqlstate(error: &Error) -> Option<String> {
+pub(super) fn sqlstate(error: &Error) -> Option<String> {
     let source = StdError::source(error)?.downcast_ref::<sqlx::Error>()?;
     Some(source.as_database_error()?.code()?.into_owned())
 }
 
 /// Data exceptions, violated constraints, and rows too large for an index.
-fn is_about_data(error: &Error) -> bool {
+pub(super) fn is_about_data(error: &Error) -> bool {
     sqlstate(error).is_some_and(|code| ["22", "23", "54"].contains(&&code[..2]))
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt};
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
+use super::merges;
 use crate::{Error, Result, ids::ProfileId};
 
 /// How a profile is shown in a list.
@@ -69,6 +70,10 @@ pub async fn identifier_types(conn: &mut PgConnection, profile: ProfileId) -> Re
 /// The database's own.
 pub async fn names(conn: &mut PgConnection, profiles: &[ProfileId]) -> Result<Vec<Name>> {
     let ids: Vec<i64> = profiles.iter().map(|profile| profile.0.into()).collect();
+    // A membership of long ago holds profiles that were merged since: they are named as who they are now.
+    let survivors = merges::survivors(&mut *conn, &ids).await?;
+    let who = |profile: &ProfileId| survivors.get(profile).copied().unwrap_or(*profile);
+    let ids: Vec<i64> = profiles.iter().map(|profile| who(profile).0.into()).collect();
     let rows = sqlx::query(
         "select profile_id, type, value from identifiers
          where profile_id = any($1) and type in ('user_id', 'anonymous_id') order by added_at, value",
@@ -81,12 +86,12 @@ pub async fn names(conn: &mut PgConnection, profiles: &[ProfileId]) -> Result<Ve
         let known = row.try_get::<&str, _>("type")? == "user_id";
         latest.insert((profile_id(row.try_get("profile_id")?)?.0, known), row.try_get("value")?);
     }
-    let mut name = |profile: &ProfileId| Name {
-        user_id: latest.remove(&(profile.0, true)),
-        anonymous_id: latest.remove(&(profile.0, false)),
+    let name = |profile: &ProfileId| Name {
+        user_id: latest.get(&(who(profile).0, true)).cloned(),
+        anonymous_id: latest.get(&(who(profile).0, false)).cloned(),
         profile: *profile,
     };
-    Ok(profiles.iter().map(&mut name).collect())
+    Ok(profiles.iter().map(name).collect())
 }
 
 fn profile_id(id: i64) -> Result<ProfileId> {

@@ -2,7 +2,7 @@
 //!
 //! Field names and limits are those of Segment's tracking API. A refusal names a field and a rule, never a value.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
+    external_ids::external_ids,
     json::{Members, check_storable, quote, text_of, write_member},
+    rules::Rules,
     time::{from_unix, parse_timestamp},
 };
 use crate::limits;
@@ -29,7 +31,7 @@ pub struct Message {
     pub undated: bool,
     pub user_id: Option<String>,
     pub anonymous_id: Option<String>,
-    /// Other external ids it carries, as (type, value): email, device ids, `context.externalIds`.
+    /// Other identifiers it carries, as (type, value). Blocked values are left out, here and above.
     pub other_ids: Vec<(Cow<'static, str>, String)>,
     pub source_id: Option<String>,
     pub body: Body,
@@ -74,6 +76,8 @@ pub struct Defaults {
     /// The digest of the file, from which messages without an id get one; without it the line's content is used.
     pub file: Option<String>,
     pub source_id: Option<String>,
+    /// Which identifiers count.
+    pub rules: Arc<Rules>,
 }
 
 /// The fields we read. All optional and untyped here, so that each refusal can name its field.
@@ -133,7 +137,12 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
     let properties = object("properties", raw.properties)?;
     let traits = object("traits", raw.traits)?;
     let context = object("context", raw.context)?;
-    let other_ids = other_ids(&kind, &properties, &traits, &context)?;
+    let other_ids = external_ids(&kind, &properties, &traits, &context, &defaults.rules);
+    let user_id = user_id.filter(|id| defaults.rules.allow("user_id", id));
+    let anonymous_id = anonymous_id.filter(|id| defaults.rules.allow("anonymous_id", id));
+    if user_id.is_none() && anonymous_id.is_none() && other_ids.is_empty() {
+        return Err(("userId", "is a blocked value, as are all its identifiers: they stand for nobody".into()));
+    }
     let body = match &*kind {
         "identify" => Body::Identify { traits: owned(traits) },
         "track" => Body::Event {
@@ -148,8 +157,11 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
             traits: owned(traits),
         },
         "alias" => Body::Alias {
-            previous_id: required("previousId", raw.previous_id, limits::IDENTIFIER_CHARS)?,
-            user_id: user_id.clone().ok_or(("userId", "is missing, which an alias needs".to_owned()))?,
+            previous_id: required("previousId", raw.previous_id, limits::IDENTIFIER_CHARS).and_then(|id| {
+                let allowed = defaults.rules.allow("user_id", &id) && defaults.rules.allow("anonymous_id", &id);
+                if allowed { Ok(id) } else { Err(("previousId", "is a blocked value: it stands for nobody".into())) }
+            })?,
+            user_id: user_id.clone().ok_or(("userId", "is missing or blocked, and an alias needs it".to_owned()))?,
         },
         _ => return Err(("type", ONE_OF_TYPES.into())),
     };
@@ -229,52 +241,6 @@ fn useful(raw: Option<&RawValue>, mut context: Members) -> String {
     let before = context.0.len();
     context.0.retain(|(key, _)| !matches!(&**key, "library" | "traits" | "externalIds"));
     if context.0.len() == before { raw_or_empty(raw) } else { context.write() }
-}
-
-/// External ids beside userId and anonymousId, from where Segment takes its default ones.
-fn other_ids(
-    kind: &str,
-    properties: &Members,
-    traits: &Members,
-    context: &Members,
-) -> Checked<Vec<(Cow<'static, str>, String)>> {
-    let mut found: Vec<(Cow<'static, str>, String)> = Vec::new();
-    let inside = context.get("traits").and_then(Members::of).unwrap_or_default();
-    let own = match kind {
-        "identify" => traits.get("email"),
-        "track" | "page" | "screen" => properties.get("email"),
-        _ => None,
-    };
-    if let Some(email) = own.or_else(|| inside.get("email")).and_then(fits) {
-        found.push(("email".into(), email.into_owned()));
-    }
-    if let Some(device) = context.get("device").and_then(Members::of) {
-        let names = match device.get("type").and_then(text_of).as_deref().map(str::to_ascii_lowercase).as_deref() {
-            Some("android") => ["android.id", "android.idfa", "android.push_token"],
-            Some("ios") => ["ios.id", "ios.idfa", "ios.push_token"],
-            _ => return Ok(found),
-        };
-        for (name, field) in names.into_iter().zip(["id", "advertisingId", "token"]) {
-            found.extend(device.get(field).and_then(fits).map(|value| (name.into(), value.into_owned())));
-        }
-    }
-    if let Some(ids) = context.get("externalIds").and_then(|ids| serde_json::from_str::<Vec<Members>>(ids.get()).ok()) {
-        for id in ids {
-            let get = |name| id.get(name).and_then(fits);
-            let users = get("collection").is_none_or(|collection| collection == "users");
-            if let (true, Some(kind), Some(value)) = (users, get("type"), get("id"))
-                && kind.len() <= limits::IDENTIFIER_TYPE_BYTES
-            {
-                found.push((kind.into_owned().into(), value.into_owned()));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// A value to look people up by. Others are not worth refusing a message over: they stay a trait only.
-fn fits(raw: &RawValue) -> Option<Cow<'_, str>> {
-    text_of(raw).filter(|text| !text.is_empty() && text.chars().count() <= limits::IDENTIFIER_CHARS)
 }
 
 fn present(raw: Option<&RawValue>) -> Option<&RawValue> {

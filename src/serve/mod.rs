@@ -8,6 +8,7 @@
 //! Any number of instances work on one database. Nothing here makes a change sealed or told once: [`crate::schedule::fire`],
 //! the seal's transaction and the fencing of producers do. So every task may be dropped at any moment, and is.
 
+mod forgetting;
 mod held;
 mod plan;
 mod telling;
@@ -40,6 +41,7 @@ pub struct Server {
     plan: watch::Sender<Arc<Plan>>,
     sealed: watch::Sender<()>,
     ticker: Task,
+    forgetting: Task,
     telling: BTreeMap<String, (config::Destination, Task)>,
 }
 
@@ -60,7 +62,8 @@ impl Server {
         let (sealed, _) = watch::channel(());
         let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
-        let mut server = Server { instance, plan, sealed, ticker, telling: BTreeMap::new() };
+        let forgetting = Task::start(|stop| forgetting::run(instance.clone(), sealed.clone(), stop));
+        let mut server = Server { instance, plan, sealed, ticker, forgetting, telling: BTreeMap::new() };
         server.follow();
         tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
         Ok(server)
@@ -125,7 +128,8 @@ impl Server {
 
     /// Ends all work within ten seconds: what is under way is finished or abandoned, and the leases are given back.
     pub async fn stop(self) {
-        let tasks: Vec<Task> = self.telling.into_values().map(|(_, task)| task).chain([self.ticker]).collect();
+        let tasks: Vec<Task> =
+            self.telling.into_values().map(|(_, task)| task).chain([self.ticker, self.forgetting]).collect();
         join_all(tasks.into_iter().map(Task::end)).await;
         // Also those of tasks that were abandoned.
         let released = timeout(Duration::from_secs(1), lease::release_all(&self.instance.pool, self.instance.id)).await;

@@ -167,6 +167,7 @@ impl Model {
 
     /// Until nothing is left: the lanes in turn.
     async fn tell_all(&mut self) {
+        let mut idle = 0;
         for _ in 0..500 {
             let before = (self.told.len(), self.sealed.len());
             for row in backfill::list(&self.pool, 100).await.unwrap() {
@@ -175,7 +176,9 @@ impl Model {
             for step in [Step::Slice, Step::Tell(Lane::Bulk, 3, true), Step::Tell(Lane::Live, 5, true)] {
                 self.run(&step).await;
             }
-            if (self.told.len(), self.sealed.len()) == before {
+            // A round may do no more than let a mirror hear of what was told before.
+            idle = if (self.told.len(), self.sealed.len()) == before { idle + 1 } else { 0 };
+            if idle == 3 {
                 return;
             }
         }

@@ -170,7 +170,7 @@ async fn uuid_of(pool: &PgPool) -> Result<String> {
 }
 
 /// `VmHWM` of this process.
-fn peak_mebibytes() -> Option<f64> {
+pub(super) fn peak_mebibytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse::<f64>().ok().map(|kibibytes| kibibytes / 1024.0)

@@ -72,22 +72,29 @@ async fn measure(server: &PgConnectOptions, options: &Args) -> Result<Report> {
     let summary = Importer::new(imported.clone()).run(source, &mut sink(), |_| ()).await?;
     let import_seconds = start.elapsed().as_secs_f64();
 
+    let copy_seconds = copy_again(server, imported, "rollcall_bench_import").await?;
+    let messages = summary.accepted;
+    Ok(Report { messages, file_bytes, import_seconds, copy_seconds, ratio: import_seconds / copy_seconds })
+}
+
+/// How long psql takes to `\copy` the rows of a database called `name` into an empty one. Drops both.
+pub(super) async fn copy_again(server: &PgConnectOptions, filled: PgPool, name: &str) -> Result<f64> {
+    let folder = tempfile::tempdir().map_err(unusable)?;
     let copied = database(server, "rollcall_bench_copy").await?;
-    partitions_as_in(&imported, &copied).await?;
-    let mut copy_seconds = 0.0;
+    partitions_as_in(&filled, &copied).await?;
+    let mut seconds = 0.0;
     for table in TABLES {
         let rows = folder.path().join(table);
-        psql(server, "rollcall_bench_import", &format!("\\copy (select * from {table}) to '{}'", rows.display()))?;
+        psql(server, name, &format!("\\copy (select * from {table}) to '{}'", rows.display()))?;
         let start = Instant::now();
         psql(server, "rollcall_bench_copy", &format!("\\copy {table} from '{}'", rows.display()))?;
-        copy_seconds += start.elapsed().as_secs_f64();
+        seconds += start.elapsed().as_secs_f64();
     }
-    for (pool, name) in [(imported, "rollcall_bench_import"), (copied, "rollcall_bench_copy")] {
+    for (pool, name) in [(filled, name), (copied, "rollcall_bench_copy")] {
         pool.close().await;
         execute(server, format!("drop database {name}")).await?;
     }
-    let messages = summary.accepted;
-    Ok(Report { messages, file_bytes, import_seconds, copy_seconds, ratio: import_seconds / copy_seconds })
+    Ok(seconds)
 }
 
 /// Messages as an order system would export them: by time, over two years.

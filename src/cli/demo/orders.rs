@@ -91,7 +91,7 @@ mod tests {
             (days.iter().min().unwrap().as_str(), days.iter().max().unwrap().as_str()),
             ("1997-01-01", "1998-06-30")
         );
-        let defaults = Defaults { now: chrono::Utc::now(), file: None, source_id: None };
+        let defaults = Defaults { now: chrono::Utc::now(), file: None, source_id: None, rules: Default::default() };
         let text = messages().unwrap();
         let messages: Vec<_> =
             text.lines().map(|line| Message::parse(1, line.as_bytes(), &defaults).unwrap()).collect();

@@ -2,15 +2,21 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use sqlx::PgPool;
+
 use crate::{
     Result,
+    clock::Clock,
     config::{Config, Http},
-    http::{Guards, Listener, Running, operations},
+    http::{Guards, Listener, Running, operations, profiles},
 };
 
 /// The listener, as long as it is wanted.
 pub struct Listening {
     by: Http,
+    space_id: String,
+    pool: PgPool,
+    clock: Clock,
     running: Option<Running>,
 }
 
@@ -20,13 +26,16 @@ impl Listening {
     /// # Errors
     /// If the address that is configured cannot be had. One that nobody asked for is done without: the second instance on a
     /// machine is to serve as well.
-    pub async fn start(config: &Config) -> Result<Listening> {
+    pub async fn start(config: &Config, pool: PgPool, clock: Clock) -> Result<Listening> {
         more_files();
         let by = config.http.clone();
         let running = match by.address() {
             None => None,
             Some(address) => match Listener::bind("http", address).await {
-                Ok(listener) => Some(listener.start(operations::routes(&by), Guards::default())),
+                Ok(listener) => Some({
+                    let profiles = profiles::routes(pool.clone(), clock.clone(), config.space_id(), by.token.as_ref());
+                    listener.start(operations::routes(&by).merge(profiles), Guards::default())
+                }),
                 Err(error) if by.listen.is_none() => {
                     let help = "name one with `http: {listen: …}`, or set `http: {enabled: false}`";
                     tracing::warn!(%error, help, "serving without a listener for health and metrics");
@@ -35,7 +44,7 @@ impl Listening {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Listening { by, running })
+        Ok(Listening { by, space_id: config.space_id().to_owned(), pool, clock, running })
     }
 
     /// Listens by another configuration from here on, if it asks for something else.
@@ -44,10 +53,12 @@ impl Listening {
     /// As [`Listening::start`]; nobody listens then.
     pub async fn follow(&mut self, config: &Config) -> Result<()> {
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
-        let is_same = self.by.address() == config.http.address() && token(&self.by) == token(&config.http);
+        let is_same = self.by.address() == config.http.address()
+            && token(&self.by) == token(&config.http)
+            && self.space_id == config.space_id();
         if !is_same {
             self.stop().await;
-            *self = Listening::start(config).await?;
+            *self = Listening::start(config, self.pool.clone(), self.clock.clone()).await?;
         }
         Ok(())
     }

@@ -159,6 +159,30 @@ pub(super) async fn waiting(
     Ok(waiting)
 }
 
+/// Takes people out of whatever is left of an audience's backfills: they are told otherwise, for good.
+pub(super) async fn forget(
+    tx: &mut PgConnection,
+    destination: DestinationId,
+    audience: AudienceId,
+    leaving: &RoaringBitmap,
+) -> Result<()> {
+    let rows = sqlx::query(
+        "select b.id, r.entered, r.exited from backfills b join backfill_rests r on r.backfill_id = b.id
+         where b.destination_id = $1 and b.audience_id = $2 and r.remaining > 0",
+    )
+    .bind(destination)
+    .bind(audience)
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in rows {
+        let mut rest = rest(&row)?;
+        rest.entered -= leaving;
+        rest.exited -= leaving;
+        keep(tx, row.try_get("id")?, &rest).await?;
+    }
+    Ok(())
+}
+
 fn rest(row: &PgRow) -> Result<Change> {
     Ok(Change {
         entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,

@@ -14,6 +14,7 @@ use crate::{
     membership::{
         diff::{self, Change},
         lane::{self, Lane, Places},
+        leave,
         log::{self, Part, Told},
         register::{Listener, Terms},
         seal, values,
@@ -174,18 +175,26 @@ async fn slice(
         return Ok(0);
     }
     let row = sqlx::query(
-        "select m.run_id, m.members, r.entered, r.exited from memberships m, backfill_rests r
-         where m.audience_id = $1 and r.backfill_id = $2",
+        "select m.run_id, m.members, u.last_merge, r.entered, r.exited
+         from memberships m join runs u on u.id = m.run_id, backfill_rests r where m.audience_id = $1 and r.backfill_id = $2",
     )
     .bind(backfill.audience)
     .bind(backfill.id)
     .fetch_one(&mut *tx)
     .await?;
+    // Both bitmaps must mean the same profiles. They do once the audience is sealed for this destination again.
+    let last_merge: i64 = row.try_get("last_merge")?;
+    if *told.last_merge.get_or_insert(last_merge) != last_merge {
+        return Ok(0);
+    }
     let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
     let (run, mut left): (RunId, Change) = (row.try_get("run_id")?, rest(&row)?);
     if backfill.deleted {
         left.entered.clear();
     }
+    let silent = leave::suppressed(tx).await? | leave::leaving(tx).await?;
+    left.entered -= &silent;
+    left.exited -= silent;
     let slice = next((backfill.kind, backfill.class), &mut left, &told.members, &members, limit as usize);
     keep(tx, backfill.id, &left).await?;
     let mut ends_at = backfill.ends_at;
