@@ -16,8 +16,10 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && useradd --system --create-home --home-dir /var/lib/rollcall rollcall
 COPY --from=build /build/target/release/rollcall /usr/local/bin/rollcall
+# The program asks its own listener: the image has no curl.
+HEALTHCHECK --interval=30s --timeout=6s --start-period=30s CMD ["rollcall", "health"]
 USER rollcall
 WORKDIR /var/lib/rollcall
 ENV ROLLCALL_CONFIG=/etc/rollcall/rollcall.yaml
 ENTRYPOINT ["rollcall"]
-CMD ["--help"]
+CMD ["serve"]

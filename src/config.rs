@@ -17,6 +17,7 @@ mod tracking;
 mod traits;
 mod tree;
 mod variables;
+mod watch;
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -33,6 +34,7 @@ pub use settings::Settings;
 pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
+pub use watch::Watch;
 
 /// The whole of `rollcall.yaml`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -190,6 +192,8 @@ pub struct Audience {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// How old what is told may get before the audience is overdue, as `2h`; by its schedule when not given.
+    pub fresh_within: Option<String>,
     /// Which runs are held until a person has decided; as for all audiences, when not given.
     pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.

@@ -30,6 +30,17 @@ pub const PERIOD_SECONDS: u32 = 366 * 86_400;
 pub const JITTER_SECONDS: u32 = 3_600;
 /// How late a tick may start under `catch_up: skip` before it counts as missed, in seconds.
 pub const TICK_GRACE_SECONDS: i64 = 60;
+/// How much later than its tick an audience may be true before it is overdue, where `fresh_within` does not say: as long as the
+/// schedule's period, but not less than a run usually takes, nor longer than a person would wait.
+pub const FRESH_GRACE_LEAST: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+pub const FRESH_GRACE_MOST: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+/// How long the ticker may say nothing before `/healthz` takes it for dead, in seconds. It looks every few seconds, and waits for an
+/// absent database for half a minute.
+pub const TICKER_SILENT_SECONDS: u64 = 120;
+/// How long the database may take to answer a question about health, in seconds; probes commonly wait for a second or more.
+pub const HEALTH_SECONDS: u64 = 3;
+/// How long what the database said of health and freshness is told again, in seconds: however often it is asked, the database is not.
+pub const HEALTH_KEPT_SECONDS: u64 = 2;
 /// How long a lease lasts without being renewed, in seconds: how long the work of a dead instance waits for another.
 pub const LEASE_SECONDS: u64 = 15;
 /// The longest wait before a destination that is away is tried again, and the wait after it halted, in seconds.
@@ -52,6 +63,8 @@ pub const HTTP_CONNECTION_SECONDS: u64 = 600;
 pub const HTTP_BODY_BYTES: usize = 64 << 10;
 /// Characters of a token that guards a listener, at least.
 pub const HTTP_TOKEN_CHARS: usize = 16;
+/// Files and connections that `serve` lets itself have open, if the system does.
+pub const OPEN_FILES: u64 = 65_536;
 /// The longest wait before a failed run is tried again, in seconds.
 pub const RETRY_SECONDS: i64 = 3_600;
 

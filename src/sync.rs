@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use sqlx::PgPool;
+use tracing::{Instrument as _, error_span};
 
 use crate::{
     Result,
@@ -24,6 +25,7 @@ use crate::{
         seal::{self, Run, Tick},
     },
     profile::promote::promote,
+    telemetry::CONTEXT,
 };
 
 /// What is to be synced.
@@ -101,7 +103,10 @@ pub async fn tell(
 ) -> Vec<(String, Result<Delivered>)> {
     let told = join_all(targets.into_iter().map(async |(name, target)| {
         let told = match target {
-            Ok(target) => lanes::tell(pool, &target, &|told| progress(&name, told)).await,
+            Ok(target) => {
+                let span = error_span!(target: CONTEXT, "destination", destination = name);
+                lanes::tell(pool, &target, &|told| progress(&name, told)).instrument(span).await
+            }
             Err(error) => vec![Err(error)],
         };
         told.into_iter().map(move |told| (name.clone(), told)).collect::<Vec<_>>()

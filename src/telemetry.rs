@@ -1,14 +1,29 @@
-//! What does the program say about its work? Log lines on standard error, as text or JSON.
+//! What does the program say about its work? Log lines on standard error, as text or JSON; numbers, by `metrics`;
+//! spans, by `traces`.
 //!
 //! Log lines name audiences, destinations, runs, counts and durations. They never hold an identifier, a trait, an
 //! event or a setting's value: see "Logging" in `docs/operations.md`.
 
+mod heartbeat;
+mod json;
+pub mod metrics;
+pub mod process;
+mod traces;
+
 use std::io::{IsTerminal, stderr};
 
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::LevelFilter,
+    fmt::{self, format::JsonFields},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::{Error, Result};
+pub use heartbeat::Heartbeat;
+pub use traces::CONTEXT;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -37,12 +52,21 @@ pub fn start(format: LogFormat, verbosity: i8, color: bool) -> Result<()> {
             EnvFilter::new(format!("{others},rollcall={own}"))
         }
     };
-    let lines = fmt().with_env_filter(filter).with_writer(stderr).with_ansi(color);
+    let registry = tracing_subscriber::registry().with(traces::layer()?);
+    let lines = fmt::layer().with_writer(stderr);
     let started = match format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(color).with_target(false).with_filter(filter)).try_init(),
+        LogFormat::Json => {
+            let lines = lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(json::Json);
+            registry.with(lines.with_filter(filter)).try_init()
+        }
     };
     started.map_err(|error| Error::internal("logging was started twice").because(error))
+}
+
+/// Sends on what is left of the spans; called once, at the end.
+pub fn end() {
+    traces::end();
 }
 
 /// The level of this program and of the libraries below it.

@@ -107,7 +107,7 @@ fn a_listener_that_other_machines_can_reach_needs_a_token() {
     }
     assert_eq!(told("{listen: localhost}"), ["this is no address to listen on"]);
     assert_eq!(told("{token: secret}"), ["the token is too short"]);
-    assert_eq!(parse("").unwrap().http.address(), Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(parse("space_id: x").unwrap().http.address(), Some("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(parse("http: {enabled: false}").unwrap().http.address(), None);
     let error = parse("space_id: x\nhttp:\n  listen: 0.0.0.0:80\n").unwrap_err();
     let at = error.problems.unwrap();

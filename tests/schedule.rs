@@ -2,6 +2,7 @@
 
 mod due;
 mod fire;
+mod fresh;
 mod lease;
 mod model;
 mod random;

@@ -11,7 +11,7 @@ use crate::deliver::Stage;
 mod canaries;
 mod certificates;
 mod check;
-mod http;
+pub mod http;
 mod mechanisms;
 mod recovery;
 mod refusals;

@@ -1,9 +1,11 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
+mod observed;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -21,7 +23,7 @@ use crate::{
     sync::{World, fold, order},
 };
 
-const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 1s}";
+pub const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 1s}";
 
 /// A running instance; killed when dropped.
 pub struct Instance {
@@ -31,17 +33,23 @@ pub struct Instance {
 
 impl Instance {
     pub fn start(world: &World, name: &str, fault: &str) -> Instance {
-        let log = world.folder.path().join(format!("{name}.log"));
         let mut command = world.command(&["serve", "-v", "--color", "never"]);
-        command.env("ROLLCALL_FAULT", fault).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        command.env("ROLLCALL_FAULT", fault);
+        Instance::run(world, name, command)
+    }
+
+    /// Any `serve` whose log is kept.
+    pub fn run(world: &World, name: &str, mut command: Command) -> Instance {
+        let log = world.folder.path().join(format!("{name}.log"));
+        command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         Instance { child: command.spawn().unwrap(), log }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    fn logs(&self, text: &str) {
+    pub fn logs(&self, text: &str) {
         let deadline = Instant::now() + kafka::PATIENCE;
         while !self.log().contains(text) {
             assert!(Instant::now() < deadline, "'{text}' is not logged:\n{}", self.log());
@@ -49,7 +57,15 @@ impl Instance {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Where its listener `http` answers.
+    pub fn http(&self) -> String {
+        self.logs("listening");
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("listening")).expect("logged");
+        format!("http://{}", line.rsplit_once("address=").expect("its address").1.trim())
+    }
+
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
@@ -86,18 +102,18 @@ impl Drop for Instance {
     }
 }
 
-fn buy(world: &World, users: impl IntoIterator<Item = usize>) {
+pub fn buy(world: &World, users: impl IntoIterator<Item = usize>) {
     let orders: Vec<_> =
         users.into_iter().map(|n| order(&format!("u{n}"), &format!("m{n}"), "2024-05-01T00:00:00Z", 1.0)).collect();
     world.import(&orders);
 }
 
-fn users(range: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
+pub fn users(range: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
     range.into_iter().map(|n| format!("u{n}")).collect()
 }
 
 /// Waits until exactly these are told to be in; `fold` fails on a change that is told twice.
-fn told(world: &World, expected: &BTreeSet<String>) {
+pub fn told(world: &World, expected: &BTreeSet<String>) {
     eventually("all are told", || (world.fold().get("buyers")? == expected).then_some(()));
 }
 
@@ -223,10 +239,10 @@ async fn audiences_due_together_share_a_snapshot_and_one_that_fails_fails_alone_
 }
 
 /// One destination whose topic stands in a file, as a secret does.
-fn configure(world: &World, audiences: &str) {
+pub fn configure(world: &World, audiences: &str) {
     let topic = &world.topic;
     let text = format!(
-        "space_id: spa_test\ndestinations:\n  kafka:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false, \
+        "space_id: spa_test\nhttp: {{listen: \"127.0.0.1:0\"}}\ndestinations:\n  kafka:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false, \
          clientId: \"${{file:client}}\"}}\n    cursor_topic: {topic}.cursors\n    mappings:\n      - {{name: all, mapping: \
          {{topic: \"${{file:topic}}\", payload: {{\"@path\": $.}}}}}}\naudiences:\n{audiences}\n",
         kafka::broker()

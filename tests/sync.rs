@@ -46,6 +46,7 @@ impl World {
         let text = format!(
             r#"
 space_id: spa_test
+http: {{listen: "127.0.0.1:0"}}
 destinations:
   kafka:
     settings: {{brokers: "{brokers}", mechanism: none, ssl_enabled: false}}

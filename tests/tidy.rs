@@ -312,18 +312,27 @@ fn the_compose_file_names_what_exists() {
             assert!(is_there, "{name} mounts {source}");
         }
     }
+    // Within the container the program asks itself.
+    let health: Vec<_> = services["rollcall"]["healthcheck"]["test"].as_array().unwrap().iter().collect();
+    assert_eq!(health[0], "CMD");
+    is_a_command(&health[1..].iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>());
     let build = &services["rollcall"]["build"];
     assert!(build == "." || root().join(build["dockerfile"].as_str().unwrap_or("Dockerfile")).exists());
     let command: Vec<_> =
         services["rollcall"]["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
-    rollcall::cli::Cli::command()
-        .try_get_matches_from([&["rollcall"][..], &command].concat())
-        .expect("a command that exists");
+    is_a_command(&[&["rollcall"][..], &command].concat());
+}
+
+/// Fails unless the program would take these words.
+fn is_a_command(words: &[&str]) {
+    let taken = rollcall::cli::Cli::command().try_get_matches_from(words);
+    assert!(taken.is_ok(), "{words:?} is no command: {:?}", taken.err());
 }
 
 #[test]
 fn the_dockerfile_copies_what_exists_between_stages_that_exist() {
     let text = read("Dockerfile").replace("\\\n", " ");
+    let health_option = Regex::new(r"^--(interval|timeout|start-period)=\d+s$").unwrap();
     let mut stages = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -339,6 +348,15 @@ fn the_dockerfile_copies_what_exists_between_stages_that_exist() {
                         assert!(root().join(file).exists(), "{file} is copied, but is not there");
                     }),
                 }
+            }
+            "HEALTHCHECK" => {
+                let (options, command) = line.split_once(" CMD ").expect("what to run");
+                for option in options.split_whitespace().skip(1) {
+                    assert!(health_option.is_match(option), "{option}");
+                }
+                let words: Vec<String> =
+                    serde_json::from_str(command).expect("the exec form: the image may have no shell");
+                is_a_command(&words.iter().map(String::as_str).collect::<Vec<_>>());
             }
             "RUN" | "WORKDIR" | "USER" | "ENTRYPOINT" | "CMD" | "ENV" | "ARG" | "EXPOSE" | "VOLUME" | "LABEL" => {}
             other => panic!("{other} is no instruction that is used here: {line}"),

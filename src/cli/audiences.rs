@@ -2,13 +2,21 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Context, table};
-use crate::{Result, audience::Class, ids::RunId, membership::held, schedule::Setting};
+use super::{Context, status::instant, table};
+use crate::{
+    Result,
+    audience::Class,
+    config::Config,
+    freshness,
+    ids::RunId,
+    membership::held,
+    schedule::{Freshness, Setting},
+};
 
-/// List the configured audiences and computed traits with their state, schedule, last run and members.
+/// List the configured audiences and computed traits with their state, schedule, freshness, last run and members.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -26,6 +34,10 @@ struct Listed {
     state: &'static str,
     schedule: Option<String>,
     query: String,
+    /// None if it is disabled, and where no database can be reached.
+    freshness: Option<Freshness>,
+    /// The instant of the last run that every destination has been told.
+    true_as_of: Option<DateTime<Utc>>,
     /// The last accepted one; none before it, and where no database can be reached.
     last_run: Option<LastRun>,
     /// The run that waits for a person.
@@ -44,22 +56,27 @@ struct LastRun {
 
 pub async fn run(_: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
-    let (mut last_runs, mut held) = match known(context).await {
+    let (mut last_runs, mut fresh, mut held) = match known(context, &config).await {
         Ok(known) => known,
         Err(error) => {
             tracing::warn!(%error, "the last runs are not shown");
             Default::default()
         }
     };
-    let mut listed = |class, key: String, name: &str, enabled, schedule: Option<&Setting>, query: &str| Listed {
-        class,
-        name: name.to_owned(),
-        state: if enabled { "enabled" } else { "disabled" },
-        schedule: schedule.map(ToString::to_string),
-        query: query.to_owned(),
-        last_run: last_runs.remove(&key),
-        held_run: held.remove(&key),
-        key,
+    let mut listed = |class, key: String, name: &str, enabled, schedule: Option<&Setting>, query: &str| {
+        let fresh = fresh.remove(&key);
+        Listed {
+            class,
+            name: name.to_owned(),
+            state: if enabled { "enabled" } else { "disabled" },
+            schedule: schedule.map(ToString::to_string),
+            query: query.to_owned(),
+            freshness: fresh.as_ref().map(|fresh| fresh.fresh.freshness),
+            true_as_of: fresh.and_then(|fresh| fresh.true_as_of),
+            last_run: last_runs.remove(&key),
+            held_run: held.remove(&key),
+            key,
+        }
     };
     let mut all = Vec::new();
     for of in &config.audiences {
@@ -80,22 +97,39 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
                     None => audience.state.into(),
                 },
                 audience.schedule.clone().unwrap_or_default(),
-                run.map(|run| run.evaluated_at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default(),
+                audience.freshness.map(Freshness::name).unwrap_or_default().into(),
+                instant(audience.true_as_of),
+                instant(run.map(|run| run.evaluated_at)),
                 count(|run| run.members),
                 count(|run| run.entered),
                 count(|run| run.exited),
             ]
         });
-        table(["key", "class", "state", "schedule", "last run", "members", "entered", "exited"], rows)
+        let header = [
+            "key",
+            "class",
+            "state",
+            "schedule",
+            "freshness",
+            "true as of",
+            "last run",
+            "members",
+            "entered",
+            "exited",
+        ];
+        table(header, rows)
     })
 }
 
-/// Last and held runs, by key. An embedded Postgres that was never started knows nothing, and is not set up for being asked.
-async fn known(context: &Context) -> Result<(HashMap<String, LastRun>, HashMap<String, RunId>)> {
+/// What the database knows of the configured audiences, by key.
+type Known = (HashMap<String, LastRun>, HashMap<String, freshness::Audience>, HashMap<String, RunId>);
+
+/// An embedded Postgres that was never started knows nothing, and is not set up for being asked.
+async fn known(context: &Context, config: &Config) -> Result<Known> {
     if !context.has_store()? {
         return Ok(Default::default());
     }
-    let pool = context.store().await?;
+    let store = context.store().await?;
     let runs: Vec<LastRun> = sqlx::query_as(
         "select a.key, r.evaluated_at, r.members, r.entered_count as entered, r.exited_count as exited
          from audiences a
@@ -103,8 +137,13 @@ async fn known(context: &Context) -> Result<(HashMap<String, LastRun>, HashMap<S
              select * from runs where audience_id = a.id and state in ('sealed', 'released') order by id desc limit 1
          ) r",
     )
-    .fetch_all(&pool)
+    .fetch_all(&store)
     .await?;
-    let held = held::waiting(&pool).await?.into_iter().map(|held| (held.key, held.run));
-    Ok((runs.into_iter().map(|run| (run.key.clone(), run)).collect(), held.collect()))
+    let survey = freshness::survey(&store, config, context.clock().now()).await?;
+    let held = held::waiting(&store).await?.into_iter().map(|held| (held.key, held.run));
+    Ok((
+        runs.into_iter().map(|run| (run.key.clone(), run)).collect(),
+        survey.audiences.into_iter().map(|audience| (audience.key.clone(), audience)).collect(),
+        held.collect(),
+    ))
 }

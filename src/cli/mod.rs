@@ -12,6 +12,7 @@ mod context;
 mod demo;
 mod discard;
 mod explain;
+mod health;
 mod forget;
 mod import;
 pub mod map;
@@ -109,6 +110,7 @@ pub enum Verb {
     Runs(runs::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Health(health::Args),
     Resync(resync::Args),
     Backfills(backfills::Args),
     Release(release::Args),
@@ -141,6 +143,7 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Health(args) => health::run(args, context).await,
             Verb::Resync(args) => resync::run(args, context).await,
             Verb::Backfills(args) => backfills::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
@@ -192,6 +195,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     });
     // Delivery runs on plain threads. They need no farewell: what was not committed is told again by the next run.
     runtime.shutdown_background();
+    telemetry::end();
     result
 }
 

@@ -3,15 +3,32 @@
 mod listening;
 mod receiving;
 
-use listening::Listening;
+use std::{sync::Arc, time::Duration};
+
+use listening::{Answering, Listening};
 use receiving::Receiving;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::interval,
+};
 
 use super::Context;
 use crate::{
     Error, Result,
+    config::Watch,
+    http::{
+        operations::Operations,
+        report::{Loaded, Reporter},
+    },
     serve::{self, Server},
+    telemetry::{Heartbeat, metrics},
 };
+
+/// How often to look whether the configuration has changed; a change is taken in at the second look.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often what was counted is tidied up: else it would grow where nobody asks for it.
+const UPKEEP: Duration = Duration::from_secs(30);
 
 /// Keep audiences in sync by their schedules, until told to stop.
 ///
@@ -24,10 +41,14 @@ use crate::{
 Examples:
   rollcall serve                                    by the schedules of rollcall.yaml
   rollcall serve --log-format json                  log lines for a collector
+  rollcall serve --watch                            take in a changed configuration by itself
   kill -HUP $(pidof rollcall)                       take in a changed configuration or password
   rollcall serve --only tracking                    take live messages in, and compute nothing
   rollcall schedule                                 what will run, and when")]
 pub struct Args {
+    /// Read the configuration again when its file, or one of those it takes in by `${file:…}`, has changed; as SIGHUP does.
+    #[arg(long)]
+    watch: bool,
     /// Do one part of the work alone, so that others can do the rest.
     #[arg(long, value_enum, value_name = "PART")]
     pub only: Option<Part>,
@@ -46,32 +67,45 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     // First of all, so that no signal is lost while the work begins.
     let (mut hangup, mut interrupt, mut terminate) =
         (listen(SignalKind::hangup())?, listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut files = Watch::new(&context.global().config);
     let config = context.config()?;
     if args.only == Some(Part::Tracking) && config.tracking.is_none() {
         return Err(Error::settings("`--only tracking` is asked for, but no `tracking` is configured")
             .help("Add `tracking:` with `write_keys` to the configuration."));
     }
-    let pool = context.store().await?;
-    let mut listening = Listening::start(&config, pool.clone(), context.clock().clone()).await?;
+    let counted = metrics::start();
+    let (pool, clock) = (context.store().await?, context.clock().clone());
+    let listener = listening::bind(&config.http).await?;
     let receives = config.tracking.as_ref().filter(|_| args.only != Some(Part::Audiences));
-    let mut receiving = Receiving::start(pool.clone(), context.clock().clone(), receives, &config.identity).await?;
-    let mut server = match args.only {
+    let receiving = Receiving::start(pool.clone(), clock.clone(), receives, &config.identity).await?;
+    let server = match args.only {
         Some(Part::Tracking) => None,
-        _ => Some(Server::start(pool, context.clock().clone(), config).await?),
+        _ => Some(Server::start(pool.clone(), clock.clone(), config.clone()).await?),
     };
+    let (loaded, in_force) = watch::channel(Arc::new(Loaded { config: config.clone(), at: clock.now() }));
+    let instance = server.as_ref().map(Server::instance).unwrap_or_default();
+    let ticker = server.as_ref().map(Server::ticker).unwrap_or_else(|| Heartbeat::of_nobody(clock.clone()));
+    let reporter = Arc::new(Reporter::new(&pool, clock.clone(), in_force, instance));
+    let answering = Answering { operations: Operations { reporter, ticker }, pool, clock };
+    let listening = Listening::start(listener, &config, answering);
+    let mut serving = Serving { only: args.only, context, server, listening, receiving, loaded };
+    let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                if let Err(error) = reload(args.only, context, &mut server, &mut listening, &mut receiving).await {
-                    serve::log(&error, "configuration", "the new configuration is refused; the old one stays in force");
+            _ = hangup.recv() => serving.reload().await,
+            _ = look.tick(), if args.watch => {
+                if files.has_changed() {
+                    serving.reload().await;
                 }
             }
+            _ = upkeep.tick() => counted.run_upkeep(),
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            error = ended(&mut server) => return Err(error),
+            error = ended(&mut serving.server) => return Err(error),
         }
     }
     tracing::info!("told to stop");
+    let Serving { server, mut listening, mut receiving, .. } = serving;
     let stopped = async {
         if let Some(server) = server {
             server.stop().await;
@@ -89,22 +123,43 @@ async fn ended(server: &mut Option<Server>) -> Error {
     }
 }
 
-/// Takes in what the configuration says now, as a whole or not at all.
-async fn reload(
+/// What works by the configuration in force.
+struct Serving<'a> {
     only: Option<Part>,
-    context: &Context,
-    server: &mut Option<Server>,
-    listening: &mut Listening,
-    receiving: &mut Receiving,
-) -> Result<()> {
-    let config = context.config()?;
-    if let Some(server) = server {
-        server.reload(config.clone())?;
+    context: &'a Context,
+    server: Option<Server>,
+    listening: Listening,
+    receiving: Receiving,
+    loaded: watch::Sender<Arc<Loaded>>,
+}
+
+impl Serving<'_> {
+    /// Takes in what the configuration says now; a wrong one is refused.
+    async fn reload(&mut self) {
+        let outcome = match self.follow().await {
+            Ok(()) => "applied",
+            Err(error) => {
+                serve::log(&error, "configuration", "the new configuration is refused; the old one stays in force");
+                "refused"
+            }
+        };
+        metrics::reloaded(outcome);
     }
-    if only != Some(Part::Audiences) {
-        receiving.follow(&config).await?;
+
+    async fn follow(&mut self) -> Result<()> {
+        let config = self.context.config()?;
+        if let Some(server) = &mut self.server {
+            server.reload(config.clone())?;
+        }
+        if self.only != Some(Part::Audiences) {
+            self.receiving.follow(&config).await?;
+        }
+        if let Err(error) = self.listening.follow(&config).await {
+            serve::log(&error, "http", "the listener is not the one that the new configuration asks for");
+        }
+        self.loaded.send_replace(Arc::new(Loaded { config, at: self.context.clock().now() }));
+        Ok(())
     }
-    listening.follow(&config).await
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {

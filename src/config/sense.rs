@@ -12,7 +12,11 @@ use super::{
     tracking,
     tree::{Node, Value},
 };
-use crate::{error::Problem, limits, schedule::Setting};
+use crate::{
+    error::Problem,
+    limits,
+    schedule::{Promise, Setting},
+};
 
 /// Tells everything that makes no sense below `root`. Values of a wrong type are passed over: `shape` told them.
 pub fn check(root: &Node, problems: &mut Vec<Problem>) {
@@ -173,6 +177,11 @@ impl Sense<'_> {
         }
         if let Some(schedule) = audience.get("schedule") {
             self.schedule(schedule);
+        }
+        if let Some((node, text)) = audience.text("fresh_within")
+            && let Err(help) = Promise::within(text)
+        {
+            self.tell(&node.span, "this is not a length of time", help);
         }
         audience.get("guard").into_iter().for_each(|guard| self.guard(guard));
         let id_sync = audience.get("id_sync").map_or(&[][..], Node::items);

@@ -26,6 +26,8 @@ pub struct Trait {
     pub enabled: bool,
     /// When to compute: `every 15m`, `@hourly`, `0 6 * * *`, or a map with a time zone and more.
     pub schedule: Option<Setting>,
+    /// How old what is told may get before the trait is overdue, as `2h`; by its schedule when not given.
+    pub fresh_within: Option<String>,
     /// Which runs are held until a person has decided; as for all audiences, when not given.
     pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.

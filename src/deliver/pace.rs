@@ -16,6 +16,9 @@ const PAGES_PER_SECOND: u32 = 10;
 /// How soon the bulk lane asks again when the live one is waiting for its turn.
 const GIVE_WAY: Duration = Duration::from_millis(10);
 
+/// How long a wait sleeps at most before it asks whether to go on.
+const BREATH: Duration = Duration::from_millis(100);
+
 /// The pace of one destination, shared by its lanes.
 #[derive(Debug)]
 pub struct Pace {
@@ -59,8 +62,20 @@ impl Pace {
         Ok(())
     }
 
+    /// Waits for the turn, in short steps: a pause must not keep anybody from stopping. False if `go_on` said so.
+    pub async fn wait(&self, lane: Lane, events: usize, go_on: impl Fn() -> bool) -> bool {
+        while let Err(wait) = self.turn(lane, events) {
+            if !go_on() {
+                self.give_up(lane);
+                return false;
+            }
+            tokio::time::sleep(wait.min(BREATH)).await;
+        }
+        true
+    }
+
     /// The lane waits no longer.
-    pub fn give_up(&self, lane: Lane) {
+    fn give_up(&self, lane: Lane) {
         if lane == Lane::Live {
             self.turn.lock().unwrap_or_else(PoisonError::into_inner).live_waits = false;
         }

@@ -1,9 +1,10 @@
 //! One destination, told what it must be told: recover, then page by page until the log's end.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
+use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use super::{
@@ -25,10 +26,8 @@ use crate::{
     ids::{DestinationId, Position},
     limits,
     membership::lane::Lane,
+    telemetry::metrics,
 };
-
-/// How long a delivery that keeps to a pace sleeps at most before it asks whether it is to go on.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// What was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -145,8 +144,9 @@ impl Session {
             self.at = None;
             match stop {
                 Stop::Doubt(error) => {
+                    metrics::doubted(&self.target.name);
                     doubts = if told.to > before { 1 } else { doubts + 1 };
-                    tracing::warn!(destination = self.target.name, %error, doubts, "delivery in doubt; recovering");
+                    tracing::warn!(%error, doubts, "delivery in doubt; recovering");
                     if doubts >= limits::DOUBTS_IN_A_ROW {
                         return Err(error);
                     }
@@ -172,11 +172,19 @@ impl Session {
             let page = Arc::new(page);
             self.put_aside(&page.rejected, told).await?;
             self.look_at_topics(&page).await?;
-            self.wait_for_turn(&page, told, go_on).await?;
+            if !self.target.pace.wait(self.target.lane, page.events, || go_on(told)).await {
+                return Err(Stop::Asked);
+            }
             let telling = {
                 let page = page.clone();
-                self.thread.run(move |producer| producer.tell(&page).map(|()| producer.is_open()))
+                self.thread.run(move |producer| {
+                    let began = Instant::now();
+                    producer.tell(&page).map(|()| (producer.is_open(), began.elapsed()))
+                })
             };
+            let Page { run, from, to, records, .. } = &*page;
+            let (destination, records) = (&*self.target.name, records.len());
+            let telling = telling.instrument(info_span!("transaction", destination, %run, %from, %to, records));
             // While this page is on its way, the next one is made and the one before is mirrored.
             let (result, next, mirrored) = tokio::join!(
                 telling,
@@ -185,7 +193,11 @@ impl Session {
             );
             mirrored?;
             let sure = match result? {
-                Ok(sure) => sure,
+                Ok((sure, took)) => {
+                    let changes = (page.to.0 - page.from.0) as u64;
+                    metrics::told(&self.target.name, changes, page.records.len() as u64, took);
+                    sure
+                }
                 Err(Failure::Refused { records, certain }) => {
                     return Err(self.isolate(&page, records, certain, told).await);
                 }
@@ -212,23 +224,6 @@ impl Session {
         Ok(mirror(&self.pool, self.destination, self.stream, committed).await?)
     }
 
-    /// Waits until the destination's pace lets the page go, in short steps: a pause must not keep anybody from stopping.
-    async fn wait_for_turn(
-        &self,
-        page: &Page,
-        told: &Delivered,
-        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
-    ) -> Result<(), Stop> {
-        while let Err(wait) = self.target.pace.turn(self.target.lane, page.events) {
-            if !go_on(told) {
-                self.target.pace.give_up(self.target.lane);
-                return Err(Stop::Asked);
-            }
-            tokio::time::sleep(wait.min(BREATH)).await;
-        }
-        Ok(())
-    }
-
     /// Where to go on: known from the last call if nothing happened since, else recovered.
     async fn position(
         &mut self,
@@ -252,7 +247,7 @@ impl Session {
         told: &mut Delivered,
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
-        tracing::debug!(destination = self.target.name, "recovering");
+        tracing::debug!("recovering");
         // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
         // looks like one, even if another instance takes over and goes on while we read.
         let mirror = delta::head(&self.pool, &self.target.name, self.target.lane).await?.mirror;
@@ -290,7 +285,7 @@ impl Session {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
         };
-        tracing::debug!(destination = self.target.name, %position, end = %head.end, "delivery recovered");
+        tracing::debug!(%position, end = %head.end, "delivery recovered");
         state::live(&self.pool, self.destination).await?;
         state::mirror(&self.pool, self.destination, self.stream, position).await?;
         self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
@@ -310,7 +305,10 @@ impl Session {
     /// Quarantines rows before the transaction that passes them.
     async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
         match quarantine::store(&self.pool, self.destination, rows).await? {
-            Ok(stored) => told.quarantined += stored,
+            Ok(stored) => {
+                told.quarantined += stored;
+                metrics::quarantined(&self.target.name, stored);
+            }
             Err(halt) => return Err(self.halt(&halt).await),
         }
         if !rows.is_empty() {

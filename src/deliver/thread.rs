@@ -40,7 +40,12 @@ impl Thread {
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Producer) -> T + Send + 'static) -> Result<T> {
         let gone = || Error::internal("the delivery thread is gone");
         let (answer, result) = oneshot::channel();
-        let job = Box::new(move |producer: &mut Producer| drop(answer.send(job(producer))));
+        // What is logged there is about the same as here.
+        let about = tracing::Span::current();
+        let job = Box::new(move |producer: &mut Producer| {
+            let _about = about.enter();
+            drop(answer.send(job(producer)));
+        });
         self.jobs.send(job).map_err(|_| gone())?;
         result.await.map_err(|_| gone())
     }

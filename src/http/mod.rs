@@ -17,6 +17,7 @@
 mod connections;
 mod listener;
 pub mod operations;
+pub mod report;
 pub mod profiles;
 pub mod token;
 pub mod tracking;

@@ -14,7 +14,7 @@ use crate::config::Secret;
 
 /// The same routes, which answer 401 to whoever does not send `Authorization: Bearer` with this token. Without one they answer all:
 /// the configuration has seen to it that only this machine can ask then.
-pub fn required(routes: Router, token: Option<&Secret>) -> Router {
+pub fn required<S: Clone + Send + Sync + 'static>(routes: Router<S>, token: Option<&Secret>) -> Router<S> {
     match token {
         Some(token) => routes.route_layer(middleware::from_fn_with_state(digest(token.expose()), check)),
         None => routes,
@@ -33,6 +33,11 @@ async fn check(State(expected): State<[u8; 32]>, request: Request, next: Next) -
 /// Digests are compared, and each in full: neither the time nor the length tells how near a guess was.
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
+}
+
+/// Whether a request carries this token: for a route that says more to whoever does.
+pub fn is_carried(headers: &HeaderMap, token: &Secret) -> bool {
+    carried(headers).is_some_and(|carried| memcmp::eq(&digest(carried), &digest(token.expose())))
 }
 
 fn carried(headers: &HeaderMap) -> Option<&str> {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgRow};
+use tracing::{Instrument as _, info_span};
 
 use super::{
     Due, DueValue, Settings, Universe,
@@ -69,7 +70,7 @@ pub struct Run {
 pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     let mut conn = alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
-    let runs = seal_in(&mut tx, tick).await?;
+    let runs = seal_in(&mut tx, tick).instrument(info_span!("seal", audiences = tick.audiences.len())).await?;
     if tick.dry_run {
         tx.rollback().await?;
     } else {
@@ -111,7 +112,9 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     }
     let limits = held::limits(tx, tick.audiences).await?;
     let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
-    let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings).await?;
+    let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings)
+        .instrument(info_span!("evaluate", audiences = due.len(), traits = values.len()))
+        .await?;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
     let suppressed = leave::suppressed(tx).await?;

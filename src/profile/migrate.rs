@@ -37,3 +37,14 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
 pub fn newest_step() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
+
+/// Whether the database's schema is this program's. So is a newer one, which a newer instance has made: it only adds, and this one
+/// works on until it is replaced.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn is_current(pool: &PgPool) -> Result<bool> {
+    let step: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(pool).await?;
+    Ok(step.unwrap_or(0) >= newest_step())
+}

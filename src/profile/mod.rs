@@ -34,5 +34,5 @@ mod traits;
 pub mod view;
 
 pub use message::{Body, Defaults, Message, Refusal};
-pub use migrate::{migrate, newest_step};
+pub use migrate::{is_current, migrate, newest_step};
 pub use time::parse_timestamp;

@@ -2,7 +2,7 @@
 //!
 //! An interval is never rewritten into cron: `*/45` fires at :00 and :45, `every 45m` each 45 minutes.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::setting::{Part, Reader};
 use crate::limits;
@@ -51,6 +51,14 @@ pub(super) fn jitter(part: Part, reader: &mut Reader) -> Option<u32> {
             "Jitter spreads load; to run at another time, change the schedule.",
         ),
         Ok(seconds) => Some(seconds),
+    }
+}
+
+/// Reads a length of time that stands by itself, as `fresh_within: 2h`; the error says what to write instead.
+pub(super) fn span(text: &str) -> Result<TimeDelta, String> {
+    match seconds(text)? {
+        0 => Err("Nothing is as fresh as that: write at least `1s`.".into()),
+        seconds => Ok(TimeDelta::seconds(seconds.into())),
     }
 }
 

@@ -118,6 +118,12 @@ pub async fn release_all(database: impl PgExecutor<'_>, holder: Uuid) -> Result<
     Ok(())
 }
 
+/// The names of the leases that a holder has now.
+pub async fn of(database: impl PgExecutor<'_>, holder: Uuid) -> Result<Vec<String>> {
+    let names = sqlx::query_scalar("select name from leases where holder = $1 and expires_at > clock_timestamp()");
+    Ok(names.bind(holder).fetch_all(database).await?)
+}
+
 /// Deletes what dead instances left behind, a day after it ended. To be called now and then.
 pub async fn sweep(database: impl PgExecutor<'_>) -> Result<u64> {
     let swept = sqlx::query("delete from leases where expires_at < clock_timestamp() - interval '1 day'");

@@ -12,6 +12,7 @@ mod due;
 mod every;
 mod field;
 pub mod fire;
+mod fresh;
 pub mod lease;
 mod setting;
 mod zone;
@@ -22,10 +23,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use sha2::{Digest, Sha256};
 
-use crate::error::Problems;
+use crate::{error::Problems, limits};
 use crontab::Crontab;
 pub use due::{Agenda, Candidate, Firing, Last, State, due, retry_at};
 use every::Every;
+pub use fresh::{Facts, Fresh, Freshness, Promise};
 pub use setting::{CatchUp, Map, Setting};
 
 /// When to compute an audience: ticks, without end until the year 2100.
@@ -94,6 +96,17 @@ impl Schedule {
                 }
             }
         }
+    }
+
+    /// By when what was true at `instant` is to be followed by something newer: the first tick after it, and a grace.
+    ///
+    /// The grace is the time to the tick after that one, but at least a minute and at most an hour: a schedule of every 15
+    /// minutes may miss one tick, a daily one may be an hour late.
+    pub(super) fn due_after(&self, audience_key: &str, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let delay = self.delay(audience_key);
+        let tick = self.next_after(instant - delay)?.at;
+        let period = self.next_after(tick).map_or(limits::FRESH_GRACE_MOST, |next| next.at - tick);
+        Some(tick + delay + period.clamp(limits::FRESH_GRACE_LEAST, limits::FRESH_GRACE_MOST))
     }
 
     /// The ticks after `instant`, in order.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tracing::Instrument as _;
 
 use super::Instance;
 use crate::{
@@ -24,7 +25,7 @@ impl Held {
         let Instance { pool, clock, id } = instance.clone();
         let Some(mut lease) = lease::acquire(&pool, &clock, name, id, ttl).await? else { return Ok(None) };
         let (renewed, kept) = watch::channel(lease.clone());
-        let keeper = tokio::spawn(async move {
+        let keep = async move {
             loop {
                 sleep(lease.renew_every()).await;
                 match lease::renew(&pool, &clock, &mut lease).await {
@@ -34,7 +35,8 @@ impl Held {
                     Err(error) => tracing::warn!(lease = lease.name, %error, "the lease is not renewed"),
                 }
             }
-        });
+        };
+        let keeper = tokio::spawn(keep.in_current_span());
         Ok(Some(Held { instance: instance.clone(), lease: kept, keeper }))
     }
 

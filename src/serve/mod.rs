@@ -19,9 +19,18 @@ use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tracing::{Instrument as _, error_span};
 use uuid::Uuid;
 
-use crate::{Error, Kind, Result, clock::Clock, config, config::Config, limits, schedule::lease};
+use crate::{
+    Error, Kind, Result,
+    clock::Clock,
+    config,
+    config::Config,
+    limits,
+    schedule::lease,
+    telemetry::{CONTEXT, Heartbeat, metrics},
+};
 use plan::Plan;
 use telling::Telling;
 use ticker::Ticker;
@@ -38,6 +47,7 @@ struct Instance {
 /// A running ticker with its destinations.
 pub struct Server {
     instance: Instance,
+    heartbeat: Heartbeat,
     plan: watch::Sender<Arc<Plan>>,
     sealed: watch::Sender<()>,
     ticker: Task,
@@ -60,10 +70,11 @@ impl Server {
         }
         let (plan, plans) = watch::channel(first);
         let (sealed, _) = watch::channel(());
-        let ticker = Ticker::new(instance.clone(), plans, sealed.clone());
+        let heartbeat = Heartbeat::new(instance.clock.clone());
+        let ticker = Ticker::new(instance.clone(), plans, sealed.clone(), heartbeat.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
         let forgetting = Task::start(|stop| forgetting::run(instance.clone(), sealed.clone(), stop));
-        let mut server = Server { instance, plan, sealed, ticker, forgetting, telling: BTreeMap::new() };
+        let mut server = Server { instance, heartbeat, plan, sealed, ticker, forgetting, telling: BTreeMap::new() };
         server.follow();
         tracing::info!(instance = %id, destinations = server.telling.len(), "serving");
         Ok(server)
@@ -87,6 +98,16 @@ impl Server {
         Ok(())
     }
 
+    /// The holder of its leases.
+    pub fn instance(&self) -> Uuid {
+        self.instance.id
+    }
+
+    /// Whether its ticker goes round.
+    pub fn ticker(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
     /// Makes the tasks of destinations those of the plan.
     fn follow(&mut self) {
         let plan = self.plan.borrow().clone();
@@ -100,12 +121,15 @@ impl Server {
                 }
                 old => old,
             };
+            metrics::expect_destination(name);
+            // At the level of errors, so that every line that is logged at all carries it.
+            let about = error_span!(target: CONTEXT, "destination", destination = name);
             let telling = Telling::new(self.instance.clone(), target.clone(), self.sealed.subscribe());
             let mut task = Task::start(|stop| async move {
                 if let Some((_, old)) = old {
                     old.end().await;
                 }
-                telling.run(stop).await;
+                telling.run(stop).instrument(about).await;
             });
             task.space_id.clone_from(&target.space_id);
             self.telling.insert(name.clone(), (wanted.clone(), task));

@@ -49,11 +49,7 @@ impl Telling {
                     let pause = back_off(error.kind, self.failures);
                     let name = format!("destination '{}'", self.target.name);
                     log(&error, &name, "not told; to be tried again");
-                    tracing::info!(
-                        destination = self.target.name,
-                        seconds = pause.as_secs(),
-                        "waiting before the next try"
-                    );
+                    tracing::info!(seconds = pause.as_secs(), "waiting before the next try");
                     pause
                 }
             };

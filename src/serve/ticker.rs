@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time::sleep};
+use tracing::{Instrument as _, error_span};
 use uuid::Uuid;
 
 use super::{Instance, Stop, held::Held, log, plan::Plan};
@@ -19,11 +20,12 @@ use crate::{
     },
     profile::promote::promote,
     schedule::{
-        Candidate, Firing, Last, Schedule, due, fire,
+        Candidate, Firing, Last, Schedule, State, due, fire,
         lease::{self, Lease},
         retry_at,
     },
     sync,
+    telemetry::{CONTEXT, Heartbeat, metrics},
 };
 
 /// The longest sleep: what other instances leave behind is found within it.
@@ -36,6 +38,7 @@ pub struct Ticker {
     instance: Instance,
     plans: watch::Receiver<Arc<Plan>>,
     sealed: watch::Sender<()>,
+    heartbeat: Heartbeat,
     /// The plan that the store knows.
     known: Option<Arc<Plan>>,
     /// What it knows of it.
@@ -43,13 +46,19 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    pub fn new(instance: Instance, plans: watch::Receiver<Arc<Plan>>, sealed: watch::Sender<()>) -> Ticker {
-        Ticker { instance, plans, sealed, known: None, scheduled: Vec::new() }
+    pub fn new(
+        instance: Instance,
+        plans: watch::Receiver<Arc<Plan>>,
+        sealed: watch::Sender<()>,
+        heartbeat: Heartbeat,
+    ) -> Ticker {
+        Ticker { instance, plans, sealed, heartbeat, known: None, scheduled: Vec::new() }
     }
 
     /// Works until it is asked to stop.
     pub async fn run(mut self, mut stop: Stop) {
         while !stop.is_asked() {
+            self.heartbeat.beat();
             if let Err(error) = self.turn(&stop).await {
                 log(&error, "ticker", "nothing is computed; to be tried again");
                 tokio::select! {
@@ -76,6 +85,7 @@ impl Ticker {
         while held.is_trusted() && !stop.is_asked() {
             self.learn().await?;
             let pause = self.tick(held).await?;
+            self.heartbeat.beat();
             tokio::select! {
                 () = sleep(pause) => {}
                 _ = self.plans.changed() => {}
@@ -91,12 +101,14 @@ impl Ticker {
         if self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &plan)) {
             return Ok(());
         }
+        self.heartbeat.at_work();
         let pool = &self.instance.pool;
         promote(pool, &plan.config.store.promote, |_, _| {}).await?;
         let (audiences, schedules): (Vec<_>, Vec<_>) = plan.scheduled.iter().cloned().unzip();
         let terms = sync::terms(&plan.targets);
         let registered = register::register(pool, plan.config.space_id(), &audiences, &terms).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
+        registered.iter().for_each(|of| metrics::expect_audience(&of.audience.key));
         self.scheduled = registered.into_iter().zip(schedules).collect();
         self.known = Some(plan);
         Ok(())
@@ -113,11 +125,16 @@ impl Ticker {
         let mut fired = Vec::new();
         for firing in &agenda.now {
             if fire::fire(pool, firing, &lease).await? {
+                metrics::fired(match last.get(&firing.audience).map(|last| last.state) {
+                    Some(State::Failed { .. }) => "retried",
+                    Some(State::Abandoned) => "taken_over",
+                    _ => "fired",
+                });
                 fired.push(*firing);
             }
         }
         if !fired.is_empty() {
-            self.seal(&fired, &lease, now).await?;
+            self.seal(&fired, &lease, now).instrument(error_span!("tick", ticks = fired.len())).await?;
             return Ok(Duration::ZERO);
         }
         if !agenda.now.is_empty() {
@@ -132,6 +149,7 @@ impl Ticker {
         // In the order of the plan, in which whoever refers to another comes after it.
         let audiences: Vec<Registered> =
             self.scheduled.iter().map(|(of, _)| of).filter(|of| firing(of).is_some()).cloned().collect();
+        self.heartbeat.at_work();
         let tick = Tick { audiences: &audiences, t: now, dry_run: false, fired: Some((fired, lease)) };
         let sealed = seal::seal(&self.instance.pool, tick).await;
         self.sealed.send_replace(());
@@ -139,11 +157,17 @@ impl Ticker {
             Ok(runs) => (runs.into_iter().collect::<HashMap<_, _>>(), None),
             Err(error) => (HashMap::new(), Some(error)),
         };
+        if let Some(run) = runs.values().find_map(|run| run.as_ref().ok()) {
+            metrics::evaluated(Duration::from_millis(run.evaluate_ms as u64));
+        }
         for of in &audiences {
             let Some(firing) = firing(of) else { continue };
             match (runs.get(&of.audience.key), &error) {
                 (Some(Ok(run)), _) => tell(run, firing),
-                (Some(Err(error)), _) | (None, Some(error)) => self.fail(of, firing, lease, error).await?,
+                (Some(Err(error)), _) | (None, Some(error)) => {
+                    let about = error_span!(target: CONTEXT, "run", audience = of.audience.key);
+                    self.fail(of, firing, lease, error).instrument(about).await?;
+                }
                 (None, None) => {
                     self.fail(of, firing, lease, &Error::internal("the seal says nothing of this audience")).await?;
                 }
@@ -156,6 +180,7 @@ impl Ticker {
         let retry_at = retry_at(firing.attempt, self.instance.clock.now());
         // False if the run is another instance's by now, which says itself what becomes of it.
         if fire::fail(&self.instance.pool, firing, lease, retry_at, &error.message).await? {
+            metrics::not_sealed(&of.audience.key, "failed");
             log(error, &format!("audience '{}'", of.audience.key), "not computed; to be tried again");
             let (audience, attempt) = (&of.audience.key, firing.attempt);
             tracing::warn!(audience, attempt, %retry_at, "the run failed");
@@ -172,7 +197,9 @@ fn tell(run: &Run, firing: &Firing) {
     let Run { key: audience, members, entered, exited, evaluate_ms, .. } = run;
     let (id, scheduled_for) = (run.run.map(|run| run.0), firing.scheduled_for);
     if let Some(why) = &run.held_because {
+        metrics::not_sealed(audience, "held");
         return tracing::warn!(run = id, audience, members, entered, exited, %scheduled_for, why, "held: a person must decide");
     }
+    metrics::sealed(audience, *entered, *exited);
     tracing::info!(run = id, audience, members, entered, exited, evaluate_ms, %scheduled_for, "sealed");
 }

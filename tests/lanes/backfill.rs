@@ -19,7 +19,8 @@ async fn what_is_too_much_for_once_goes_by_the_bulk_lane_and_what_changes_then_b
     buy(&world, [0], "2024-05-20");
     world.json(&["sync", "--at", "2024-05-21"]);
     let status = world.json(&["status"]);
-    let ends: Vec<_> = status.as_array().unwrap().iter().map(|lane| (&lane["lane"], &lane["end"])).collect();
+    let ends: Vec<_> =
+        status["destinations"].as_array().unwrap().iter().map(|lane| (&lane["lane"], &lane["end"])).collect();
     assert_eq!(ends, [(&json!("live"), &json!(5)), (&json!("bulk"), &json!(35))]);
     // Thirty-four leave: again too much for once.
     world.json(&["sync", "--at", "2024-06-05"]);

@@ -1,65 +1,84 @@
 //! Is the listener `http` the one that the configuration asks for?
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use sqlx::PgPool;
 
 use crate::{
     Result,
     clock::Clock,
     config::{Config, Http},
-    http::{Guards, Listener, Running, operations, profiles},
+    http::{
+        Guards, Listener, Running,
+        operations::{self, Operations},
+        profiles,
+    },
+    limits,
 };
 
 /// The listener, as long as it is wanted.
 pub struct Listening {
+    answering: Answering,
     by: Http,
     space_id: String,
-    pool: PgPool,
-    clock: Clock,
     running: Option<Running>,
 }
 
+/// What is answered from.
+#[derive(Clone)]
+pub struct Answering {
+    pub operations: Operations,
+    pub pool: PgPool,
+    pub clock: Clock,
+}
+
+/// Takes the address that a configuration names; `None` if it wants no listener.
+///
+/// # Errors
+/// If the address that is configured cannot be had. One that nobody asked for is done without: the second instance on a machine is
+/// to serve as well.
+pub async fn bind(http: &Http) -> Result<Option<Listener>> {
+    more_files();
+    let Some(address) = http.address() else { return Ok(None) };
+    match Listener::bind("http", address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if http.listen.is_none() => {
+            let help = "name one with `http: {listen: …}`, or set `http: {enabled: false}`";
+            tracing::warn!(%error, help, "serving without a listener for health and metrics");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl Listening {
-    /// Begins to listen.
-    ///
-    /// # Errors
-    /// If the address that is configured cannot be had. One that nobody asked for is done without: the second instance on a
-    /// machine is to serve as well.
-    pub async fn start(config: &Config, pool: PgPool, clock: Clock) -> Result<Listening> {
-        more_files();
-        let by = config.http.clone();
-        let running = match by.address() {
-            None => None,
-            Some(address) => match Listener::bind("http", address).await {
-                Ok(listener) => Some({
-                    let profiles = profiles::routes(pool.clone(), clock.clone(), config.space_id(), by.token.as_ref());
-                    listener.start(operations::routes(&by).merge(profiles), Guards::default())
-                }),
-                Err(error) if by.listen.is_none() => {
-                    let help = "name one with `http: {listen: …}`, or set `http: {enabled: false}`";
-                    tracing::warn!(%error, help, "serving without a listener for health and metrics");
-                    None
-                }
-                Err(error) => return Err(error),
-            },
-        };
-        Ok(Listening { by, space_id: config.space_id().to_owned(), pool, clock, running })
+    /// Begins to answer.
+    pub fn start(listener: Option<Listener>, config: &Config, answering: Answering) -> Listening {
+        let (by, space_id) = (config.http.clone(), config.space_id().to_owned());
+        let Answering { operations, pool, clock } = answering.clone();
+        let running = listener.map(|listener| {
+            let profiles = profiles::routes(pool, clock, &space_id, by.token.as_ref());
+            listener.start(operations::routes(operations, by.token.as_ref()).merge(profiles), Guards::default())
+        });
+        Listening { answering, by, space_id, running }
     }
 
     /// Listens by another configuration from here on, if it asks for something else.
     ///
     /// # Errors
-    /// As [`Listening::start`]; nobody listens then.
+    /// As [`bind`]. Another address is had before the old one is given up, so that stays then.
     pub async fn follow(&mut self, config: &Config) -> Result<()> {
+        let wanted = &config.http;
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
-        let is_same = self.by.address() == config.http.address()
-            && token(&self.by) == token(&config.http)
-            && self.space_id == config.space_id();
-        if !is_same {
-            self.stop().await;
-            *self = Listening::start(config, self.pool.clone(), self.clock.clone()).await?;
+        let is_same_address = self.by.address() == wanted.address();
+        if is_same_address && token(&self.by) == token(wanted) && self.space_id == config.space_id() {
+            return Ok(());
         }
+        if is_same_address {
+            self.stop().await;
+        }
+        let listener = bind(wanted).await?;
+        self.stop().await;
+        *self = Listening::start(listener, config, self.answering.clone());
         Ok(())
     }
 
@@ -71,11 +90,11 @@ impl Listening {
     }
 }
 
-/// As many open files as the system lets us have: shells give 1,024, which connections alone may use up.
+/// More open files than shells give, which is 1,024: connections alone may use those up.
 fn more_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        && soft < hard.min(limits::OPEN_FILES)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard.min(limits::OPEN_FILES), hard)
     {
         tracing::debug!(%error, "the number of open files stays as it is");
     }
