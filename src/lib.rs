@@ -32,6 +32,7 @@ pub mod identify;
 pub mod mapping;
 pub mod deliver;
 pub mod sync;
+pub mod plan;
 pub mod freshness;
 pub mod forget;
 pub mod http;

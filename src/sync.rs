@@ -8,7 +8,7 @@
 
 mod lanes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     deliver::{Delivered, Target},
     membership::{
+        configured,
         register::{self, Terms},
         seal::{self, Run, Tick},
     },
@@ -59,13 +60,18 @@ pub async fn sync(
     t: DateTime<Utc>,
     progress: Progress<'_>,
 ) -> Result<Report> {
-    let catalogue = Catalogue::of(config, &Known::default()).select(&request.keys)?;
+    let known = known(pool, config).await?;
+    let catalogue = Catalogue::of(config, &known);
+    let all = catalogue.audiences.clone();
+    let catalogue = catalogue.select(&request.keys)?;
     let targets = targets(config);
     let audiences = if request.dry_run {
         register::pretend(&catalogue.audiences)
     } else {
         promote(pool, &config.store.promote, |_, _| {}).await?;
-        register::register(pool, config.space_id(), &catalogue.audiences, &terms(&targets)).await?
+        let registered = register::register(pool, config.space_id(), &catalogue.audiences, &terms(&targets)).await?;
+        configured::note(pool, config, &all).await?;
+        registered
     };
 
     let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
@@ -74,6 +80,21 @@ pub async fn sync(
 
     let deliveries = if request.dry_run { Vec::new() } else { tell(pool, targets, progress).await };
     Ok(Report { runs, deliveries })
+}
+
+/// What the store knows of audiences. Those that the configuration does not name are left as they are, not deleted: the file
+/// may be half written.
+///
+/// # Errors
+/// The database's own.
+pub async fn known(pool: &PgPool, config: &Config) -> Result<Known> {
+    let known = register::known(pool).await?;
+    let configured: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
+    let present = known.audiences.iter().filter(|known| !known.deleted).map(|known| &known.key);
+    for audience in present.chain(known.computed.keys()).filter(|key| !configured.contains(*key)) {
+        tracing::warn!(audience, "not configured, so not computed any more; `rollcall apply` deletes it");
+    }
+    Ok(known)
 }
 
 /// The enabled destinations, checked. One that is wrong is sealed for all the same, and told when it is mended.

@@ -11,6 +11,7 @@ mod http;
 mod lanes;
 mod mapping;
 mod membership;
+mod plan;
 mod profile;
 mod secure;
 mod serve;

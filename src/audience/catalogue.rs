@@ -38,6 +38,24 @@ pub struct Audience {
     pub guard: Option<config::Bounds>,
 }
 
+impl Audience {
+    /// What the configuration says of it that neither decides who is in nor how they are told; as text, by its key there.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        // The usual guard is not worth a word.
+        let guard = match self.guard {
+            Some(bounds) if bounds == config::Bounds::default() => None,
+            Some(bounds) => Some(bounds.to_string()),
+            None => Some("off".into()),
+        };
+        let settings = [
+            ("schedule", self.schedule.clone()),
+            ("destinations", Some(self.destinations.join(", "))),
+            ("guard", guard),
+        ];
+        settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
 /// All audiences and traits of a configuration.
 #[derive(Debug, Default)]
 pub struct Catalogue {
@@ -75,8 +93,9 @@ impl Catalogue {
         }
         let mut traits = BTreeMap::new();
         for computed in &config.traits {
-            let key = key::key_of(&computed.name, computed.key.as_deref())
-                .and_then(|key| key::check_free(&computed.name, &key, &taken, false).map(|()| key));
+            let key = key::key_of(&computed.name, computed.key.as_deref()).and_then(|key| {
+                key::check_free(&computed.name, &key, &taken, computed.reuse_deleted_key).map(|()| key)
+            });
             match key {
                 Ok(key) => {
                     taken.push(Taken { key: key.clone(), name: computed.name.clone(), deleted: false });

@@ -19,6 +19,9 @@ pub struct Known {
     /// Every audience that the store knows, deleted ones too. Those that are not configured are not computed any more: whoever
     /// refers to one gets its last members, and is refused if it was deleted.
     pub audiences: Vec<Taken>,
+    /// Every computed trait that the store knows, by key with its name; deleted ones are above. Whoever refers to one that is
+    /// not configured gets its last values.
+    pub computed: BTreeMap<String, String>,
     pub events: BTreeSet<String>,
     /// First names of trait paths, computed traits included.
     pub traits: BTreeSet<String>,
@@ -53,7 +56,8 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<Strin
         .map(|other| (other.key.as_str(), other.deleted))
         .collect();
     let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();
-    let computed: BTreeSet<String> = traits.keys().cloned().collect();
+    let unconfigured = known.computed.keys().filter(|key| !audiences.contains_key(*key));
+    let computed: BTreeSet<String> = traits.keys().chain(unconfigured).cloned().collect();
     let named: BTreeSet<String> = keys.union(&computed).cloned().collect();
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
@@ -64,11 +68,13 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<Strin
             checked.warnings.push((key.clone(), warning));
         }
         if let Some(gone) = edges[key.as_str()].iter().find(|other| others.get(other.as_str()) == Some(&true)) {
-            let error = Error::definition(format!("it refers to the audience '{gone}', which is deleted"))
+            let error = Error::definition(format!("it refers to '{gone}', which is deleted"))
                 .help("Nobody computes that any more: leave it out of the definition, or define the audience again.");
             checked.refused.insert(key.clone(), error);
         }
-        if let Some(bad) = references(definition, &computed).iter().find(|other| !traits[other.as_str()]) {
+        if let Some(bad) =
+            references(definition, &computed).iter().find(|other| traits.get(other.as_str()) == Some(&false))
+        {
             let error = Error::definition(format!("it refers to the computed trait '{bad}', which cannot be computed"));
             checked.refused.insert(key.clone(), error.help("Mend that one first."));
         }

@@ -3,6 +3,7 @@
 //! A verb is an `Args` and `async fn run(args, &Context) -> Result<()>`. It prints through [`Output`] alone, so that
 //! `--json` works everywhere and a closed pipe ends the program quietly.
 
+mod apply;
 mod audiences;
 mod backfills;
 mod bench;
@@ -18,6 +19,7 @@ mod import;
 pub mod map;
 mod members;
 mod output;
+mod plan;
 mod preview;
 mod profile;
 mod refused;
@@ -97,6 +99,8 @@ pub enum Verb {
     Demo(demo::Args),
     Import(import::Args),
     Sync(sync::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
     Serve(serve::Args),
     Refused(refused::Args),
     Preview(preview::Args),
@@ -125,10 +129,12 @@ pub enum Verb {
 }
 
 impl Verb {
-    async fn run(self, context: &Context) -> Result<()> {
-        match self {
+    async fn run(self, context: &Context) -> Result<ExitCode> {
+        let done = match self {
             Verb::Demo(args) => demo::run(args, context).await,
             Verb::Import(args) => import::run(args, context).await,
+            Verb::Plan(args) => return plan::run(args, context).await,
+            Verb::Apply(args) => apply::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
             Verb::Refused(args) => refused::run(args, context).await,
@@ -157,7 +163,8 @@ impl Verb {
             }
             Verb::Completions(args) => completions::run(args, context).await,
             Verb::Bench(args) => bench::run(args, context).await,
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -187,7 +194,7 @@ fn run(verb: Verb, context: &Context) -> Result<ExitCode> {
     let stops_by_itself = matches!(verb, Verb::Serve(_));
     let result = runtime.block_on(async {
         let result = tokio::select! {
-            result = verb.run(context) => result.map(|()| ExitCode::SUCCESS),
+            result = verb.run(context) => result,
             code = told_to_stop(), if !stops_by_itself => Ok(code),
         };
         // Also after an error, Ctrl-C or SIGTERM: the embedded Postgres ends with the program.

@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Mutex};
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Context, instant, output::minute, report, table};
+use super::{Context, Progress, instant, output::minute, report, table};
 use crate::{
     Error, Result,
     deliver::Delivered,
@@ -38,27 +38,42 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
     let t = args.at.unwrap_or_else(|| context.clock().now());
     let request = Request { keys: args.keys, dry_run: args.dry_run };
-    // One bar for all destinations, which are told at once.
-    let bar = Mutex::new((context.output().progress("changes told", None), HashMap::<(String, Lane), i64>::new()));
-    let progress = |name: &str, told: &Delivered| {
-        if let Ok(mut bar) = bar.lock() {
-            let before = bar.1.insert((name.to_owned(), told.lane), told.to.0).unwrap_or(told.from.0);
-            bar.0.add(u64::try_from(told.to.0 - before).unwrap_or(0));
-        }
-    };
+    let bar = Bar::new(context);
+    let progress = |name: &str, told: &Delivered| bar.told(name, told);
     let report = sync::sync(&pool, &config, &request, t, &progress).await?;
     drop(bar);
-    show(&report, context)?;
+    show_with(&report, context, &json!({}), "")?;
     end(report, context)
 }
 
-fn show(report: &Report, context: &Context) -> Result<()> {
+/// One bar for all destinations, which are told at once.
+pub(super) struct Bar(Mutex<(Progress, HashMap<(String, Lane), i64>)>);
+
+impl Bar {
+    pub(super) fn new(context: &Context) -> Bar {
+        Bar(Mutex::new((context.output().progress("changes told", None), HashMap::new())))
+    }
+
+    pub(super) fn told(&self, name: &str, told: &Delivered) {
+        if let Ok(mut bar) = self.0.lock() {
+            let before = bar.1.insert((name.to_owned(), told.lane), told.to.0).unwrap_or(told.from.0);
+            bar.0.add(u64::try_from(told.to.0 - before).unwrap_or(0));
+        }
+    }
+}
+
+/// Shows a report below `said`, or beside the members of the object `more`.
+pub(super) fn show_with(report: &Report, context: &Context, more: &Value, said: &str) -> Result<()> {
     let runs: Vec<_> = report.runs.iter().filter_map(|(_, run)| run.as_ref().ok()).collect();
     let deliveries: Vec<_> =
         report.deliveries.iter().filter_map(|(name, told)| Some((name, told.as_ref().ok()?))).collect();
     let failed: Vec<_> = failures(report).map(|(name, error)| json!({"name": name, "error": error.message})).collect();
     let told: Vec<_> = deliveries.iter().map(|(name, told)| json!({"destination": name, "told": told})).collect();
-    context.output().show(&json!({"runs": runs, "deliveries": told, "failed": failed}), |_| {
+    let mut document = json!({"runs": runs, "deliveries": told, "failed": failed});
+    for (name, value) in more.as_object().into_iter().flatten() {
+        document[name] = value.clone();
+    }
+    context.output().show(&document, |_| {
         let header = ["run", "audience", "as of", "state", "members", "entered", "exited", "seconds"];
         let rows = runs.iter().map(|run| {
             [
@@ -76,7 +91,11 @@ fn show(report: &Report, context: &Context) -> Result<()> {
                 format!("{:.3}", run.evaluate_ms as f64 / 1000.0),
             ]
         });
-        let mut text = table(header, rows);
+        let mut text = match (said.is_empty(), runs.is_empty()) {
+            (true, _) => table(header, rows),
+            (false, true) => said.to_owned(),
+            (false, false) => format!("{said}\n{}", table(header, rows)),
+        };
         for (name, told) in &deliveries {
             let lane = if told.lane == Lane::Bulk { ", bulk lane" } else { "" };
             text += &format!("\n{name}{lane}: {} changes told, {} records", told.to.0 - told.from.0, told.records);
@@ -104,7 +123,7 @@ fn failures(report: &Report) -> impl Iterator<Item = (&String, &Error)> {
 }
 
 /// What failed or is held is told in full, each by itself; the exit code is that of the one that most needs a person.
-fn end(report: Report, context: &Context) -> Result<()> {
+pub(super) fn end(report: Report, context: &Context) -> Result<()> {
     let Report { runs, deliveries } = report;
     let runs = runs.into_iter().filter_map(|(name, run)| {
         let error = match run {

@@ -18,7 +18,9 @@ mod universe;
 pub mod backfill;
 pub mod values;
 pub mod chain;
+pub mod configured;
 pub mod diff;
+pub mod forecast;
 pub mod guard;
 pub mod held;
 pub mod history;
@@ -28,6 +30,7 @@ pub mod merges;
 pub mod person;
 pub mod preview;
 pub mod register;
+pub mod removal;
 pub mod seal;
 pub mod standing;
 

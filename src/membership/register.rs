@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::{Class, catalogue::Audience},
+    audience::{Class, catalogue::Audience, check::Known, key::Taken},
     ids::{AudienceId, DestinationId},
     ksuid, limits,
 };
@@ -72,15 +72,54 @@ pub async fn register(
     terms: &HashMap<String, Terms>,
 ) -> Result<Vec<Registered>> {
     let mut tx = pool.begin().await?;
-    let mut registered = Vec::with_capacity(audiences.len());
-    for audience in audiences {
-        let id = audience_id(&mut tx, space_id, audience).await?;
-        let version = version(&mut tx, id, audience).await?;
-        let destinations = listeners(&mut tx, &audience.destinations, terms).await?;
-        registered.push(Registered { id, version, audience: audience.clone(), destinations });
-    }
+    let registered = register_in(&mut tx, space_id, audiences, terms).await?;
     tx.commit().await?;
     Ok(registered)
+}
+
+/// The same within the caller's transaction.
+pub async fn register_in(
+    tx: &mut PgConnection,
+    space_id: &str,
+    audiences: &[Audience],
+    terms: &HashMap<String, Terms>,
+) -> Result<Vec<Registered>> {
+    let mut registered = Vec::with_capacity(audiences.len());
+    for audience in audiences {
+        let id = audience_id(tx, space_id, audience).await?;
+        let version = version(tx, id, audience).await?;
+        let destinations = listeners(tx, &audience.destinations, terms).await?;
+        registered.push(Registered { id, version, audience: audience.clone(), destinations });
+    }
+    Ok(registered)
+}
+
+/// Every audience and computed trait that was ever registered, deleted ones too.
+///
+/// # Errors
+/// The database's own.
+pub async fn known(database: impl PgExecutor<'_>) -> Result<Known> {
+    let rows: Vec<(String, String, bool, String)> =
+        sqlx::query_as("select key, name, state = 'deleted', class from audiences order by key")
+            .fetch_all(database)
+            .await?;
+    let mut known = Known::default();
+    for (key, name, deleted, class) in rows {
+        match Class::of(&class) {
+            Class::Trait if !deleted => drop(known.computed.insert(key, name)),
+            _ => known.audiences.push(Taken { key, name, deleted }),
+        }
+    }
+    Ok(known)
+}
+
+/// Which of these were deleted since they were registered.
+pub(super) async fn deleted(conn: &mut PgConnection, audiences: &[Registered]) -> Result<Vec<AudienceId>> {
+    let ids: Vec<i64> = audiences.iter().map(|of| of.id.0).collect();
+    Ok(sqlx::query_scalar("select id from audiences where id = any($1) and state = 'deleted'")
+        .bind(ids)
+        .fetch_all(conn)
+        .await?)
 }
 
 async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audience) -> Result<AudienceId> {
@@ -90,20 +129,25 @@ async fn audience_id(conn: &mut PgConnection, space_id: &str, audience: &Audienc
         .fetch_optional(&mut *conn)
         .await?;
     if let Some(known) = known {
-        if known.try_get::<&str, _>("state")? == "deleted" {
-            let name: String = known.try_get("name")?;
-            return Err(Error::settings(format!(
-                "the key '{}' belongs to the deleted audience '{name}'",
-                audience.key
-            ))
-            .help("Consumers still hold values under that key: give the new audience a `key` of its own."));
-        }
+        let id = AudienceId(known.try_get("id")?);
         let stored = Class::of(known.try_get("class")?);
         if stored != class {
             return Err(Error::settings(format!("the key '{}' is that of {}", audience.key, stored.with_article()))
                 .help(format!("Give {} a `key` of its own.", class.with_article())));
         }
-        let id = AudienceId(known.try_get("id")?);
+        if known.try_get::<&str, _>("state")? == "deleted" && audience.reuse_deleted_key {
+            sqlx::query("update audiences set state = 'enabled', deleted_at = null where id = $1")
+                .bind(id)
+                .execute(&mut *conn)
+                .await?;
+        } else if known.try_get::<&str, _>("state")? == "deleted" {
+            let name: String = known.try_get("name")?;
+            return Err(Error::settings(format!(
+                "the key '{}' belongs to the deleted audience '{name}'",
+                audience.key
+            ))
+            .help("Give the new one a `key` of its own, or set `reuse_deleted_key: true`."));
+        }
         if known.try_get::<&str, _>("name")? != audience.name {
             sqlx::query("update audiences set name = $2 where id = $1")
                 .bind(id)

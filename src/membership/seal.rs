@@ -17,7 +17,7 @@ use super::{
     guard::{self, Counts, Held},
     held::{self, State},
     leave, log, merges,
-    register::Registered,
+    register::{self, Registered},
     values::{self, settle::Settled},
 };
 use crate::{
@@ -83,7 +83,7 @@ pub async fn seal(pool: &PgPool, tick: Tick<'_>) -> Result<Vec<(String, Result<R
 }
 
 /// A connection that is alone in changing memberships and logs, until it is closed.
-pub(super) async fn alone(pool: &PgPool) -> Result<PgConnection> {
+pub async fn alone(pool: &PgPool) -> Result<PgConnection> {
     // A connection of its own: the session lock dies with it, however its user ends.
     let mut conn = pool.acquire().await?.detach();
     // An instance that was stopped in the middle must not hold up the others for longer than its lease.
@@ -110,6 +110,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
         }
     }
+    let deleted = register::deleted(tx, tick.audiences).await?;
     let limits = held::limits(tx, tick.audiences).await?;
     let settings = Settings { remember: !tick.dry_run, limits, ..Settings::default() };
     let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings)
@@ -139,6 +140,11 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             }
             None => return Err(Error::internal("what was due was not evaluated")),
         };
+        if deleted.contains(&audience.id) {
+            let error = Error::settings("it was deleted").help("Take it out of the configuration, or reload that.");
+            runs.push((key, Err(error)));
+            continue;
+        }
         if !finish(tx, &tick, audience.id).await? {
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
@@ -191,7 +197,7 @@ async fn finish(tx: &mut PgConnection, tick: &Tick<'_>, audience: AudienceId) ->
 }
 
 /// The snapshot that the transaction has just taken; refuses a standby, whose snapshots are no watermark.
-async fn snapshot(tx: &mut PgConnection) -> Result<String> {
+pub(super) async fn snapshot(tx: &mut PgConnection) -> Result<String> {
     let row = sqlx::query("select pg_current_snapshot()::text as snapshot, pg_is_in_recovery() as standby")
         .fetch_one(tx)
         .await?;

@@ -17,6 +17,8 @@ use crate::{
 /// A configuration, understood.
 pub struct Plan {
     pub config: Config,
+    /// Every sound audience and trait, disabled ones too.
+    pub audiences: Vec<Audience>,
     /// The enabled audiences and traits with a schedule, each after those it refers to.
     pub scheduled: Vec<(Audience, Schedule)>,
     /// The enabled destinations.
@@ -27,7 +29,12 @@ pub struct Plan {
 impl Plan {
     /// One bad audience or destination stops only itself, and what refers to it.
     pub fn read(config: Config) -> Plan {
-        let mut catalogue = Catalogue::of(&config, &Known::default());
+        Plan::knowing(config, &Known::default())
+    }
+
+    /// The same, held against what the store knows.
+    pub fn knowing(config: Config, known: &Known) -> Plan {
+        let mut catalogue = Catalogue::of(&config, known);
         let mut schedules: BTreeMap<String, Schedule> = BTreeMap::new();
         for (key, setting) in config.schedules() {
             match setting.parse(&format!("schedule of '{key}'")) {
@@ -38,11 +45,13 @@ impl Plan {
                 }
             }
         }
+        let all = catalogue.audiences.clone();
         let with_schedule = |audience: Audience| schedules.remove(&audience.key).map(|schedule| (audience, schedule));
         Plan {
             scheduled: catalogue.audiences.into_iter().filter_map(with_schedule).collect(),
             targets: sync::targets(&config),
             refused: catalogue.refused,
+            audiences: all,
             config,
         }
     }

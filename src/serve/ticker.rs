@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     ids::AudienceId,
     membership::{
+        configured,
         register::{self, Registered},
         seal::{self, Run, Tick},
     },
@@ -104,9 +105,15 @@ impl Ticker {
         self.heartbeat.at_work();
         let pool = &self.instance.pool;
         promote(pool, &plan.config.store.promote, |_, _| {}).await?;
-        let (audiences, schedules): (Vec<_>, Vec<_>) = plan.scheduled.iter().cloned().unzip();
+        // Only the store knows which keys belong to deleted audiences.
+        let settled = Plan::knowing(plan.config.clone(), &sync::known(pool, &plan.config).await?);
+        for (name, error) in settled.wrong().filter(|(name, _)| !plan.wrong().any(|(known, _)| known == *name)) {
+            log(error, name, "not computed until it is mended");
+        }
+        let (audiences, schedules): (Vec<_>, Vec<_>) = settled.scheduled.into_iter().unzip();
         let terms = sync::terms(&plan.targets);
         let registered = register::register(pool, plan.config.space_id(), &audiences, &terms).await?;
+        configured::note(pool, &plan.config, &settled.audiences).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
         registered.iter().for_each(|of| metrics::expect_audience(&of.audience.key));
         self.scheduled = registered.into_iter().zip(schedules).collect();

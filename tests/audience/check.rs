@@ -73,6 +73,7 @@ fn a_name_that_nothing_has_is_a_warning_with_the_nearest_known_one() {
     let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
     let known = Known {
         audiences: Vec::new(),
+        computed: BTreeMap::new(),
         events: names(&["Order Completed", "Page Viewed"]),
         traits: names(&["plan", "address"]),
         properties: BTreeMap::from([("Order Completed".to_owned(), names(&["revenue", "products"]))]),
