@@ -167,6 +167,10 @@ impl Envelope {
         seed.update(stream.as_bytes());
         seed.update(run.audience.0.to_be_bytes());
         seed.update(run.run.0.to_be_bytes());
+        // What is told again is another message, also where no run lies between.
+        if let Some(backfill) = run.backfill {
+            seed.update(backfill.0.to_be_bytes());
+        }
         Envelope {
             head,
             context,
@@ -253,7 +257,7 @@ impl Envelope {
         Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id, traits }
     }
 
-    /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run, profile and identifiers.
+    /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run (and backfill), profile and identifiers.
     fn message_id(&self, profile: ProfileId, identity: &Identity<'_>) -> String {
         let mut hash = self.seed.clone();
         hash.update(profile.0.to_be_bytes());

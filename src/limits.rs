@@ -125,8 +125,14 @@ pub const PARTITIONS_MAX: usize = 240;
 /// Messages stored in one transaction of an import, and their bytes.
 pub const BATCH_MAX_MESSAGES: usize = 50_000;
 pub const BATCH_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// More changes of one audience than this, entered or exited, are left to a backfill, and go out in slices of as many: seconds of
+/// telling, so that what must follow a slice waits no longer, and few enough writes of the bitmaps for millions.
+pub const BACKFILL_ABOVE: u32 = 50_000;
 /// Changes told in one Kafka transaction: many enough that its commit hardly counts, few enough to be quick to repeat.
 pub const PAGE_CHANGES: usize = 5_000;
+
+/// The same in the bulk lane: fewer, so that the live lane's next transaction finds processor and database free the sooner.
+pub const BULK_PAGE_CHANGES: usize = 2_000;
 
 /// Bytes of records in one transaction, and of what is read of profiles for it: big traits make pages shorter.
 pub const PAGE_BYTES: usize = 16 << 20;

@@ -6,6 +6,8 @@
 //!
 //! One bad audience, and one destination that is down or halted, stops only itself.
 
+mod lanes;
+
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -17,9 +19,10 @@ use crate::{
     Result,
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
-    deliver::{Delivered, Session, Target},
+    deliver::{Delivered, Target},
     membership::{
-        configured, register,
+        configured,
+        register::{self, Terms},
         seal::{self, Run, Tick},
     },
     profile::promote::promote,
@@ -39,6 +42,7 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub struct Report {
     pub runs: Vec<(String, Result<Run>)>,
+    /// By destination; twice, where its bulk lane had something to tell.
     pub deliveries: Vec<(String, Result<Delivered>)>,
 }
 
@@ -65,7 +69,7 @@ pub async fn sync(
         register::pretend(&catalogue.audiences)
     } else {
         promote(pool, &config.store.promote, |_, _| {}).await?;
-        let registered = register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
+        let registered = register::register(pool, config.space_id(), &catalogue.audiences, &terms(&targets)).await?;
         configured::note(pool, config, &all).await?;
         registered
     };
@@ -99,10 +103,17 @@ pub fn targets(config: &Config) -> Vec<(String, Result<Target>)> {
     enabled.map(|(name, _)| (name.clone(), Target::of(config, name))).collect()
 }
 
-/// The fingerprint of each destination's mappings, by name.
-pub fn versions(targets: &[(String, Result<Target>)]) -> HashMap<String, String> {
+/// What sealing goes by for each destination, by name.
+pub fn terms(targets: &[(String, Result<Target>)]) -> HashMap<String, Terms> {
     let checked = targets.iter().filter_map(|(name, target)| Some((name, target.as_ref().ok()?)));
-    checked.map(|(name, target)| (name.clone(), target.mapping_version())).collect()
+    checked.map(|(name, target)| (name.clone(), target.terms())).collect()
+}
+
+/// Tells these destinations what is sealed for them, backfills included, and computes nothing.
+pub async fn tell_again(pool: &PgPool, config: &Config, names: &[String]) -> Vec<(String, Result<Delivered>)> {
+    let mut targets = targets(config);
+    targets.retain(|(name, _)| names.contains(name));
+    tell(pool, targets, &|_, _| {}).await
 }
 
 /// Brings these destinations to the end of their logs, all at once.
@@ -111,17 +122,15 @@ pub async fn tell(
     targets: Vec<(String, Result<Target>)>,
     progress: Progress<'_>,
 ) -> Vec<(String, Result<Delivered>)> {
-    join_all(targets.into_iter().map(async |(name, target)| {
-        let delivered = async {
-            let mut session = Session::start(pool.clone(), target?).await?;
-            let go_on = |told: &Delivered| {
-                progress(&name, told);
-                true
-            };
-            session.deliver(&go_on).await
+    let told = join_all(targets.into_iter().map(async |(name, target)| {
+        let told = match target {
+            Ok(target) => {
+                let span = error_span!(target: CONTEXT, "destination", destination = name);
+                lanes::tell(pool, &target, &|told| progress(&name, told)).instrument(span).await
+            }
+            Err(error) => vec![Err(error)],
         };
-        let delivered = delivered.instrument(error_span!(target: CONTEXT, "destination", destination = name)).await;
-        (name, delivered)
-    }))
-    .await
+        told.into_iter().map(move |told| (name.clone(), told)).collect::<Vec<_>>()
+    }));
+    told.await.into_iter().flatten().collect()
 }

@@ -25,6 +25,8 @@ pub struct Audience {
     pub computed: Computed,
     /// The audiences it refers to.
     pub references: BTreeSet<String>,
+    /// Changes told a second, where that is limited.
+    pub rate_limit: Option<u32>,
     /// Who is told, by name.
     pub destinations: Vec<String>,
     /// Whether the key was derived from the name.
@@ -128,6 +130,7 @@ impl Catalogue {
                 query: audience.query.clone(),
                 enabled: audience.enabled,
                 options: Options::of(audience),
+                rate_limit: audience.rate_limit.map(std::num::NonZeroU32::get),
                 computed: Computed::Members { definition, formula },
                 references: checked.references.remove(&key).unwrap_or_default(),
                 destinations: match &audience.destinations {
@@ -181,6 +184,7 @@ impl Catalogue {
             options: Options::of_trait(computed),
             computed: definition,
             references: BTreeSet::new(),
+            rate_limit: None,
             destinations: match &computed.destinations {
                 Some(destinations) => destinations.clone(),
                 None => config.destinations.keys().cloned().collect(),

@@ -4,6 +4,7 @@ mod deliver;
 mod evaluate;
 mod import;
 mod ingest;
+mod lanes;
 mod state;
 mod traits;
 
@@ -28,6 +29,8 @@ pub enum What {
     Ingest(ingest::Args),
     /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
     Deliver(deliver::Args),
+    /// The delay of small audiences beside a backfill of a million, and without it.
+    Lanes(lanes::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
     Evaluate(evaluate::Args),
     /// Computed traits: ten beside one, and a week's change beside the best SQL.
@@ -41,6 +44,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         What::Import(args) => import::run(args, context).await,
         What::Ingest(args) => ingest::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
+        What::Lanes(args) => lanes::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
         What::Traits(args) => traits::run(args, context).await,
         What::State(args) => state::run(args, context).await,

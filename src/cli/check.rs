@@ -193,14 +193,14 @@ async fn steps(connection: &mut PgConnection) -> Result<String> {
     }
 }
 
-/// The destination's stream, if the database is there and knows it; what is wrong with the database is told elsewhere.
-async fn stream(name: &str, context: &Context) -> Option<Uuid> {
+/// The streams of the destination's lanes, if the database is there and knows it; what is wrong with the database is told elsewhere.
+async fn streams(name: &str, context: &Context) -> Option<Vec<Uuid>> {
     if !context.has_store().ok()? {
         return None;
     }
     let options = context.database().await.ok()?;
     let mut connection = timeout(REACH, PgConnection::connect_with(&options)).await.ok()?.ok()?;
-    deliver::state::stream(&mut connection, name).await.ok()?
+    deliver::state::streams(&mut connection, name).await.ok()
 }
 
 async fn kafka(name: &str, config: &Config, context: &Context) -> Vec<Finding> {
@@ -212,10 +212,10 @@ async fn kafka(name: &str, config: &Config, context: &Context) -> Vec<Finding> {
     let mut findings =
         vec![Finding::good(format!("{subject}, mappings"), format!("{} enabled", target.mappings.len()))];
     let Some(destination) = config.destinations.get(name).cloned() else { return findings };
-    let stream = stream(name, context).await;
+    let streams = streams(name, context).await.unwrap_or_default();
     let name = name.to_owned();
     // librdkafka's calls block.
-    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination, stream)).await {
+    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination, &streams)).await {
         Ok(found) => findings
             .extend(found.into_iter().map(|found| Finding::of(format!("{subject}, {}", found.subject), found.result))),
         Err(_) => findings.push(Finding::bad(&subject, &Error::internal("the check was cut off"))),

@@ -36,6 +36,8 @@ pub struct Page {
     /// The stream, as it stands in headers.
     pub stream_text: String,
     pub records: Vec<Told>,
+    /// Identify events that the records were made of.
+    pub events: usize,
     /// What no record can be made of.
     pub rejected: Vec<Quarantined>,
 }
@@ -81,7 +83,8 @@ impl Pages {
         }
     }
 
-    /// The changes from `from` on, at most `limit`, fewer if they are big; `None` at the end of the log.
+    /// The changes from `from` on, at most `limit`, fewer if they are big; `None` at the end of the log, and where the other lane
+    /// must be told something before.
     ///
     /// # Errors
     /// If the database cannot be asked, or the log has a gap.
@@ -122,7 +125,8 @@ impl Pages {
         (run, chain): (RunId, Chain),
     ) -> Page {
         let stream_text = self.stream.to_string();
-        let mut page = Page { from, to: from, run, chain, stream_text, records: Vec::new(), rejected: Vec::new() };
+        let mut page =
+            Page { from, to: from, run, chain, stream_text, records: Vec::new(), events: 0, rejected: Vec::new() };
         let mut bytes = 0;
         let nobody = Person::default();
         for part in changes {
@@ -138,6 +142,7 @@ impl Pages {
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
                 let traits = enrichment(person, &part.run.options.include_traits);
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
+                    page.events += 1;
                     self.text.clear();
                     let written = envelope.write(&mut self.text, *profile, identity, &traits, now);
                     let known = Known {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     audience::Class,
-    ids::{AudienceId, Position, RunId},
+    ids::{AudienceId, BackfillId, Position, RunId},
 };
 
 fn run() -> SealedRun {
@@ -17,6 +17,8 @@ fn run() -> SealedRun {
         options: Options::default(),
         range: Position(0)..Position(1),
         chain: Default::default(),
+        after: Position(0),
+        backfill: None,
         last_merge: 0,
         tombstone: false,
     }
@@ -111,6 +113,7 @@ fn a_message_id_is_the_same_when_told_again_and_another_for_any_other_change() {
     assert_ne!(first, id(Uuid::nil(), run(), 5, 1));
     assert_ne!(first, id(Uuid::max(), run(), 5, 0));
     assert_ne!(first, id(Uuid::nil(), SealedRun { run: RunId(8), ..run() }, 5, 0));
+    assert_ne!(first, id(Uuid::nil(), SealedRun { backfill: Some(BackfillId(1)), ..run() }, 5, 0));
 }
 
 #[test]

@@ -175,7 +175,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                     values::store(tx, audience.id, *chunk, column).await?;
                 }
                 for destination in &audience.destinations {
-                    let of = (audience.id, audience.audience.computed.class());
+                    let of = log::Of::registered(audience);
                     log::tell(tx, destination, of, &run, &change, &members).await?;
                 }
             } else {

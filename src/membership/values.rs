@@ -270,7 +270,9 @@ pub(super) async fn seal(
         let state = chunk_of(conn, LATEST, audience.0, chunk).await?;
         let mut sealed: BTreeMap<u16, Cow<'_, str>> = known.iter().map(|(at, value)| (at, value.into())).collect();
         for at in wanted {
-            match (&columns, state.get(at)) {
+            // Who leaves has no value for the destination, even where one is stored still.
+            let value = state.get(at).filter(|_| !change.exited.contains(join(chunk, at)));
+            match (&columns, value) {
                 (Some(columns), value) if missed || !sealed.contains_key(&at) => {
                     let gone = if before.contains(join(chunk, at)) { &columns[..] } else { &[] };
                     sealed.insert(at, columns::whole(value, gone).into());
