@@ -20,7 +20,7 @@ mod tree;
 mod variables;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -128,6 +128,12 @@ pub struct Destination {
     /// How many mappings there may be; the peer's 50 when not given.
     #[serde(default)]
     pub max_mappings: Option<usize>,
+    /// Identify events told a second, at most; no limit when not given.
+    #[serde(default)]
+    pub rate_limit: Option<NonZeroU32>,
+    /// More changes of one audience than this are told as a backfill, slice by slice, so that they do not hold up others.
+    #[serde(default = "backfill_above")]
+    pub backfill_above: NonZeroU32,
 }
 
 /// What is promised about each change.
@@ -196,6 +202,9 @@ pub struct Audience {
     pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
+    /// Changes of this audience told a second, at most, so that it does not hold up others; no limit when not given.
+    #[serde(default)]
+    pub rate_limit: Option<NonZeroU32>,
     /// Whether profiles without a user_id are members, told by their anonymousId.
     #[serde(default)]
     pub include_anonymous: bool,
@@ -256,6 +265,10 @@ impl Audience {
 
 fn enabled() -> bool {
     true
+}
+
+fn backfill_above() -> NonZeroU32 {
+    NonZeroU32::new(crate::limits::BACKFILL_ABOVE).unwrap_or(NonZeroU32::MIN)
 }
 
 fn cursor_topic() -> String {

@@ -1,9 +1,9 @@
-//! What must a destination still be told, in which order? The sealed log, read page by page.
+//! What must a destination still be told, in which order? The sealed log of each of its lanes, read page by page.
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
 //! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks. This module only reads; `membership::log` alone writes it.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
@@ -12,9 +12,10 @@ use sqlx::{PgPool, Row, postgres::PgRow};
 use crate::{
     Error, Result,
     audience::{Class, options::Options},
-    ids::{AudienceId, DestinationId, Position, ProfileId, RunId},
+    ids::{AudienceId, BackfillId, DestinationId, Position, ProfileId, RunId},
     membership::{
         diff::{self, Change},
+        lane::Lane,
         values,
     },
 };
@@ -37,6 +38,10 @@ pub struct SealedRun {
     /// The run's places in the destination's log.
     pub range: Range<Position>,
     pub chain: Chain,
+    /// Not to be told before the other lane is told so far: see [`crate::membership::lane`].
+    pub after: Position,
+    /// The backfill of which this is a slice.
+    pub backfill: Option<BackfillId>,
     /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
     pub last_merge: i64,
     /// Whether its records go out with a null value: the last word on people who are to be forgotten.
@@ -50,7 +55,7 @@ pub enum Now {
     In,
     /// It is out of the audience.
     Out,
-    /// It has this value of the trait, as JSON text.
+    /// It has this value of the trait, as JSON text; an object has several, each told under its own key.
     Value(String),
     /// It has no value of the trait any more.
     Nothing,
@@ -83,25 +88,35 @@ pub struct Head {
     pub mirror: Position,
 }
 
-/// Reads a destination's head.
+/// Reads the head of a destination's lane.
 ///
 /// # Errors
-/// If the database cannot be asked, or knows no destination of that name.
-pub async fn head(pool: &PgPool, destination: &str) -> Result<Head> {
+/// If the database cannot be asked, or knows no such lane.
+pub async fn head(pool: &PgPool, destination: &str, lane: Lane) -> Result<Head> {
+    let head = find(pool, destination, lane).await?;
+    head.ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))
+}
+
+/// Reads the head of a destination's lane, if there is one: a bulk lane is made when it is first needed.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn find(pool: &PgPool, destination: &str, lane: Lane) -> Result<Option<Head>> {
     let row = sqlx::query(
         "select id, stream, next_position, coalesce(cursor_position, 0) as cursor_position
-         from destinations left join deliveries on destination_id = id where name = $1",
+         from destinations left join deliveries on destination_id = id where name = $1 and lane = $2",
     )
     .bind(destination)
+    .bind(lane)
     .fetch_optional(pool)
-    .await?
-    .ok_or_else(|| Error::settings(format!("no destination '{destination}' has been told anything yet")))?;
-    Ok(Head {
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Head {
         destination: DestinationId(row.try_get("id")?),
         stream: row.try_get("stream")?,
         end: Position(row.try_get("next_position")?),
         mirror: Position(row.try_get("cursor_position")?),
-    })
+    }))
 }
 
 /// The chain that a cursor at `position` must carry; `None` if the log does not reach so far.
@@ -122,19 +137,27 @@ pub async fn chain_at(pool: &PgPool, destination: DestinationId, position: Posit
     Ok(chain.map(Chain))
 }
 
-/// A reader of one destination's log that keeps the bitmaps of the run it is in.
+/// A reader of one lane's log that keeps the bitmaps of the run it is in.
 #[derive(Debug)]
 pub struct Reader {
     destination: DestinationId,
     current: Option<(Arc<SealedRun>, Change)>,
+    /// How far the other lane is told, when last looked at.
+    other_told: Position,
 }
 
 impl Reader {
     pub fn new(destination: DestinationId) -> Self {
-        Reader { destination, current: None }
+        Reader { destination, current: None, other_told: Position(0) }
     }
 
-    /// The changes from `from` on, at most `limit` of them and of one run; `None` at the end of the log.
+    /// Takes the other lane for told up to there: for a look at a log that is not told.
+    pub fn take_as_told(&mut self, other: Position) {
+        self.other_told = other;
+    }
+
+    /// The changes from `from` on, at most `limit` of them and of one run; `None` at the end of the log, and where the other lane must
+    /// be told something before.
     ///
     /// # Errors
     /// If the database cannot be asked, or the log has a gap ([`crate::Kind::Halted`]).
@@ -144,6 +167,13 @@ impl Reader {
             self.current = Some(found);
         }
         let Some((run, change)) = &self.current else { return Ok(None) };
+        // The dangerous line: what must be told before is told, or this is not told yet. See `membership::lane`.
+        if run.after > self.other_told {
+            self.other_told = other_told(pool, self.destination).await?;
+            if run.after > self.other_told {
+                return Ok(None);
+            }
+        }
         let offset = (from.0 - run.range.start.0) as u64;
         let entered: Vec<ProfileId> = ids(&change.entered, offset, limit).collect();
         let left = limit - entered.len();
@@ -158,8 +188,14 @@ impl Reader {
                     return Err(Error::halted(format!("the log of run {} has changes without their values", run.run))
                         .help("The database was damaged or partly restored: restore it from one backup."));
                 }
-                let values = values.into_iter().map(|(id, value)| (id, Now::Value(value)));
-                values.chain(exited.map(|id| (id, Now::Nothing))).collect()
+                let exited: Vec<ProfileId> = exited.collect();
+                // Of several values their keys are sealed, each with null.
+                let mut gone: HashMap<_, _> = match exited.is_empty() {
+                    true => HashMap::new(),
+                    false => values::sealed(&mut *pool.acquire().await?, run.run, &exited).await?.into_iter().collect(),
+                };
+                let exited = exited.into_iter().map(|id| (id, gone.remove(&id).map_or(Now::Nothing, Now::Value)));
+                values.into_iter().map(|(id, value)| (id, Now::Value(value))).chain(exited).collect()
             }
         };
         Ok(Some(Page { run: run.clone(), from, changes }))
@@ -167,7 +203,8 @@ impl Reader {
 
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
-            "select d.from_position, d.to_position, d.chain, r.id, r.audience_id, a.class, a.key, a.computation_id,
+            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, r.id, r.audience_id, a.class, a.key,
+                    a.computation_id,
                     r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
@@ -191,6 +228,19 @@ impl Reader {
     }
 }
 
+/// The mirrored cursor of the other lane of the same destination.
+async fn other_told(pool: &PgPool, destination: DestinationId) -> Result<Position> {
+    let told = sqlx::query_scalar(
+        "select v.cursor_position from destinations mine
+         join destinations other on other.name = mine.name and other.lane <> mine.lane
+         join deliveries v on v.destination_id = other.id where mine.id = $1",
+    )
+    .bind(destination)
+    .fetch_optional(pool)
+    .await?;
+    Ok(told.unwrap_or(Position(0)))
+}
+
 fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
     let options: serde_json::Value = row.try_get("options")?;
     let run = SealedRun {
@@ -204,6 +254,8 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
             .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?,
         range: Position(row.try_get("from_position")?)..Position(row.try_get("to_position")?),
         chain: Chain(row.try_get("chain")?),
+        after: row.try_get("after_position")?,
+        backfill: row.try_get("backfill_id")?,
         last_merge: row.try_get("last_merge")?,
         tombstone: row.try_get("tombstone")?,
     };

@@ -33,6 +33,9 @@ points! {
     /// Sealing: the run and its ranges are written, not yet committed.
     BeforeSeal = "before_seal",
     AfterSeal = "after_seal",
+    /// Backfilling: a slice is in the log, not yet committed.
+    BeforeSlice = "before_slice",
+    AfterSlice = "after_slice",
     /// Delivery: older instances are fenced, the cursor is not yet read.
     AfterFence = "after_fence",
     AfterCursorRead = "after_cursor_read",

@@ -22,8 +22,10 @@ id!(/// `audiences.id`.
     AudienceId(i64));
 id!(/// `runs.id`.
     RunId(i64));
-id!(/// `destinations.id`.
+id!(/// `destinations.id`: one lane of a destination.
     DestinationId(i32));
+id!(/// `backfills.id`.
+    BackfillId(i64));
 id!(/// A place between two changes of a destination's log: the log is `[0, end)` without a gap.
     Position(i64));
 

@@ -87,6 +87,13 @@ pub const DEFINITION_DEPTH: usize = 48;
 pub const EVENT_NESTING: usize = 3;
 /// The longest duration, in days (a hundred years): products in microseconds stay within 64 bits.
 pub const SPAN_DAYS: u64 = 36_525;
+/// Bytes that one scan of events may keep of profiles: ten sums of ten million people fit. With more it reads twice.
+pub const SCAN_BYTES: usize = 1 << 30;
+/// Values that one trait tells together (published for SQL traits), and the bytes that they may take.
+pub const COLUMNS: usize = 25;
+pub const COLUMNS_BYTES: usize = 16 * 1024;
+/// Rows of a SQL trait (published).
+pub const SQL_ROWS: u64 = 25_000_000;
 /// Entries of a unique list, as the peer's; in alphabetical order, so that which ones does not depend on when they came.
 pub const UNIQUE_ITEMS: usize = 50;
 /// Problems reported for one text; the rest would be noise.
@@ -131,8 +138,14 @@ pub const PARTITIONS: usize = 240;
 pub const BATCH_MESSAGES: usize = 50_000;
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
 
+/// More changes of one audience than this, entered or exited, are left to a backfill, and go out in slices of as many: seconds of
+/// telling, so that what must follow a slice waits no longer, and few enough writes of the bitmaps for millions.
+pub const BACKFILL_ABOVE: u32 = 50_000;
 /// Changes told in one Kafka transaction: many enough that its commit hardly counts, few enough to be quick to repeat.
 pub const PAGE_CHANGES: usize = 5_000;
+
+/// The same in the bulk lane: fewer, so that the live lane's next transaction finds processor and database free the sooner.
+pub const BULK_PAGE_CHANGES: usize = 2_000;
 
 /// Bytes of records in one transaction, and of what is read of profiles for it: big traits make pages shorter.
 pub const PAGE_BYTES: usize = 16 << 20;

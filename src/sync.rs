@@ -6,6 +6,7 @@
 //!
 //! One bad audience, and one destination that is down or halted, stops only itself.
 
+mod lanes;
 mod tell;
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,7 +22,8 @@ use crate::{
     config::Config,
     deliver::{Delivered, Target},
     membership::{
-        configured, register,
+        configured,
+        register::{self, Terms},
         seal::{self, Run, Tick},
         turn::Turn,
     },
@@ -44,6 +46,7 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub struct Report {
     pub runs: Vec<(String, Result<Run>)>,
+    /// By destination; twice, where its bulk lane had something to tell.
     pub deliveries: Vec<(String, Result<Told>)>,
 }
 
@@ -71,7 +74,7 @@ pub async fn sync(
         register::pretend(&catalogue.audiences)
     } else {
         promote(pool, &config.store.promote, |_, _| {}).await?;
-        let registered = register::register(pool, config.space_id(), &catalogue.audiences, &versions(&targets)).await?;
+        let registered = register::register(pool, config.space_id(), &catalogue.audiences, &terms(&targets)).await?;
         configured::note(pool, config, &all).await?;
         registered
     };
@@ -108,10 +111,17 @@ pub fn targets(config: &Config) -> Vec<(String, Result<Target>)> {
     enabled.map(|(name, _)| (name.clone(), Target::of(config, name))).collect()
 }
 
-/// The fingerprint of each destination's mappings, by name.
-pub fn versions(targets: &[(String, Result<Target>)]) -> HashMap<String, String> {
+/// What sealing goes by for each destination, by name.
+pub fn terms(targets: &[(String, Result<Target>)]) -> HashMap<String, Terms> {
     let checked = targets.iter().filter_map(|(name, target)| Some((name, target.as_ref().ok()?)));
-    checked.map(|(name, target)| (name.clone(), target.mapping_version())).collect()
+    checked.map(|(name, target)| (name.clone(), target.terms())).collect()
+}
+
+/// Tells these destinations what is sealed for them, backfills included, and computes nothing.
+pub async fn tell_again(instance: &Instance, config: &Config, names: &[String]) -> Vec<(String, Result<Told>)> {
+    let mut targets = targets(config);
+    targets.retain(|(name, _)| names.contains(name));
+    tell(instance, targets, &|_, _| {}).await
 }
 
 /// Brings these destinations to the end of their logs, all at once.
@@ -120,10 +130,15 @@ pub async fn tell(
     targets: Vec<(String, Result<Target>)>,
     progress: Progress<'_>,
 ) -> Vec<(String, Result<Told>)> {
-    join_all(targets.into_iter().map(async |(name, target)| {
-        let told = async { tell::tell(instance, target?, progress).await };
-        let told = told.instrument(error_span!(target: CONTEXT, "destination", destination = name)).await;
-        (name, told)
-    }))
-    .await
+    let told = join_all(targets.into_iter().map(async |(name, target)| {
+        let told = match target {
+            Ok(target) => {
+                let span = error_span!(target: CONTEXT, "destination", destination = name);
+                tell::tell(instance, &target, &|told| progress(&name, told)).instrument(span).await
+            }
+            Err(error) => vec![Err(error)],
+        };
+        told.into_iter().map(move |told| (name.clone(), told)).collect::<Vec<_>>()
+    }));
+    told.await.into_iter().flatten().collect()
 }

@@ -1,16 +1,17 @@
 //! Delivery against a real Apache Kafka, from a log in a real Postgres.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rollcall::{
     Result,
+    clock::Clock,
     config::Delivery,
-    deliver::{Delivered, Session, Target, settings::Settings},
+    deliver::{Delivered, Session, Target, pace::Pace, settings::Settings},
     delta::Chain,
     ids::{DestinationId, Position, RunId},
     limits,
     mapping::Mapping,
-    membership::diff,
+    membership::{diff, lane::Lane},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -182,6 +183,9 @@ pub fn target(broker: &str, cursor_topic: &str, mappings: Vec<Mapping>, extra: s
         settings,
         mappings: mappings.into(),
         page_changes: limits::PAGE_CHANGES,
+        lane: Lane::Live,
+        pace: Arc::new(Pace::new(Clock::system(), None)),
+        backfill_above: limits::BACKFILL_ABOVE,
         in_process: false,
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod deliver;
 mod guard;
 mod http;
+mod lanes;
 mod mapping;
 mod membership;
 mod plan;

@@ -78,6 +78,11 @@ impl Instance {
         assert!(matches!(status, WaitStatus::Stopped(_, Signal::SIGSTOP)), "{status:?}:\n{}", self.log());
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Asks it to end; how it did, and after how long.
     fn terminate(&mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();

@@ -22,6 +22,12 @@ impl Lookback {
         match computed {
             Computed::Members { definition, .. } => Lookback::of_definition(definition),
             Computed::Value(computed) => of_stream(&computed.stream, None),
+            Computed::Columns(columns) => {
+                let all = columns.iter().map(|(_, computed)| of_stream(&computed.stream, None));
+                all.fold(Lookback::Bounded(TimeDelta::zero()), Ord::max)
+            }
+            // What somebody else's statement reads, nobody here knows.
+            Computed::Sql(_) => Lookback::Everything,
         }
     }
 

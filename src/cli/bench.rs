@@ -4,7 +4,9 @@ mod deliver;
 mod evaluate;
 mod import;
 mod ingest;
+mod lanes;
 mod state;
+mod traits;
 
 use clap::Subcommand;
 
@@ -27,8 +29,12 @@ pub enum What {
     Ingest(ingest::Args),
     /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
     Deliver(deliver::Args),
+    /// The delay of small audiences beside a backfill of a million, and without it.
+    Lanes(lanes::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
     Evaluate(evaluate::Args),
+    /// Computed traits: ten beside one, and a week's change beside the best SQL.
+    Traits(evaluate::Args),
     /// What a first sync writes, beside a row for each member.
     State(state::Args),
 }
@@ -38,7 +44,9 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         What::Import(args) => import::run(args, context).await,
         What::Ingest(args) => ingest::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
+        What::Lanes(args) => lanes::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
+        What::Traits(args) => traits::run(args, context).await,
         What::State(args) => state::run(args, context).await,
     }
 }

@@ -93,12 +93,21 @@ fn line(finding: &Finding) -> String {
 }
 
 fn configuration(config: &Config) -> Vec<Finding> {
-    let counts = format!("{} audiences, {} destinations", config.audiences.len(), config.destinations.len());
+    let (audiences, traits, destinations) = (config.audiences.len(), config.traits.len(), config.destinations.len());
+    let counts = format!("{audiences} audiences, {traits} traits, {destinations} destinations");
     let mut findings = vec![Finding::good("configuration", counts)];
     for audience in &config.audiences {
         let name = format!("audience '{}'", audience.key());
         if let Err(error) = audience::parse(&name, &audience.query) {
             findings.push(Finding::bad(name, &error));
+        }
+    }
+    for computed in &config.traits {
+        let name = format!("trait '{}'", computed.key());
+        for query in computed.query.iter().chain(computed.queries.iter().flat_map(|queries| queries.values())) {
+            if let Err(error) = audience::parse_trait(&name, query) {
+                findings.push(Finding::bad(name.clone(), &error));
+            }
         }
     }
     findings
@@ -184,14 +193,14 @@ async fn steps(connection: &mut PgConnection) -> Result<String> {
     }
 }
 
-/// The destination's stream, if the database is there and knows it; what is wrong with the database is told elsewhere.
-async fn stream(name: &str, context: &Context) -> Option<Uuid> {
+/// The streams of the destination's lanes, if the database is there and knows it; what is wrong with the database is told elsewhere.
+async fn streams(name: &str, context: &Context) -> Option<Vec<Uuid>> {
     if !context.has_store().ok()? {
         return None;
     }
     let options = context.database().await.ok()?;
     let mut connection = timeout(REACH, PgConnection::connect_with(&options)).await.ok()?.ok()?;
-    deliver::state::stream(&mut connection, name).await.ok()?
+    deliver::state::streams(&mut connection, name).await.ok()
 }
 
 async fn kafka(name: &str, config: &Config, context: &Context) -> Vec<Finding> {
@@ -203,10 +212,10 @@ async fn kafka(name: &str, config: &Config, context: &Context) -> Vec<Finding> {
     let mut findings =
         vec![Finding::good(format!("{subject}, mappings"), format!("{} enabled", target.mappings.len()))];
     let Some(destination) = config.destinations.get(name).cloned() else { return findings };
-    let stream = stream(name, context).await;
+    let streams = streams(name, context).await.unwrap_or_default();
     let name = name.to_owned();
     // librdkafka's calls block.
-    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination, stream)).await {
+    match spawn_blocking(move || deliver::check::check(&name, &target.settings, &destination, &streams)).await {
         Ok(found) => findings
             .extend(found.into_iter().map(|found| Finding::of(format!("{subject}, {}", found.subject), found.result))),
         Err(_) => findings.push(Finding::bad(&subject, &Error::internal("the check was cut off"))),

@@ -19,6 +19,7 @@ use crate::{
     config::{self, Config, Surroundings},
     deliver::{Target, state},
     delta,
+    membership::lane::Lane,
     membership::{history, seal::Run},
     profile::{self, import::Importer},
     sync::{self, Request},
@@ -91,7 +92,7 @@ async fn show(args: &Args, context: &Context, folder: &Path) -> Result<()> {
             return Err(error);
         }
     }
-    let end = delta::head(&pool, DESTINATION).await?.end;
+    let end = delta::head(&pool, DESTINATION, Lane::Live).await?.end;
     let seen = reader.finish(end.0 as u64).await?;
     conclude(&pool, output, &config, &seen).await?;
     say(output, &next_steps(folder))
@@ -117,8 +118,8 @@ async fn start_over(pool: &PgPool, own: bool) -> Result<()> {
         sqlx::raw_sql("drop schema public cascade; create schema public").execute(pool).await?;
         return profile::migrate(pool).await;
     }
-    match delta::head(pool, DESTINATION).await {
-        Ok(head) => state::start_over(pool, head.destination).await.map(drop),
+    match delta::head(pool, DESTINATION, Lane::Live).await {
+        Ok(head) => state::start_over(pool, head.destination).await,
         Err(_) => Ok(()),
     }
 }

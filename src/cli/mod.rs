@@ -5,6 +5,7 @@
 
 mod apply;
 mod audiences;
+mod backfills;
 mod bench;
 mod check;
 mod completions;
@@ -26,6 +27,7 @@ mod profile;
 mod refused;
 mod release;
 mod report;
+mod resync;
 mod runs;
 mod schedule;
 mod schema;
@@ -117,6 +119,8 @@ pub enum Verb {
     Status(status::Args),
     Prune(prune::Args),
     Health(health::Args),
+    Resync(resync::Args),
+    Backfills(backfills::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -152,6 +156,8 @@ impl Verb {
             Verb::Status(args) => status::run(args, context).await,
             Verb::Prune(args) => prune::run(args, context).await,
             Verb::Health(args) => health::run(args, context).await,
+            Verb::Resync(args) => resync::run(args, context).await,
+            Verb::Backfills(args) => backfills::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,

@@ -33,8 +33,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         Error::settings(format!("the configuration has no sound audience '{}'", held.key))
             .help("It says who is told: name the configuration that defines the audience, or discard the run.")
     })?;
-    let versions = sync::versions(&sync::targets(&config));
-    let run = held::release(&pool, held.run, &audience, &versions).await?;
+    let terms = sync::terms(&sync::targets(&config));
+    let run = held::release(&pool, held.run, &audience, &terms).await?;
     context.output().show(&run, |run| {
         format!(
             "Run {} of '{}' is released: {} enter, {} leave, {} are in. `rollcall serve` or the next sync tells them.",

@@ -44,7 +44,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     context.output().show(&status, |status| {
         let header = ["audience", "freshness", "true as of", "due by", "computed as of", "waits for"];
         let audiences = table(header, status.audiences.iter().map(freshness_cells));
-        let header = ["destination", "state", "told", "to tell", "quarantined", "why halted"];
+        let header = ["destination", "lane", "state", "told", "to tell", "quarantined", "why halted"];
         let destinations = table(header, status.destinations.iter().map(cells));
         status
             .held
@@ -74,10 +74,11 @@ fn line(held: &Waiting) -> String {
     format!("audience '{key}': run {run} is held, {held_because}; `rollcall release {run}` or `rollcall discard {run}`")
 }
 
-fn cells(row: &DestinationRow) -> [String; 6] {
+fn cells(row: &DestinationRow) -> [String; 7] {
     let why = [&row.halt_reason, &row.halt_detail].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
     [
         row.name.clone(),
+        row.lane.to_string(),
         row.state.clone(),
         row.cursor.to_string(),
         (row.end.0 - row.cursor.0).to_string(),

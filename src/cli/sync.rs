@@ -9,7 +9,7 @@ use super::{Context, Progress, instant, output::minute, report, table};
 use crate::{
     Error, Result,
     deliver::Delivered,
-    membership::{held::State, seal::Run},
+    membership::{held::State, lane::Lane, seal::Run},
     sync::{self, Report, Request, Told},
 };
 
@@ -47,7 +47,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// One bar for all destinations, which are told at once.
-pub(super) struct Bar(Mutex<(Progress, HashMap<String, i64>)>);
+pub(super) struct Bar(Mutex<(Progress, HashMap<(String, Lane), i64>)>);
 
 impl Bar {
     pub(super) fn new(context: &Context) -> Bar {
@@ -56,7 +56,7 @@ impl Bar {
 
     pub(super) fn told(&self, name: &str, told: &Delivered) {
         if let Ok(mut bar) = self.0.lock() {
-            let before = bar.1.insert(name.to_owned(), told.to.0).unwrap_or(told.from.0);
+            let before = bar.1.insert((name.to_owned(), told.lane), told.to.0).unwrap_or(told.from.0);
             bar.0.add(u64::try_from(told.to.0 - before).unwrap_or(0));
         }
     }
@@ -97,7 +97,8 @@ pub(super) fn show_with(report: &Report, context: &Context, more: &Value, said: 
             (false, false) => format!("{said}\n{}", table(header, rows)),
         };
         for (name, Told { delivered: told, by_another }) in &deliveries {
-            text += &format!("\n{name}: {} changes told", told.to.0 - told.from.0);
+            let lane = if told.lane == Lane::Bulk { ", bulk lane" } else { "" };
+            text += &format!("\n{name}{lane}: {} changes told", told.to.0 - told.from.0);
             text += &if *by_another { ", by another instance".into() } else { format!(", {} records", told.records) };
             if told.quarantined > 0 {
                 text += &format!(", {} in quarantine: `rollcall status` says more", told.quarantined);

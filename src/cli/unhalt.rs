@@ -1,7 +1,7 @@
 //! `rollcall unhalt`: how does a halted destination go on, once a person has decided?
 
 use super::Context;
-use crate::{Error, Result, deliver::state, delta};
+use crate::{Error, Result, deliver::state, delta, membership::lane::Lane};
 
 /// Decide what a halted destination does next. Nothing is sent by this; the next sync goes on.
 ///
@@ -34,7 +34,7 @@ pub struct Decision {
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
-    let head = delta::head(&pool, &args.destination).await?;
+    let head = delta::head(&pool, &args.destination, Lane::Live).await?;
     let name = &args.destination;
     let said = match &args.decision.forget_topic {
         Some(topic) if state::forget_topic(&pool, head.destination, topic).await? => {
@@ -45,8 +45,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
                 .help("`rollcall status` names the topic that it halted for."));
         }
         None => {
-            let stream = state::start_over(&pool, head.destination).await?;
-            format!("'{name}' begins the new stream {stream}; the next sync tells {} changes again.", head.end)
+            let bulk = delta::find(&pool, name, Lane::Bulk).await?;
+            let changes = head.end.0 + bulk.map_or(0, |bulk| bulk.end.0);
+            state::start_over(&pool, head.destination).await?;
+            format!("'{name}' begins a new stream; the next sync tells {changes} changes again.")
         }
     };
     context.output().show(&serde_json::json!({"destination": name, "decided": said}), |_| said.clone())

@@ -37,8 +37,8 @@ pub struct Finding {
 }
 
 /// Looks at a destination; what depends on something that failed is left out. Blocks; not for a tokio worker.
-/// `stream` is the destination's, if it has one already.
-pub fn check(name: &str, settings: &Settings, destination: &config::Destination, stream: Option<Uuid>) -> Vec<Finding> {
+/// `streams` are those of the destination's lanes, if it has any already.
+pub fn check(name: &str, settings: &Settings, destination: &config::Destination, streams: &[Uuid]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut note = |subject: String, result: Result<String>| {
         let went_well = result.is_ok();
@@ -79,7 +79,7 @@ pub fn check(name: &str, settings: &Settings, destination: &config::Destination,
         }
     }
     if destination.delivery == Delivery::ExactlyOnce {
-        note("transactions".into(), transactions(&cluster, stream));
+        note("transactions".into(), transactions(&cluster, streams));
     }
     findings
 }
@@ -182,7 +182,7 @@ fn limits(cluster: &Cluster, topic: &str) -> Option<Limits> {
 }
 
 /// Tried under an id that no delivery uses: whoever begins under a delivery's own fences it.
-fn transactions(cluster: &Cluster, stream: Option<Uuid>) -> Result<String> {
+fn transactions(cluster: &Cluster, streams: &[Uuid]) -> Result<String> {
     let mut config = cluster.config();
     config.set("transactional.id", "rollcall-check").set("enable.idempotence", "true").set("acks", "all");
     let context = cluster.context();
@@ -193,13 +193,12 @@ fn transactions(cluster: &Cluster, stream: Option<Uuid>) -> Result<String> {
         Ok(()) => Ok("allowed (tried as rollcall-check)".into()),
         Err(Unanswered::Diagnosed(error)) => Err(error),
         // Who is allowed one id alone, and not the prefix, may well deliver: it is no fault, and cannot be proven.
-        Err(Unanswered::Failed(error))
-            if refused(&error)
-                && let Some(stream) = stream =>
-        {
+        Err(Unanswered::Failed(error)) if refused(&error) && !streams.is_empty() => {
+            // A bulk lane's stream is there once it was needed.
+            let ids = streams.iter().map(|stream| format!("rollcall-{stream}")).collect::<Vec<_>>().join(" and ");
             Ok(format!(
                 "not proven: this user may not use the id rollcall-check, and that of the delivery is not tried, lest a running one \
-             be fenced; allow Write and Describe on transactional ids with the prefix rollcall-, or at least on rollcall-{stream}"
+             be fenced; allow Write and Describe on transactional ids with the prefix rollcall-, or at least on {ids}"
             ))
         }
         Err(Unanswered::Failed(error)) => Err(trouble::kafka(&error, "begin transactions (tried as rollcall-check)")),

@@ -6,6 +6,8 @@
 //!           records)   with its cursor)
 //! ```
 //!
+//! All of it holds for each of a destination's two lanes by itself; what holds between them is in [`crate::membership::lane`].
+//!
 //! **The argument.** The cursor is a record in the same transaction as what it speaks of, so for a consumer of committed
 //! records the two are one fact. A producer that has fenced all others reads that fact, and nobody can change it any
 //! more but itself. It goes on from there, and each transaction moves the cursor from where it stood to where its records end.
@@ -13,6 +15,7 @@
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
 pub mod aws;
+mod bulk;
 pub mod check;
 pub mod cluster;
 pub mod cursor;
@@ -20,6 +23,7 @@ pub mod diagnosis;
 mod handshake;
 mod oauth;
 pub mod in_process;
+pub mod pace;
 mod page;
 mod producer;
 pub mod properties;
@@ -40,5 +44,6 @@ mod trouble;
 mod watch;
 pub mod yardstick;
 
+pub use bulk::Bulk;
 pub use session::{Delivered, Session};
 pub use target::Target;

@@ -63,7 +63,7 @@ pub async fn store(pool: &PgPool, destination: DestinationId, rows: &[Quarantine
     let runs: HashSet<i64> = rows.iter().map(|row| row.run.0).collect();
     let worst = sqlx::query(
         "select q.run_id, count(*) as bad,
-                (select to_position - from_position from deltas d
+                (select sum(to_position - from_position)::bigint from deltas d
                  where d.destination_id = $1 and d.run_id = q.run_id) as changes,
                 (array_agg(q.reason order by q.position desc))[1] as reason
          from quarantine q where q.destination_id = $1 and q.run_id = any($2)

@@ -25,17 +25,19 @@ use crate::{
     fault::{self, Point},
     ids::{DestinationId, Position},
     limits,
+    membership::lane::Lane,
     telemetry::metrics,
 };
 
 /// What was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Delivered {
+    pub lane: Lane,
     /// Where it began.
     pub from: Position,
     /// How far the destination is told now.
     pub to: Position,
-    /// The log's end when it was last looked at; `to` is less only if delivery was asked to stop.
+    /// The log's end when it was last looked at; `to` is less if delivery was asked to stop, or waits for the other lane.
     pub end: Position,
     pub records: u64,
     /// Records newly put aside.
@@ -94,7 +96,7 @@ impl Session {
     /// # Errors
     /// If the database cannot be asked, or knows no such destination.
     pub async fn start(pool: PgPool, target: Target) -> Result<Session> {
-        let head = delta::head(&pool, &target.name).await?;
+        let head = delta::head(&pool, &target.name, target.lane).await?;
         let producer = Producer::new(
             &target.name,
             target.settings.clone(),
@@ -111,7 +113,7 @@ impl Session {
             topics: TopicIds::of(head.stream),
             thread: Thread::start(producer)?,
             pages,
-            limit: target.page_changes,
+            limit: target.pace.page(target.page_changes),
             target,
             at: None,
             skipped: Arc::default(),
@@ -129,7 +131,8 @@ impl Session {
     /// stays told, once, and a later call goes on from there.
     pub async fn deliver(&mut self, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Delivered> {
         let zero = Position(0);
-        let mut told = Delivered { from: zero, to: zero, end: zero, records: 0, quarantined: 0 };
+        let mut told =
+            Delivered { lane: self.target.lane, from: zero, to: zero, end: zero, records: 0, quarantined: 0 };
         let mut began = None;
         let mut doubts = 0;
         loop {
@@ -169,6 +172,9 @@ impl Session {
             let page = Arc::new(page);
             self.put_aside(&page.rejected, told).await?;
             self.look_at_topics(&page).await?;
+            if !self.target.pace.wait(self.target.lane, page.events, || go_on(told)).await {
+                return Err(Stop::Asked);
+            }
             let telling = {
                 let page = page.clone();
                 self.thread.run(move |producer| {
@@ -203,7 +209,7 @@ impl Session {
             told.to = position;
             told.end = told.end.max(position);
             told.records += page.records.len() as u64;
-            self.limit = (self.limit * 2).min(self.target.page_changes);
+            self.limit = (self.limit * 2).min(self.target.pace.page(self.target.page_changes));
             if !sure {
                 // Committed, but not uneventfully: the next transaction is a new producer's.
                 self.at = None;
@@ -225,7 +231,7 @@ impl Session {
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
         if let Some((position, chain)) = &self.at {
-            let head = delta::head(&self.pool, &self.target.name).await?;
+            let head = delta::head(&self.pool, &self.target.name, self.target.lane).await?;
             // The database may have been restored under a session that lives on.
             let same = delta::chain_at(&self.pool, self.destination, *position).await?.as_ref() == Some(chain);
             if same && head.stream == self.stream && head.end >= *position {
@@ -244,14 +250,14 @@ impl Session {
         tracing::debug!("recovering");
         // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
         // looks like one, even if another instance takes over and goes on while we read.
-        let mirror = delta::head(&self.pool, &self.target.name).await?.mirror;
+        let mirror = delta::head(&self.pool, &self.target.name, self.target.lane).await?.mirror;
         // Nothing is under way yet: who cannot even begin tells the caller, who knows when to try again.
         let found = match self.thread.run(Producer::open).await? {
             Ok(found) => found,
             Err(Failure::Doubt(error) | Failure::Fenced(error)) => return Err(Stop::Error(error)),
             Err(Failure::Refused { .. }) => return Err(Stop::Again),
         };
-        let head = delta::head(&self.pool, &self.target.name).await?;
+        let head = delta::head(&self.pool, &self.target.name, self.target.lane).await?;
         told.end = head.end;
         if head.stream != self.stream {
             return Err(Stop::Error(Error::wait("the destination was given a new stream").help("Sync again.")));
@@ -375,7 +381,7 @@ impl Session {
     }
 
     async fn halt(&self, halt: &Halt) -> Stop {
-        Stop::Error(state::halted(&self.pool, self.destination, &self.target.name, halt).await)
+        Stop::Error(state::halted(&self.pool, self.destination, &self.target.title(), halt).await)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{recover::Halt, topic::Topic};
 use crate::{
     Error, Result,
     ids::{DestinationId, Position},
+    membership::lane::Lane,
 };
 
 /// Mirrors a committed cursor. Late news of an older instance cannot move it back, nor speak of an older stream.
@@ -51,7 +52,7 @@ pub async fn live(pool: &PgPool, destination: DestinationId) -> Result<()> {
 
 /// Notes why the delivery halted; the error is what a person reads. Each attempt looks at the facts anew: when what was
 /// wrong has been put right, the next one goes on by itself.
-pub async fn halted(pool: &PgPool, destination: DestinationId, name: &str, halt: &Halt) -> Error {
+pub async fn halted(pool: &PgPool, destination: DestinationId, title: &str, halt: &Halt) -> Error {
     let noted = sqlx::query(
         "insert into deliveries (destination_id, state, halt_reason, halt_detail) values ($1, 'halted', $2, $3)
          on conflict (destination_id) do update
@@ -65,7 +66,7 @@ pub async fn halted(pool: &PgPool, destination: DestinationId, name: &str, halt:
     if let Err(error) = noted {
         return error.into();
     }
-    Error::halted(format!("destination '{name}' halted: {} ({})", halt.reason, halt.detail)).help(halt.reason.remedy())
+    Error::halted(format!("{title} halted: {} ({})", halt.reason, halt.detail)).help(halt.reason.remedy())
 }
 
 /// Why a delivery halted; `None` if it may go on.
@@ -109,13 +110,14 @@ pub async fn remember(pool: &PgPool, stream: Uuid, topics: &[Topic]) -> Result<(
     Ok(())
 }
 
-/// Takes a topic that was created again for what it is: empty. The way out of `topic_recreated`.
+/// Takes a topic that was created again for what it is: empty, for both lanes. The way out of `topic_recreated`.
 ///
 /// # Errors
 /// If the database cannot be asked.
 pub async fn forget_topic(pool: &PgPool, destination: DestinationId, topic: &str) -> Result<bool> {
     let forgotten = sqlx::query(
-        "delete from delivery_topics t using destinations d where d.id = $1 and t.stream = d.stream and t.topic = $2",
+        "delete from delivery_topics t using destinations d
+         where d.name = (select name from destinations where id = $1) and t.stream = d.stream and t.topic = $2",
     )
     .bind(destination)
     .bind(topic)
@@ -124,33 +126,36 @@ pub async fn forget_topic(pool: &PgPool, destination: DestinationId, topic: &str
     Ok(forgotten.rows_affected() > 0)
 }
 
-/// Starts a new stream: the whole log is told again, from its beginning and in its order, with new message ids. The way out of
-/// every halt that leaves in doubt what was told.
+/// Starts a new stream in each lane: the whole log is told again, from its beginning and in its order, with new message ids. The
+/// way out of every halt that leaves in doubt what was told. Both lanes, since a person's changes may be in either.
 ///
 /// # Errors
 /// If the database cannot be asked.
-pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<Uuid> {
+pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<()> {
     let mut tx = pool.begin().await?;
-    let stream =
-        sqlx::query_scalar("update destinations set stream = gen_random_uuid() where id = $1 returning stream")
-            .bind(destination)
-            .fetch_one(&mut *tx)
-            .await?;
+    let lanes: Vec<DestinationId> = sqlx::query_scalar(
+        "update destinations set stream = gen_random_uuid()
+         where name = (select name from destinations where id = $1) returning id",
+    )
+    .bind(destination)
+    .fetch_all(&mut *tx)
+    .await?;
     for sql in [
-        "delete from quarantine where destination_id = $1",
-        "insert into deliveries (destination_id) values ($1) on conflict (destination_id) do update
+        "delete from quarantine where destination_id = any($1)",
+        "insert into deliveries (destination_id) select unnest($1) on conflict (destination_id) do update
          set cursor_position = 0, state = 'live', halt_reason = null, halt_detail = null, updated_at = now()",
     ] {
-        sqlx::query(sql).bind(destination).execute(&mut *tx).await?;
+        sqlx::query(sql).bind(&lanes).execute(&mut *tx).await?;
     }
     tx.commit().await?;
-    Ok(stream)
+    Ok(())
 }
 
-/// A destination in a list.
+/// A lane of a destination in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct DestinationRow {
     pub name: String,
+    pub lane: Lane,
     /// `live` or `halted`.
     pub state: String,
     pub halt_reason: Option<String>,
@@ -164,26 +169,26 @@ pub struct DestinationRow {
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// Every destination that has a log.
+/// Every destination that has a log: its live lane, and its bulk lane once that was needed.
 ///
 /// # Errors
 /// The database's own.
 pub async fn destinations(pool: &PgPool) -> Result<Vec<DestinationRow>> {
     Ok(sqlx::query_as(
-        "select d.name, coalesce(v.state, 'live') as state, v.halt_reason, v.halt_detail,
+        "select d.name, d.lane, coalesce(v.state, 'live') as state, v.halt_reason, v.halt_detail,
                 coalesce(v.cursor_position, 0) as cursor, d.next_position as \"end\", v.updated_at,
                 (select count(*) from quarantine q where q.destination_id = d.id) as quarantined
-         from destinations d left join deliveries v on v.destination_id = d.id order by d.name",
+         from destinations d left join deliveries v on v.destination_id = d.id order by d.name, d.lane desc",
     )
     .fetch_all(pool)
     .await?)
 }
 
-/// The stream of the destination called `name`; `None` before its first sync.
+/// The streams of the destination called `name`, the live lane's first; none before its first sync.
 ///
 /// # Errors
 /// The database's own, also where the schema is not set up yet.
-pub async fn stream(connection: &mut PgConnection, name: &str) -> Result<Option<Uuid>> {
-    let stream = sqlx::query_scalar("select stream from destinations where name = $1").bind(name);
-    Ok(stream.fetch_optional(connection).await?)
+pub async fn streams(connection: &mut PgConnection, name: &str) -> Result<Vec<Uuid>> {
+    let streams = sqlx::query_scalar("select stream from destinations where name = $1 order by lane desc").bind(name);
+    Ok(streams.fetch_all(connection).await?)
 }

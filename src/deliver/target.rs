@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{in_process, settings::Settings};
+use super::{in_process, pace::Pace, settings::Settings};
 use crate::{
     Error, Result,
+    clock::Clock,
     config::{Config, Delivery},
     limits,
     mapping::Mapping,
+    membership::{lane::Lane, register::Terms},
 };
 
 /// A destination, with all that delivery needs to know of it.
@@ -15,6 +17,8 @@ use crate::{
 pub struct Target {
     /// Its name in the configuration, and under `integrations` in what it is told.
     pub name: String,
+    /// Which of its lanes: the live one, until [`Target::lane`] says otherwise.
+    pub lane: Lane,
     pub space_id: String,
     pub delivery: Delivery,
     pub cursor_topic: String,
@@ -24,6 +28,10 @@ pub struct Target {
     pub mappings: Arc<[Mapping]>,
     /// Changes in one transaction; [`limits::PAGE_CHANGES`] unless there is a reason.
     pub page_changes: usize,
+    /// How fast; one for both lanes.
+    pub pace: Arc<Pace>,
+    /// More changes of one audience than this are left to a backfill.
+    pub backfill_above: u32,
     /// Whether this is the in-process cluster, where no topic can be created by a request.
     pub in_process: bool,
 }
@@ -42,14 +50,39 @@ impl Target {
         let mappings = Mapping::compile_all(name, destination)?;
         Ok(Target {
             name: name.to_owned(),
+            lane: Lane::Live,
             space_id: config.space_id().to_owned(),
             delivery: destination.delivery,
             cursor_topic: destination.cursor_topic.clone(),
             mappings: mappings.into_iter().filter(Mapping::enabled).collect(),
             page_changes: limits::PAGE_CHANGES,
+            pace: Arc::new(Pace::new(Clock::system(), destination.rate_limit)),
+            backfill_above: destination.backfill_above.get(),
             in_process: settings.brokers.iter().any(|broker| in_process::is_here(broker)),
             settings,
         })
+    }
+
+    /// The same destination by one of its lanes.
+    pub fn lane(&self, lane: Lane) -> Target {
+        let page_changes = match lane {
+            Lane::Live => self.page_changes,
+            Lane::Bulk => self.page_changes.min(limits::BULK_PAGE_CHANGES),
+        };
+        Target { lane, page_changes, ..self.clone() }
+    }
+
+    /// What sealing goes by.
+    pub fn terms(&self) -> Terms {
+        Terms { mapping_version: self.mapping_version(), backfill_above: self.backfill_above }
+    }
+
+    /// How it is called in what a person reads.
+    pub fn title(&self) -> String {
+        match self.lane {
+            Lane::Live => format!("destination '{}'", self.name),
+            Lane::Bulk => format!("the bulk lane of destination '{}'", self.name),
+        }
     }
 
     /// A fingerprint of what the mappings do, kept with the log.

@@ -38,7 +38,7 @@ pub async fn create_topic(target: &Target, topic: &str, partitions: i32) -> Resu
 /// # Errors
 /// If the log is empty, or Kafka does not do as asked.
 pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> Result<Duration> {
-    let head = delta::head(&pool, &target.name).await?;
+    let head = delta::head(&pool, &target.name, target.lane).await?;
     let mut pages = Pages::new(pool, &head, target);
     let page = pages.page(Position(0), limits::PAGE_CHANGES, &Default::default()).await?;
     let page = page.ok_or_else(|| Error::internal("there is nothing to send"))?;

@@ -33,6 +33,11 @@ impl Change {
         self.entered.is_empty() && self.exited.is_empty()
     }
 
+    /// The members after this change, from those before it.
+    pub fn apply(&self, members: &RoaringBitmap) -> RoaringBitmap {
+        (members - &self.exited) | &self.entered
+    }
+
     /// The members before this change, from those after it: how a membership of long ago is read back from the runs.
     pub fn undo(&self, members: &RoaringBitmap) -> RoaringBitmap {
         (members - &self.entered) | &self.exited

@@ -21,7 +21,7 @@ use super::{
     diff::{self, Change},
     guard::{Counts, Limit},
     leave, log, merges,
-    register::{self, Registered},
+    register::{self, Registered, Terms},
     seal::Run,
     turn::Turn,
     values,
@@ -208,12 +208,7 @@ pub async fn find(pool: &PgPool, meant: &str) -> Result<Waiting> {
 ///
 /// # Errors
 /// [`crate::Kind::Settings`] if somebody or something else has decided meanwhile.
-pub async fn release(
-    pool: &PgPool,
-    run: RunId,
-    audience: &Audience,
-    mapping_versions: &HashMap<String, String>,
-) -> Result<Run> {
+pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &HashMap<String, Terms>) -> Result<Run> {
     let mut turn = Turn::wait(pool, None).await?;
     let mut tx = turn.conn.begin_with("begin isolation level repeatable read").await?;
     let row = sqlx::query(
@@ -232,7 +227,7 @@ pub async fn release(
         id: AudienceId(row.try_get("audience_id")?),
         version: row.try_get("definition_version")?,
         audience: audience.clone(),
-        destinations: register::listeners(&mut tx, &audience.destinations, mapping_versions).await?,
+        destinations: register::listeners(&mut tx, &audience.destinations, terms).await?,
     };
     let mut members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
     let mut accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
@@ -276,7 +271,7 @@ pub async fn release(
     accept(&mut tx, of.id, run, &members).await?;
     values::release(&mut tx, of.id, run).await?;
     for destination in &of.destinations {
-        log::tell(&mut tx, destination, (of.id, of.audience.computed.class()), &released, &change, &members).await?;
+        log::tell(&mut tx, destination, log::Of::registered(&of), &released, &change, &members).await?;
     }
     tx.commit().await?;
     Ok(released)

@@ -222,6 +222,17 @@ impl<'k> Past<'k> {
     }
 }
 
+/// The id of the computed trait with this key; none if it is not one.
+///
+/// # Errors
+/// The database's own.
+pub async fn computed(pool: &PgPool, key: &str) -> Result<Option<AudienceId>> {
+    Ok(sqlx::query_scalar("select id from audiences where key = $1 and class = 'trait'")
+        .bind(key)
+        .fetch_optional(pool)
+        .await?)
+}
+
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct RunRow {
@@ -251,10 +262,13 @@ pub struct RunRow {
 pub async fn runs(pool: &PgPool, key: Option<&str>, held: bool, limit: u32) -> Result<Vec<RunRow>> {
     Ok(sqlx::query_as(
         "select r.id as run, a.key, r.definition_version, r.evaluated_at, r.sealed_at, r.members,
-                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms, r.scheduled_for, r.attempt, r.state, r.held_because,
-                (select coalesce(max(d.to_position - greatest(d.from_position, coalesce(v.cursor_position, 0))), 0)
-                 from deltas d left join deliveries v using (destination_id)
-                 where d.run_id = r.id and d.to_position > coalesce(v.cursor_position, 0)) as pending
+                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms, r.scheduled_for, r.attempt, r.state,
+                r.held_because,
+                (select coalesce(max(n), 0)::bigint from (
+                     select sum(l.to_position - greatest(l.from_position, coalesce(v.cursor_position, 0))) as n
+                     from deltas l join destinations d on d.id = l.destination_id
+                     left join deliveries v on v.destination_id = d.id
+                     where l.run_id = r.id and l.to_position > coalesce(v.cursor_position, 0) group by d.name) s) as pending
          from runs r join audiences a on a.id = r.audience_id
          where ($1::text is null or a.key = $1) and (not $2 or r.state = 'held')
          order by r.id desc limit $3",

@@ -9,10 +9,8 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 
 use super::{
     diff::{self, Change},
-    held::{self, State},
-    log, merges,
+    held, log, merges,
     register::Listener,
-    seal::Run,
     turn::Turn,
     values,
 };
@@ -114,7 +112,6 @@ pub async fn scrub(pool: &PgPool) -> Result<()> {
 /// An audience that was ever computed, and those who are told of it.
 struct Told {
     id: AudienceId,
-    key: String,
     class: Class,
     version: i32,
     snapshot: String,
@@ -124,7 +121,7 @@ struct Told {
 
 async fn audiences(tx: &mut PgConnection) -> Result<Vec<Told>> {
     let rows = sqlx::query(
-        "select a.id, a.key, a.class, r.definition_version, m.members, r.last_merge, pg_current_snapshot()::text as snapshot
+        "select a.id, a.class, r.definition_version, m.members, r.last_merge, pg_current_snapshot()::text as snapshot
          from memberships m join audiences a on a.id = m.audience_id join runs r on r.id = m.run_id order by a.id",
     )
     .fetch_all(&mut *tx)
@@ -144,12 +141,14 @@ async fn audiences(tx: &mut PgConnection) -> Result<Vec<Told>> {
         .await?;
         all.push(Told {
             id,
-            key: row.try_get("key")?,
             class: Class::of(row.try_get("class")?),
             version: row.try_get("definition_version")?,
             snapshot: row.try_get("snapshot")?,
             members,
-            destinations: told.into_iter().map(|(id, mapping_version)| Listener { id, mapping_version }).collect(),
+            destinations: told
+                .into_iter()
+                .map(|(id, mapping_version)| Listener { id, mapping_version, backfill_above: u32::MAX })
+                .collect(),
         });
     }
     Ok(all)
@@ -172,7 +171,7 @@ async fn leave(tx: &mut PgConnection, audience: &Told, leaving: &RoaringBitmap, 
             Class::Trait => RoaringBitmap::new(),
         };
         if !(&told | &unsure).is_disjoint(leaving) {
-            concerned.push((destination, &told - leaving));
+            concerned.push(destination);
         }
     }
     let members = &audience.members - leaving;
@@ -182,9 +181,8 @@ async fn leave(tx: &mut PgConnection, audience: &Told, leaving: &RoaringBitmap, 
     }
     let run = record(tx, audience, &change, members.len(), false, t).await?;
     held::store(tx, audience.id, run, &members).await?;
-    let run = described(run, audience, &change, members.len(), t);
-    for (destination, rest) in concerned {
-        log::tell(tx, destination, (audience.id, audience.class), &run, &change, &rest).await?;
+    for destination in concerned {
+        log::leave(tx, destination, audience.of(), run, leaving).await?;
     }
     Ok(())
 }
@@ -199,22 +197,15 @@ async fn bury(tx: &mut PgConnection, audience: &Told, buried: &RoaringBitmap, t:
     // Of the membership nothing changes: they have left it.
     let run = record(tx, audience, &Change::default(), members.len(), true, t).await?;
     for destination in &audience.destinations {
-        log::append(tx, destination, run, &change, false).await?;
+        log::bury(tx, destination, audience.of(), run, &change).await?;
     }
     Ok(())
 }
 
-fn described(run: RunId, audience: &Told, change: &Change, members: u64, t: DateTime<Utc>) -> Run {
-    Run {
-        run: Some(run),
-        key: audience.key.clone(),
-        evaluated_at: t,
-        members,
-        entered: change.entered.len(),
-        exited: change.exited.len(),
-        evaluate_ms: 0,
-        state: State::Sealed,
-        held_because: None,
+impl Told {
+    /// What the log calls it. Leaving waits for no turn, so it has no rate.
+    fn of(&self) -> log::Of {
+        log::Of { id: self.id, class: self.class, rate_limit: None }
     }
 }
 

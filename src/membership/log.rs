@@ -1,119 +1,306 @@
-//! What is each destination still to be told? Writes the log: gapless, and in the seal's own transaction.
+//! What is each destination still to be told? Writes the log: gapless, in the order of sealing, in two lanes.
 //!
-//! Only the seal calls this; nothing else writes `deltas`, `told` or a destination's row.
+//! Two call this: the seal, in its own transaction, and the backfills, which add a slice at a time. Both hold the same lock
+//! ([`super::seal::alone`]), so one comes after the other. Nothing else writes `deltas`, `told` or a lane's positions. **`told` is what the
+//! log says**: it changes only together with the log, by exactly what was appended.
 
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row};
 
 use super::{
+    backfill,
     chain::Chain,
     diff::{self, Change},
+    lane::{self, Lane, Places},
     leave, merges,
-    register::Listener,
+    register::{Listener, Registered},
     seal::Run,
     values,
 };
 use crate::{
     Error, Result,
     audience::Class,
-    ids::{AudienceId, Position, RunId},
+    ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
 };
 
-/// Appends to a destination's log what it has not been told yet, and remembers the membership as told.
+/// What a destination was told of an audience, as far as its log goes.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    /// The latest run up to which its changes are in the log, or left to a backfill.
+    pub run: Option<RunId>,
+    /// The last merge of profiles that it has seen; none before the first time.
+    pub last_merge: Option<i64>,
+    pub members: RoaringBitmap,
+    /// Told true once, and false since.
+    pub former: RoaringBitmap,
+    /// Where the audience's last change in each lane ends.
+    pub ends: Places,
+}
+
+impl Told {
+    /// What `destination` (its live lane) was told of an audience; nothing before the first time.
+    pub(super) async fn read(tx: &mut PgConnection, destination: DestinationId, audience: AudienceId) -> Result<Told> {
+        let row = sqlx::query(
+            "select run_id, last_merge, members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
+        )
+        .bind(destination)
+        .bind(audience)
+        .fetch_optional(tx)
+        .await?;
+        let Some(row) = row else {
+            let (members, former) = (RoaringBitmap::new(), RoaringBitmap::new());
+            return Ok(Told { run: None, last_merge: None, members, former, ends: Places::START });
+        };
+        let former = row.try_get::<Option<&[u8]>, _>("former")?.map(diff::decode).transpose()?;
+        Ok(Told {
+            run: Some(row.try_get("run_id")?),
+            last_merge: row.try_get("last_merge")?,
+            members: diff::decode(row.try_get::<&[u8], _>("members")?)?,
+            former: former.unwrap_or_default(),
+            ends: Places { live: Position(row.try_get("live_end")?), bulk: Position(row.try_get("bulk_end")?) },
+        })
+    }
+
+    /// Brings it up to date with the merges since; returns of whom it is unsure. A trait's values are computed anew for a survivor.
+    async fn follow(&mut self, tx: &mut PgConnection, class: Class, run: RunId) -> Result<RoaringBitmap> {
+        let last = self.last_merge;
+        self.last_merge = Some(sqlx::query_scalar("select rollcall_last_merge()").fetch_one(&mut *tx).await?);
+        match (class, last) {
+            (Class::Audience, Some(last)) => merges::follow_told(tx, &mut self.members, last, run).await,
+            _ => Ok(RoaringBitmap::new()),
+        }
+    }
+
+    /// Remembers it; as of `run`, where no run was told before.
+    pub(super) async fn write(
+        &self,
+        tx: &mut PgConnection,
+        destination: DestinationId,
+        audience: AudienceId,
+        run: RunId,
+    ) -> Result<()> {
+        sqlx::query(
+            "insert into told (destination_id, audience_id, run_id, members, former, live_end, bulk_end, last_merge)
+             values ($1, $2, $3, $4, $5, $6, $7, coalesce($8, rollcall_last_merge()))
+             on conflict (destination_id, audience_id) do update
+             set run_id = excluded.run_id, members = excluded.members, former = excluded.former,
+                 live_end = excluded.live_end, bulk_end = excluded.bulk_end, last_merge = excluded.last_merge",
+        )
+        .bind(destination)
+        .bind(audience)
+        .bind(self.run.unwrap_or(run))
+        .bind(diff::encode(&self.members))
+        .bind(diff::encode(&self.former))
+        .bind(self.ends.live)
+        .bind(self.ends.bulk)
+        .bind(self.last_merge)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// How far a destination's lanes are told, as Postgres mirrors it: perhaps behind, never ahead.
+pub(super) async fn mirrors(tx: &mut PgConnection, destination: DestinationId) -> Result<Places> {
+    let rows = sqlx::query(
+        "select d.lane, v.cursor_position from destinations d join deliveries v on v.destination_id = d.id
+         where d.name = (select name from destinations where id = $1)",
+    )
+    .bind(destination)
+    .fetch_all(tx)
+    .await?;
+    let mut told = Places::START;
+    for row in rows {
+        told.set(row.try_get("lane")?, row.try_get("cursor_position")?);
+    }
+    Ok(told)
+}
+
+/// Brings a destination's log up to a run: what it has not been told yet is appended, or, where it is too much for once,
+/// left to a backfill.
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
-    (audience, class): (AudienceId, Class),
+    audience: Of,
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
-    let told = sqlx::query_as::<_, (RunId, Vec<u8>, i64)>(
-        "select run_id, members, last_merge from told where destination_id = $1 and audience_id = $2",
-    )
-    .bind(destination.id)
-    .bind(audience)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let (told_run, mut told, last_merge) = match told {
-        Some((run, bytes, last_merge)) => (Some(run), diff::decode(&bytes)?, last_merge),
-        None => (None, RoaringBitmap::new(), i64::MAX),
-    };
+    let mut told = Told::read(tx, destination.id, audience.id).await?;
+    let unsure = told.follow(tx, audience.class, run_id).await?;
     let suppressed = leave::suppressed(tx).await?;
     let mut members = members.clone();
-    let untold = match class {
-        Class::Audience => {
-            let unsure = merges::follow_told(tx, &mut told, last_merge, run_id).await?;
-            leave::keep(&mut members, &suppressed, &told);
-            Change::between_unsure(&told, &(unsure - suppressed), &members)
+    leave::keep(&mut members, &suppressed, &told.members);
+    let mut untold = Change::between_unsure(&told.members, &(unsure - &suppressed), &members);
+    // Of a trait also whoever was told a value and has another one. A merged profile has no value any more, and the survivor's
+    // is computed anew: that is its own change. Whoever is told for the first time, or after a pause, is told all of several values.
+    let (changed, missed) = match told.run {
+        Some(run) if audience.class == Class::Trait => {
+            let (changed, runs) = values::changed_since(tx, audience.id, run).await?;
+            ((changed & &members) - suppressed, runs > 1)
         }
-        // A merged profile has no value any more, and the survivor's is computed anew: that is its own change.
-        Class::Trait => {
-            leave::keep(&mut members, &suppressed, &told);
-            let mut untold = Change::between(&told, &members);
-            if let Some(told_run) = told_run {
-                untold.entered |= (values::changed_since(tx, audience, told_run).await? & &members) - suppressed;
-            }
-            untold
-        }
+        _ => (RoaringBitmap::new(), true),
     };
-    let members = &members;
-    sqlx::query(
-        "insert into told (destination_id, audience_id, run_id, members) values ($1, $2, $3, $4)
-         on conflict (destination_id, audience_id) do update
-         set run_id = excluded.run_id, members = excluded.members, last_merge = excluded.last_merge",
-    )
-    .bind(destination.id)
-    .bind(audience)
-    .bind(run_id)
-    .bind(diff::encode(members))
-    .execute(&mut *tx)
-    .await?;
-    if untold.is_empty() {
-        return Ok(());
+    untold.entered |= &changed;
+    let waiting = backfill::waiting(tx, destination.id, audience.id, &members, &changed).await?;
+    untold.entered -= &waiting.entered;
+    untold.exited -= &waiting.exited;
+    let later = backfill::too_much(&mut untold, destination.backfill_above, audience.rate_limit);
+    if !later.is_empty() {
+        backfill::open(tx, destination.id, audience.id, audience.rate_limit, &later).await?;
     }
-    if class == Class::Trait {
-        values::seal(tx, run_id, audience, &untold.entered).await?;
-    }
-    append(tx, destination, run_id, &untold, *change == untold).await
+    told.run = Some(run_id);
+    let said = Said { run: run_id, change: &untold, is_the_runs: *change == untold, missed };
+    now(tx, destination, audience, told, said).await
 }
 
-/// Takes the next range of a destination's log; the row lock keeps ranges gapless and in commit order.
+/// Tells at once of people who are to be forgotten that they have left, whatever backfills were to tell of them.
+pub(super) async fn leave(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: Of,
+    run: RunId,
+    leaving: &RoaringBitmap,
+) -> Result<()> {
+    backfill::forget(tx, destination.id, audience.id, leaving).await?;
+    let mut told = Told::read(tx, destination.id, audience.id).await?;
+    let unsure = told.follow(tx, audience.class, run).await?;
+    let change = Change { entered: RoaringBitmap::new(), exited: (&told.members | unsure) & leaving };
+    now(tx, destination, audience, told, Said { run, change: &change, is_the_runs: false, missed: true }).await
+}
+
+/// Tells at once of people who have left already, for the last time.
+pub(super) async fn bury(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: Of,
+    run: RunId,
+    buried: &Change,
+) -> Result<()> {
+    let told = Told::read(tx, destination.id, audience.id).await?;
+    now(tx, destination, audience, told, Said { run, change: buried, is_the_runs: false, missed: true }).await
+}
+
+/// Appends a change, in the lane that keeps its audience's order, and remembers what was told.
+async fn now(
+    tx: &mut PgConnection,
+    destination: &Listener,
+    audience: Of,
+    mut told: Told,
+    Said { run, change, is_the_runs, missed }: Said<'_>,
+) -> Result<()> {
+    if !change.is_empty() {
+        if audience.class == Class::Trait {
+            values::seal(tx, run, audience.id, change, &told.members, missed).await?;
+        }
+        let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
+        append(tx, destination, &mut told, Part { lane, run, change, is_the_runs, backfill: None }).await?;
+    }
+    told.write(tx, destination.id, audience.id, run).await
+}
+
+/// What a run says at once.
+struct Said<'a> {
+    run: RunId,
+    change: &'a Change,
+    /// See [`Part::is_the_runs`].
+    is_the_runs: bool,
+    /// Whether earlier runs went untold: then all of a trait's several values are told, not those alone that changed.
+    missed: bool,
+}
+
+/// The audience or trait that is told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of {
+    pub id: AudienceId,
+    pub class: Class,
+    /// Changes told a second, where that is limited.
+    pub rate_limit: Option<u32>,
+}
+
+impl Of {
+    pub(super) fn registered(of: &Registered) -> Of {
+        Of { id: of.id, class: of.audience.computed.class(), rate_limit: of.audience.rate_limit }
+    }
+}
+
+/// Changes of one audience that are appended together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub lane: Lane,
+    /// The run whose membership says so.
+    pub run: RunId,
+    pub change: &'a Change,
+    /// The run's own bitmaps say the same: they need not be stored again.
+    pub is_the_runs: bool,
+    pub backfill: Option<BackfillId>,
+}
+
+/// Takes the next range of a lane's log, and counts its changes as told; the row lock keeps ranges gapless and in commit order.
 pub(super) async fn append(
     tx: &mut PgConnection,
     destination: &Listener,
-    run: RunId,
-    untold: &Change,
-    as_the_run: bool,
-) -> Result<()> {
+    told: &mut Told,
+    part: Part<'_>,
+) -> Result<Position> {
+    let lane_id = lane_id(tx, destination.id, part.lane).await?;
     let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
-        .bind(destination.id)
+        .bind(lane_id)
         .fetch_one(&mut *tx)
         .await?;
     let from = Position(row.try_get("next_position")?);
-    let to = Position(from.0 + untold.len() as i64);
-    let (entered, exited) = (diff::encode(&untold.entered), diff::encode(&untold.exited));
-    let chain = Chain(row.try_get("chain")?).link(run, &(from..to), &entered, &exited);
+    let to = Position(from.0 + part.change.len() as i64);
+    let (entered, exited) = (diff::encode(&part.change.entered), diff::encode(&part.change.exited));
+    let chain = Chain(row.try_get("chain")?).link(part.run, &(from..to), &entered, &exited);
     sqlx::query(
-        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain,
+                             after_position, backfill_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
-    .bind(destination.id)
+    .bind(lane_id)
     .bind(from)
     .bind(to)
-    .bind(run)
+    .bind(part.run)
     .bind(&destination.mapping_version)
-    .bind((!as_the_run).then_some(entered))
-    .bind((!as_the_run).then_some(exited))
+    .bind((!part.is_the_runs).then_some(entered))
+    .bind((!part.is_the_runs).then_some(exited))
     .bind(&chain.0)
+    // The dangerous place: this is what keeps an audience's order across lanes, see `lane`.
+    .bind(told.ends.of(part.lane.other()))
+    .bind(part.backfill)
     .execute(&mut *tx)
     .await?;
     sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")
-        .bind(destination.id)
+        .bind(lane_id)
         .bind(to)
         .bind(&chain.0)
         .execute(tx)
         .await?;
-    Ok(())
+    told.members = part.change.apply(&told.members);
+    told.former = (&told.former | &part.change.exited) - &part.change.entered;
+    told.ends.set(part.lane, to);
+    Ok(to)
+}
+
+/// The row of a lane; that of the bulk lane is made when it is first needed.
+async fn lane_id(tx: &mut PgConnection, live: DestinationId, lane: Lane) -> Result<DestinationId> {
+    if lane == Lane::Live {
+        return Ok(live);
+    }
+    let known = sqlx::query_scalar(
+        "select id from destinations where lane = 'bulk' and name = (select name from destinations where id = $1)",
+    )
+    .bind(live)
+    .fetch_optional(&mut *tx)
+    .await?;
+    match known {
+        Some(id) => Ok(id),
+        None => Ok(sqlx::query_scalar(
+            "insert into destinations (name, lane) select name, 'bulk' from destinations where id = $1 returning id",
+        )
+        .bind(live)
+        .fetch_one(tx)
+        .await?),
+    }
 }

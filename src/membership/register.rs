@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     audience::{Class, catalogue::Audience, check::Known, key::Taken},
     ids::{AudienceId, DestinationId},
-    ksuid,
+    ksuid, limits,
 };
 
 /// An audience that the store knows.
@@ -30,6 +30,24 @@ pub struct Listener {
     pub id: DestinationId,
     /// Fingerprint of its mappings, kept with the log.
     pub mapping_version: String,
+    /// More changes of one audience than this, entered or exited, are left to a backfill.
+    pub backfill_above: u32,
+}
+
+/// What sealing goes by, of a destination's configuration.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// See [`Listener`].
+    pub mapping_version: String,
+    /// See [`Listener`].
+    pub backfill_above: u32,
+}
+
+/// Those of a destination whose configuration is wrong: it is told when it is mended.
+impl Default for Terms {
+    fn default() -> Self {
+        Terms { mapping_version: String::new(), backfill_above: limits::BACKFILL_ABOVE }
+    }
 }
 
 /// As [`register`] would, but writing nothing: for a dry run, which uses neither ids nor versions.
@@ -43,7 +61,7 @@ pub fn pretend(audiences: &[Audience]) -> Vec<Registered> {
     audiences.iter().map(nobody).collect()
 }
 
-/// Makes audiences and their destinations known, in the order given. `mapping_versions` is by destination.
+/// Makes audiences and their destinations known, in the order given. `terms` is by destination.
 ///
 /// # Errors
 /// If the database cannot be asked, or a key belongs to a deleted audience ([`crate::Kind::Settings`]).
@@ -51,10 +69,10 @@ pub async fn register(
     pool: &PgPool,
     space_id: &str,
     audiences: &[Audience],
-    mapping_versions: &HashMap<String, String>,
+    terms: &HashMap<String, Terms>,
 ) -> Result<Vec<Registered>> {
     let mut tx = pool.begin().await?;
-    let registered = register_in(&mut tx, space_id, audiences, mapping_versions).await?;
+    let registered = register_in(&mut tx, space_id, audiences, terms).await?;
     tx.commit().await?;
     Ok(registered)
 }
@@ -64,13 +82,13 @@ pub async fn register_in(
     tx: &mut PgConnection,
     space_id: &str,
     audiences: &[Audience],
-    mapping_versions: &HashMap<String, String>,
+    terms: &HashMap<String, Terms>,
 ) -> Result<Vec<Registered>> {
     let mut registered = Vec::with_capacity(audiences.len());
     for audience in audiences {
         let id = audience_id(tx, space_id, audience).await?;
         let version = version(tx, id, audience).await?;
-        let destinations = listeners(tx, &audience.destinations, mapping_versions).await?;
+        let destinations = listeners(tx, &audience.destinations, terms).await?;
         registered.push(Registered { id, version, audience: audience.clone(), destinations });
     }
     Ok(registered)
@@ -198,12 +216,12 @@ async fn version(conn: &mut PgConnection, id: AudienceId, audience: &Audience) -
 pub(super) async fn listeners(
     conn: &mut PgConnection,
     names: &[String],
-    mapping_versions: &HashMap<String, String>,
+    terms: &HashMap<String, Terms>,
 ) -> Result<Vec<Listener>> {
     let mut listeners = Vec::with_capacity(names.len());
     for name in names {
-        let mapping_version = mapping_versions.get(name).cloned().unwrap_or_default();
-        listeners.push(Listener { id: destination(conn, name).await?, mapping_version });
+        let Terms { mapping_version, backfill_above } = terms.get(name).cloned().unwrap_or_default();
+        listeners.push(Listener { id: destination(conn, name).await?, mapping_version, backfill_above });
     }
     Ok(listeners)
 }
@@ -213,12 +231,14 @@ pub(super) async fn listeners(
 /// # Errors
 /// If the database cannot be asked.
 pub async fn destination(conn: &mut PgConnection, name: &str) -> Result<DestinationId> {
-    let known =
-        sqlx::query_scalar("select id from destinations where name = $1").bind(name).fetch_optional(&mut *conn).await?;
+    let known = sqlx::query_scalar("select id from destinations where name = $1 and lane = 'live'")
+        .bind(name)
+        .fetch_optional(&mut *conn)
+        .await?;
     match known {
         Some(id) => Ok(id),
         None => Ok(sqlx::query_scalar(
-            "insert into destinations (name) values ($1) on conflict (name) do update set name = excluded.name
+            "insert into destinations (name) values ($1) on conflict (name, lane) do update set name = excluded.name
              returning id",
         )
         .bind(name)

@@ -11,7 +11,7 @@ use super::{
     forecast,
     held::{self, State},
     log,
-    register::{self, Registered},
+    register::{self, Registered, Terms},
     seal::{self, Run},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub async fn remove(
     key: &str,
     exit: bool,
     t: DateTime<Utc>,
-    mapping_versions: &HashMap<String, String>,
+    terms: &HashMap<String, Terms>,
 ) -> Result<Option<RunId>> {
     let row = sqlx::query(
         "select a.id, a.name, a.class, m.members, d.version, d.query
@@ -60,7 +60,7 @@ pub async fn remove(
                 id: audience,
                 version,
                 audience: stored(Class::of(row.try_get("class")?), key, row.try_get("name")?, row.try_get("query")?)?,
-                destinations: register::listeners(tx, &destinations, mapping_versions).await?,
+                destinations: register::listeners(tx, &destinations, terms).await?,
             };
             Some(farewell(tx, &of, &members, t).await?)
         }
@@ -127,7 +127,7 @@ async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitma
     held::accept(tx, of.id, id, &nobody).await?;
     sqlx::query("delete from trait_values where audience_id = $1").bind(of.id).execute(&mut *tx).await?;
     for destination in &of.destinations {
-        log::tell(tx, destination, (of.id, of.audience.computed.class()), &run, &change, &nobody).await?;
+        log::tell(tx, destination, log::Of::registered(&of), &run, &change, &nobody).await?;
     }
     Ok(id)
 }

@@ -3,7 +3,7 @@
 //! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
 //! run's range in each destination's gapless log. Nothing outside it writes the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
@@ -111,7 +111,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         let key = &audience.key;
         match &audience.computed {
             Computed::Members { formula, .. } => due.push(Due { key, formula, universe }),
-            Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
+            computed => values.push(DueValue { key, computed, universe }),
         }
     }
     let deleted = register::deleted(tx, tick.audiences).await?;
@@ -128,7 +128,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         let before = previous.get(&key).unwrap_or(&empty);
         let settled = members.map(|mut members| {
             leave::keep(&mut members, &suppressed, before);
-            Settled { change: Change::between(before, &members), members, chunks: BTreeMap::new() }
+            Settled { change: Change::between(before, &members), members, ..Settled::default() }
         });
         (key, settled)
     });
@@ -136,7 +136,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let mut runs = Vec::with_capacity(tick.audiences.len());
     for audience in tick.audiences {
         let key = audience.audience.key.clone();
-        let Settled { members, change, chunks } = match settled.remove(&key) {
+        let Settled { members, change, chunks, patches, columns } = match settled.remove(&key) {
             Some(Ok(settled)) => settled,
             Some(Err(error)) => {
                 runs.push((key, Err(error)));
@@ -171,6 +171,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             let firing = tick.firing(audience.id);
             let id = record(tx, audience, firing, &run, &change, &members, &snapshot).await?;
             run.run = Some(id);
+            values::name(tx, audience.id, &columns).await?;
+            values::seal_patches(tx, id, &patches).await?;
             // Nobody is told of a held run: it stays as it is recorded.
             if run.state == State::Sealed {
                 held::accept(tx, audience.id, id, &members).await?;
@@ -178,7 +180,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                     values::store(tx, audience.id, *chunk, column).await?;
                 }
                 for destination in &audience.destinations {
-                    let of = (audience.id, audience.audience.computed.class());
+                    let of = log::Of::registered(audience);
                     log::tell(tx, destination, of, &run, &change, &members).await?;
                 }
             } else {

@@ -42,7 +42,7 @@ pub async fn apply(
         return Err(Error::definition(format!("nothing is applied: audience '{key}' cannot be computed, {why}"))
             .help("Mend it, or take it out of the configuration."));
     }
-    let versions = sync::versions(&sync::targets(config));
+    let terms = sync::terms(&sync::targets(config));
     let mut conn = seal::alone(pool).await?;
     let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
     // Nobody else writes memberships now. What a person saw was looked at before that.
@@ -58,14 +58,14 @@ pub async fn apply(
             Action::Follow => {}
             Action::Remove => {
                 let exit = compare::on_delete(change) == OnDelete::Exit;
-                applied.farewells.extend(removal::remove(&mut tx, &change.key, exit, t, &versions).await?);
+                applied.farewells.extend(removal::remove(&mut tx, &change.key, exit, t, &terms).await?);
                 applied.removed.push(change.key.clone());
             }
         }
     }
     let touched: Vec<Audience> =
         catalogue.audiences.iter().filter(|of| audiences.iter().any(|change| change.key == of.key)).cloned().collect();
-    let registered = register::register_in(&mut tx, config.space_id(), &touched, &versions).await?;
+    let registered = register::register_in(&mut tx, config.space_id(), &touched, &terms).await?;
     for of in &registered {
         let shown = seen.and_then(|seen| seen.audiences.iter().find(|change| change.key == of.audience.key));
         if let Some(Effect { entered, exited, held_because: Some(_), .. }) = shown.and_then(|of| of.effect.as_ref()) {

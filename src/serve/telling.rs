@@ -1,22 +1,28 @@
-//! How is one destination kept told? By one session, kept as long as nothing goes wrong, under the destination's lease.
+//! How is one destination kept told? By a session for each lane, kept as long as nothing goes wrong, under the destination's lease.
 //!
 //! Each destination has a task of its own: one that is away or halted holds up nobody.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
 use super::{Stop, log};
 use crate::{
     Kind, Result,
-    deliver::{Delivered, Session, Target},
+    clock::Clock,
+    deliver::{Bulk, Delivered, Session, Target},
     limits,
-    membership::register,
+    membership::{lane::Lane, register},
     schedule::held::{Held, Instance},
 };
 
 /// How often to look whether another instance has sealed something, or let the lease go. What is sealed here is told at once.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same where one lane waits for the other, or for its turn under a rate limit.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// The keeping told of one destination.
 pub struct Telling {
@@ -65,25 +71,104 @@ impl Telling {
     async fn keep_telling(&mut self, held: &Held, stop: &Stop) -> Result<()> {
         let pool = &self.instance.pool;
         register::destination(&mut *pool.acquire().await?, &self.target.name).await?;
-        let mut session = Session::start(pool.clone(), self.target.clone()).await?;
         // It only saves a fenced instance from fencing back; what is told once is told once without it.
-        let go_on = |_: &Delivered| held.is_trusted() && !stop.is_asked();
-        let mut asked = stop.clone();
-        while held.is_trusted() && !stop.is_asked() {
+        let ended = AtomicBool::new(false);
+        let go_on = || held.is_trusted() && !stop.is_asked() && !ended.load(Ordering::Relaxed);
+        let mut bulk = BulkTelling {
+            lane: Bulk::new(pool.clone(), &self.target),
+            title: self.target.lane(Lane::Bulk).title(),
+            clock: self.instance.clock.clone(),
+            sealed: self.sealed.clone(),
+            stop: stop.clone(),
+        };
+        let live = async {
+            let told = self.live(&go_on, stop.clone()).await;
+            ended.store(true, Ordering::Relaxed);
+            told
+        };
+        // The bulk lane ends its page when the live one ends.
+        let (told, ()) = tokio::join!(live, bulk.run(&go_on));
+        told
+    }
+
+    async fn live(&mut self, go_on: GoOn<'_>, mut stop: Stop) -> Result<()> {
+        let mut session = Session::start(self.instance.pool.clone(), self.target.clone()).await?;
+        while go_on() {
             self.sealed.mark_unchanged();
-            let told = session.deliver(&go_on).await?;
+            let told = session.deliver(&|_| go_on()).await?;
             self.failures = 0;
-            let Delivered { from, to, records, quarantined, .. } = told;
-            if to > from {
-                tracing::info!(%from, %to, records, quarantined, "told");
-            }
-            tokio::select! {
-                _ = self.sealed.changed() => {}
-                () = self.instance.clock.sleep(LOOK) => {}
-                () = asked.asked() => {}
-            }
+            log_told(&self.target.name, &told);
+            pause(&self.instance.clock, pause_after(&told), &mut self.sealed, &mut stop).await;
         }
         Ok(())
+    }
+}
+
+type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// The bulk lane beside the live one, under the same lease. Its failures are its own: they keep the lease.
+struct BulkTelling {
+    lane: Bulk,
+    title: String,
+    clock: Clock,
+    sealed: watch::Receiver<()>,
+    stop: Stop,
+}
+
+impl BulkTelling {
+    async fn run(&mut self, go_on: GoOn<'_>) {
+        let mut failures = 0;
+        while go_on() {
+            self.sealed.mark_unchanged();
+            let wait = match self.lane.step(&|_| go_on()).await {
+                Ok(step) => {
+                    failures = 0;
+                    if let Some(told) = &step.told {
+                        log_told(&self.title, told);
+                    }
+                    match (step.got_on(), step.topped.running) {
+                        (true, _) => continue,
+                        (false, 0) => LOOK,
+                        // Perhaps it waits for its turn under a rate limit.
+                        (false, _) => BREATH,
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    log(&error, &self.title, "not told; to be tried again");
+                    back_off(error.kind, failures)
+                }
+            };
+            let until = self.clock.monotonic() + wait;
+            while go_on() && self.clock.monotonic() < until {
+                // In short steps: when the live lane ends, this one does.
+                let step = until.saturating_duration_since(self.clock.monotonic()).min(LOOK);
+                pause(&self.clock, step, &mut self.sealed, &mut self.stop).await;
+                if failures == 0 {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn log_told(destination: &str, told: &Delivered) {
+    let Delivered { lane, from, to, records, quarantined, .. } = told;
+    if to > from {
+        tracing::info!(destination, %lane, %from, %to, records, quarantined, "told");
+    }
+}
+
+/// What waits for the other lane is looked at again soon.
+fn pause_after(told: &Delivered) -> Duration {
+    if told.to < told.end { BREATH } else { LOOK }
+}
+
+async fn pause(clock: &Clock, time: Duration, sealed: &mut watch::Receiver<()>, stop: &mut Stop) {
+    tokio::select! {
+        _ = sealed.changed() => {}
+        () = clock.sleep(time) => {}
+        () = stop.asked() => {}
     }
 }
 

@@ -123,8 +123,8 @@ impl Ticker {
             log(error, name, "not computed until it is mended");
         }
         let (audiences, schedules): (Vec<_>, Vec<_>) = settled.scheduled.into_iter().unzip();
-        let versions = sync::versions(&plan.targets);
-        let registered = register::register(pool, plan.config.space_id(), &audiences, &versions).await?;
+        let terms = sync::terms(&plan.targets);
+        let registered = register::register(pool, plan.config.space_id(), &audiences, &terms).await?;
         configured::note(pool, &plan.config, &settled.audiences).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
         let ids: HashMap<&str, AudienceId> = registered.iter().map(|of| (of.audience.key.as_str(), of.id)).collect();

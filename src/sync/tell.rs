@@ -2,109 +2,129 @@
 //!
 //! Two that tell one destination would fence each other, again and again. What is told once does not depend on it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::Progress;
+use super::lanes;
 use crate::{
     Error, Result,
-    deliver::{Delivered, Session, Target, state},
+    deliver::{Delivered, Target, state},
     delta::{self, Head},
     limits,
+    membership::lane::Lane,
     schedule::held::{Held, Instance},
 };
 
 /// How often to look how far the other instance is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What became of one destination.
+/// What became of one lane of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Told {
     #[serde(flatten)]
     pub delivered: Delivered,
-    /// Whether another instance told some of it. Then records and quarantine are not counted, only changes.
+    /// Whether another instance told it. Then records and quarantine are not counted, only changes.
     pub by_another: bool,
 }
 
-/// Brings a destination to the end of its log as it is now, or waits until another instance has.
+/// Brings both lanes of a destination to their ends, or waits until another instance has.
 ///
-/// # Errors
-/// As [`Session::deliver`]; [`crate::Kind::Wait`] if another instance has the lease and gets nowhere.
-pub async fn tell(instance: &Instance, target: Target, progress: Progress<'_>) -> Result<Told> {
-    let name = target.name.clone();
-    let lease = format!("destination:{name}");
-    let first = delta::head(&instance.pool, &name).await?;
-    let mut told = Delivered { from: first.mirror, to: first.mirror, end: first.end, records: 0, quarantined: 0 };
-    let mut waiting = None::<Waiting>;
-    loop {
-        if let Some(held) = Held::acquire(instance, &lease).await? {
-            let delivered = deliver(instance, target.clone(), &held, progress).await;
+/// Each lane fails by itself, as in [`lanes::tell`]; [`crate::Kind::Wait`] if another instance has the lease and gets nowhere.
+pub async fn tell(instance: &Instance, target: &Target, progress: &(dyn Fn(&Delivered) + Sync)) -> Vec<Result<Told>> {
+    match held_or_told(instance, target, progress).await {
+        Ok(Outcome::Told(told)) => told.into_iter().map(|delivered| Ok(Told { delivered, by_another: true })).collect(),
+        Ok(Outcome::Held(held)) => {
+            let told = lanes::tell(&instance.pool, target, progress, &|| held.is_trusted()).await;
             held.release().await;
-            let delivered = delivered?;
-            let from = if waiting.is_some() { told.from } else { delivered.from };
-            let (records, quarantined) = (told.records + delivered.records, told.quarantined + delivered.quarantined);
-            told = Delivered { from, records, quarantined, ..delivered };
-        } else {
-            let head = delta::head(&instance.pool, &name).await?;
-            (told.to, told.end) = (head.mirror, head.end);
-            progress(&name, &told);
-            if told.to < first.end {
-                waiting.get_or_insert_with(|| Waiting::start(&name, instance, &head)).look(instance, &head).await?;
-                instance.clock.sleep(LOOK).await;
-            }
+            told.into_iter().map(|told| Ok(Told { delivered: told?, by_another: false })).collect()
         }
-        // Less only while another tells it, or if the lease was lost on the way.
-        if told.to >= first.end {
-            return Ok(Told { delivered: told, by_another: waiting.is_some() });
-        }
+        Err(error) => vec![Err(error)],
     }
 }
 
-async fn deliver(instance: &Instance, target: Target, held: &Held, progress: Progress<'_>) -> Result<Delivered> {
-    let name = target.name.clone();
-    let mut session = Session::start(instance.pool.clone(), target).await?;
-    let go_on = |told: &Delivered| {
-        progress(&name, told);
-        held.is_trusted()
-    };
-    session.deliver(&go_on).await
+enum Outcome {
+    /// The lease is ours.
+    Held(Held),
+    /// Another instance has told everything.
+    Told(Vec<Delivered>),
+}
+
+async fn held_or_told(instance: &Instance, target: &Target, progress: &(dyn Fn(&Delivered) + Sync)) -> Result<Outcome> {
+    let lease = format!("destination:{}", target.name);
+    let first = [Lane::Live, Lane::Bulk].map(|lane| delta::find(&instance.pool, &target.name, lane));
+    let [live, bulk] = first;
+    let first = [live.await?, bulk.await?];
+    let from = |lane: usize| first[lane].as_ref().map_or(crate::ids::Position(0), |head: &Head| head.mirror);
+    let mut waiting = None::<Waiting>;
+    loop {
+        if let Some(held) = Held::acquire(instance, &lease).await? {
+            return Ok(Outcome::Held(held));
+        }
+        let (mut all, mut told) = (Vec::new(), Vec::new());
+        for (nth, lane) in [Lane::Live, Lane::Bulk].into_iter().enumerate() {
+            let Some(head) = delta::find(&instance.pool, &target.name, lane).await? else { continue };
+            let (from, to, end) = (from(nth), head.mirror, head.end);
+            let delivered = Delivered { lane, from, to, end, records: 0, quarantined: 0 };
+            progress(&delivered);
+            all.push(head);
+            told.push(delivered);
+        }
+        // What this sync has sealed is part of a log, or waits for its slice.
+        if told.iter().all(|told| told.to >= told.end) && !is_backfilled(instance, &target.name).await? {
+            told.retain(|told| told.lane == Lane::Live || told.to > told.from);
+            return Ok(Outcome::Told(told));
+        }
+        waiting.get_or_insert_with(|| Waiting::start(&target.name, instance)).look(instance, &all).await?;
+        instance.clock.sleep(LOOK).await;
+    }
+}
+
+async fn is_backfilled(instance: &Instance, destination: &str) -> Result<bool> {
+    let running = sqlx::query_scalar(
+        "select exists (select from backfills b join destinations d on d.id = b.destination_id
+                        where d.name = $1 and b.state = 'running')",
+    );
+    Ok(running.bind(destination).fetch_one(&instance.pool).await?)
 }
 
 /// For another instance, as long as it gets on.
 struct Waiting {
     name: String,
-    at: crate::ids::Position,
-    since: std::time::Instant,
+    /// Changes told by both lanes.
+    told: i64,
+    since: Instant,
 }
 
 impl Waiting {
-    fn start(name: &str, instance: &Instance, head: &Head) -> Waiting {
+    fn start(name: &str, instance: &Instance) -> Waiting {
         tracing::warn!(
             destination = name,
             "another instance tells this destination; waiting until it has told this too"
         );
-        Waiting { name: name.to_owned(), at: head.mirror, since: instance.clock.monotonic() }
+        Waiting { name: name.to_owned(), told: 0, since: instance.clock.monotonic() }
     }
 
-    async fn look(&mut self, instance: &Instance, head: &Head) -> Result<()> {
-        let now = instance.clock.monotonic();
-        if head.mirror > self.at {
-            (self.at, self.since) = (head.mirror, now);
+    async fn look(&mut self, instance: &Instance, lanes: &[Head]) -> Result<()> {
+        let (now, told) = (instance.clock.monotonic(), lanes.iter().map(|lane| lane.mirror.0).sum());
+        if told > self.told {
+            (self.told, self.since) = (told, now);
         }
         let name = &self.name;
-        if let Some(halt) = state::halt(&instance.pool, head.destination).await? {
-            return Err(Error::halted(format!("destination '{name}' halted: {halt}")).help(
-                "`rollcall status` says more; once it is put right, the instance that tells it goes on by itself.",
-            ));
+        for lane in lanes {
+            if let Some(halt) = state::halt(&instance.pool, lane.destination).await? {
+                return Err(Error::halted(format!("destination '{name}' halted: {halt}")).help(
+                    "`rollcall status` says more; once put right, the instance that tells it goes on by itself.",
+                ));
+            }
         }
         if now - self.since < Duration::from_secs(limits::ANOTHER_SECONDS) {
             return Ok(());
         }
-        let left = head.end.0 - head.mirror.0;
+        let (left, seconds) =
+            (lanes.iter().map(|lane| lane.end.0 - lane.mirror.0).sum::<i64>(), limits::ANOTHER_SECONDS);
         Err(Error::wait(format!(
-            "another instance has the lease on destination '{name}', and has told nothing for {} s; {left} changes are left",
-            limits::ANOTHER_SECONDS
+            "another instance has the lease on destination '{name}', and has told nothing for {seconds} s; {left} changes are left"
         ))
         .help("They are sealed, and told as soon as the destination can be reached: its log says what is in the way."))
     }

@@ -1,0 +1,280 @@
+//! What does the bulk lane tell next? The next slice of whichever backfill has waited longest, when the lane has little left.
+//!
+//! Called by whoever tells the lane, as often as he likes: it looks first, and takes the log's lock only when there is something to do.
+
+use roaring::RoaringBitmap;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+
+use super::{Kind, keep, rest};
+use crate::{
+    Result,
+    audience::Class,
+    fault::{self, Point},
+    ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
+    membership::{
+        diff::{self, Change},
+        lane::{self, Lane, Places},
+        leave,
+        log::{self, Part, Told},
+        register::{Listener, Terms},
+        seal, values,
+    },
+};
+
+/// What a look at a destination's backfills came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Topped {
+    /// Changes added to the bulk lane's log.
+    pub appended: u64,
+    /// Backfills that go on, those included of which only the telling is left.
+    pub running: usize,
+}
+
+/// Adds slices to the destination's bulk lane if less than one slice is left to be told there, and closes the backfills of which
+/// all is told.
+///
+/// # Errors
+/// If the database cannot be asked. Then nothing was added.
+pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> {
+    let Some(look) = look(&mut *pool.acquire().await?, name).await? else { return Ok(Topped::default()) };
+    if !look.has_work(terms.backfill_above) {
+        return Ok(Topped { appended: 0, running: look.running.len() });
+    }
+    let mut conn = seal::alone(pool).await?;
+    let listener = Listener {
+        id: look.destination,
+        mapping_version: terms.mapping_version.clone(),
+        backfill_above: terms.backfill_above,
+    };
+    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let appended = slices(&mut tx, name, &listener).await?;
+    fault::point(Point::BeforeSlice);
+    tx.commit().await?;
+    fault::point(Point::AfterSlice);
+    // Still under the lock, so that none is closed to which a seal is adding; and one by one, so that a person's decision wins.
+    let closed = sqlx::query(
+        "update backfills b set state = 'done', finished_at = clock_timestamp()
+         from backfill_rests r where r.backfill_id = b.id and b.destination_id = $1 and b.state = 'running'
+             and r.remaining = 0 and r.ends_at <= $2",
+    )
+    .bind(look.destination)
+    .bind(log::mirrors(&mut conn, look.destination).await?.bulk)
+    .execute(&mut conn)
+    .await?;
+    conn.close().await?;
+    Ok(Topped { appended, running: look.running.len().saturating_sub(closed.rows_affected() as usize) })
+}
+
+/// What there is to do, without the bitmaps.
+struct Look {
+    destination: DestinationId,
+    /// Changes in the bulk lane's log that are not told, as far as Postgres knows.
+    pending: u64,
+    told: Places,
+    /// Those that go on, the one that has waited longest first.
+    running: Vec<Running>,
+}
+
+struct Running {
+    id: BackfillId,
+    audience: AudienceId,
+    kind: Kind,
+    class: Class,
+    /// The audience is deleted: nobody enters it any more.
+    deleted: bool,
+    remaining: u64,
+    ends_at: Position,
+    rate_limit: Option<u32>,
+    /// Seconds since its last slice.
+    waited: f64,
+}
+
+impl Look {
+    fn has_work(&self, above: u32) -> bool {
+        let room = self.pending < u64::from(above);
+        self.running.iter().any(|backfill| match backfill.remaining {
+            0 => backfill.ends_at <= self.told.bulk,
+            _ => room && backfill.allowance() > 0,
+        })
+    }
+}
+
+impl Running {
+    /// How many changes its next slice may have. A second without a slice is not made up for: it would come out as a burst.
+    fn allowance(&self) -> u64 {
+        self.rate_limit.map_or(u64::MAX, |rate| (f64::from(rate) * self.waited.clamp(0.0, 1.0)) as u64)
+    }
+}
+
+async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
+    let head = sqlx::query(
+        "select d.id, coalesce((select b.next_position from destinations b where b.name = d.name and b.lane = 'bulk'), 0) as bulk_end
+         from destinations d where d.name = $1 and d.lane = 'live'",
+    )
+    .bind(name)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(head) = head else { return Ok(None) };
+    let destination = head.try_get("id")?;
+    let rows = sqlx::query(
+        "select b.id, b.audience_id, b.kind, a.class, a.state = 'deleted' as deleted, r.remaining, r.ends_at, r.rate_limit,
+                coalesce(extract(epoch from clock_timestamp() - r.sliced_at), 1)::float8 as waited
+         from backfills b join backfill_rests r on r.backfill_id = b.id join audiences a on a.id = b.audience_id
+         where b.destination_id = $1 and b.state = 'running' and a.state <> 'disabled'
+         order by r.sliced_at nulls first, b.id",
+    )
+    .bind(destination)
+    .fetch_all(&mut *conn)
+    .await?;
+    let told = log::mirrors(conn, destination).await?;
+    let running = rows.iter().map(|row| {
+        Ok(Running {
+            id: row.try_get("id")?,
+            audience: row.try_get("audience_id")?,
+            kind: row.try_get("kind")?,
+            class: Class::of(row.try_get("class")?),
+            deleted: row.try_get("deleted")?,
+            remaining: row.try_get::<i64, _>("remaining")? as u64,
+            ends_at: row.try_get("ends_at")?,
+            rate_limit: row.try_get::<Option<i32>, _>("rate_limit")?.map(i32::unsigned_abs),
+            waited: row.try_get("waited")?,
+        })
+    });
+    let running = running.collect::<Result<_>>()?;
+    let pending = (head.try_get::<i64, _>("bulk_end")? - told.bulk.0).max(0) as u64;
+    Ok(Some(Look { destination, pending, told, running }))
+}
+
+/// Adds slices until the lane has one to tell.
+async fn slices(tx: &mut PgConnection, name: &str, listener: &Listener) -> Result<u64> {
+    // Anew: what was seen before the lock may be another's work by now.
+    let Some(look) = look(tx, name).await? else { return Ok(0) };
+    let mut room = u64::from(listener.backfill_above).saturating_sub(look.pending);
+    let mut appended = 0;
+    for backfill in look.running.iter().filter(|backfill| backfill.remaining > 0) {
+        let limit = room.min(backfill.allowance());
+        if limit == 0 {
+            continue;
+        }
+        let added = slice(tx, listener, backfill, &look.told, limit).await?;
+        room -= added;
+        appended += added;
+    }
+    Ok(appended)
+}
+
+async fn slice(
+    tx: &mut PgConnection,
+    listener: &Listener,
+    backfill: &Running,
+    lanes_told: &Places,
+    limit: u64,
+) -> Result<u64> {
+    let mut told = Told::read(tx, listener.id, backfill.audience).await?;
+    if !lane::may_slice(&told.ends, lanes_told) {
+        return Ok(0);
+    }
+    let row = sqlx::query(
+        "select m.run_id, m.members, u.last_merge, r.entered, r.exited
+         from memberships m join runs u on u.id = m.run_id, backfill_rests r where m.audience_id = $1 and r.backfill_id = $2",
+    )
+    .bind(backfill.audience)
+    .bind(backfill.id)
+    .fetch_one(&mut *tx)
+    .await?;
+    // Both bitmaps must mean the same profiles. They do once the audience is sealed for this destination again.
+    let last_merge: i64 = row.try_get("last_merge")?;
+    if *told.last_merge.get_or_insert(last_merge) != last_merge {
+        return Ok(0);
+    }
+    let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
+    let (run, mut left): (RunId, Change) = (row.try_get("run_id")?, rest(&row)?);
+    if backfill.deleted {
+        left.entered.clear();
+    }
+    let silent = leave::suppressed(tx).await? | leave::leaving(tx).await?;
+    left.entered -= &silent;
+    left.exited -= silent;
+    let slice = next((backfill.kind, backfill.class), &mut left, &told.members, &members, limit as usize);
+    keep(tx, backfill.id, &left).await?;
+    let mut ends_at = backfill.ends_at;
+    if !slice.is_empty() {
+        if backfill.class == Class::Trait {
+            // Those of the latest run, which this is; and the lock is held.
+            values::seal(tx, run, backfill.audience, &slice, &told.members, true).await?;
+        }
+        let part = Part { lane: Lane::Bulk, run, change: &slice, is_the_runs: false, backfill: Some(backfill.id) };
+        ends_at = log::append(tx, listener, &mut told, part).await?;
+        told.write(tx, listener.id, backfill.audience, run).await?;
+    }
+    sqlx::query("update backfill_rests set sliced_at = clock_timestamp(), ends_at = $2 where backfill_id = $1")
+        .bind(backfill.id)
+        .bind(ends_at)
+        .execute(tx)
+        .await?;
+    Ok(slice.len())
+}
+
+/// Takes the next slice out of what is `left`: those who are still on the side that they are to be told, and, where they are not to
+/// be told again, were not told it meanwhile. Exits come first: who has left should hear no more than he must.
+fn next(
+    (kind, class): (Kind, Class),
+    left: &mut Change,
+    told: &RoaringBitmap,
+    members: &RoaringBitmap,
+    limit: usize,
+) -> Change {
+    left.entered &= members;
+    left.exited -= members;
+    if kind == Kind::Changes {
+        left.exited &= told;
+        // Who was told a value of a trait is told the next one.
+        if class == Class::Audience {
+            left.entered -= told;
+        }
+    }
+    let exited: RoaringBitmap = left.exited.iter().take(limit).collect();
+    let entered: RoaringBitmap = left.entered.iter().take(limit - exited.len() as usize).collect();
+    left.exited -= &exited;
+    left.entered -= &entered;
+    Change { entered, exited }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set<const N: usize>(ids: [u32; N]) -> RoaringBitmap {
+        ids.into()
+    }
+
+    #[test]
+    fn a_slice_leaves_out_who_changed_sides_or_was_told_meanwhile_and_a_resync_only_the_former() {
+        let left = || Change { entered: set([1, 2, 3, 4]), exited: set([5, 6, 7]) };
+        let (told, members) = (set([2, 5, 7]), set([1, 2, 4, 6]));
+        let mut changes = left();
+        let first = next((Kind::Changes, Class::Audience), &mut changes, &told, &members, 3);
+        assert_eq!(first, Change { entered: set([1]), exited: set([5, 7]) });
+        assert_eq!(changes, Change { entered: set([4]), exited: set([]) });
+        let mut again = left();
+        let all = next((Kind::Resync, Class::Audience), &mut again, &told, &members, 100);
+        assert_eq!(all, Change { entered: set([1, 2, 4]), exited: set([5, 7]) });
+        assert!(again.is_empty());
+    }
+
+    #[test]
+    fn a_limited_backfill_may_have_a_seconds_worth_at_most() {
+        let waiting = |waited| Running {
+            id: BackfillId(1),
+            audience: AudienceId(1),
+            kind: Kind::Changes,
+            class: Class::Audience,
+            deleted: false,
+            remaining: 1_000_000,
+            ends_at: Position(0),
+            rate_limit: Some(400),
+            waited,
+        };
+        assert_eq!([-3.0, 0.0, 0.25, 1.0, 60.0].map(|waited| waiting(waited).allowance()), [0, 0, 100, 400, 400]);
+    }
+}
