@@ -152,7 +152,7 @@ async fn the_topic_adds_up_to_everybodys_values_after_each_weekly_sync() {
     for week in 0..=WEEKS {
         let day = NaiveDate::from_ymd_opt(1997, 4, 1).unwrap() + Days::new(week * 14);
         world.json(&["sync", "--at", &day.to_string()]);
-        let end = world.json(&["status"])[0]["end"].as_u64().unwrap();
+        let end = world.json(&["status"])["destinations"][0]["end"].as_u64().unwrap();
         consumer.read_to(end);
         let expected = expected(&orders, day.and_hms_opt(0, 0, 0).unwrap().and_utc(), &had);
         for (key, expected) in &expected {
