@@ -2,6 +2,8 @@
 -- `entered` are those who got a value or another one, `exited` those whose value ceased to exist.
 
 alter table audiences add column class text not null default 'audience' check (class in ('audience', 'trait'));
+-- The keys under which a trait of several values tells; null where it is its own.
+alter table audiences add column columns text[];
 
 -- The values as last computed. A chunk covers 65,536 consecutive profile ids: their ids and values as one compressed
 -- column, so that a person takes a few bytes, and only chunks with a change are written again.

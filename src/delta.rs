@@ -3,7 +3,7 @@
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
 //! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks. This module only reads; `membership::log` alone writes it.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
@@ -55,7 +55,7 @@ pub enum Now {
     In,
     /// It is out of the audience.
     Out,
-    /// It has this value of the trait, as JSON text.
+    /// It has this value of the trait, as JSON text; an object has several, each told under its own key.
     Value(String),
     /// It has no value of the trait any more.
     Nothing,
@@ -188,8 +188,14 @@ impl Reader {
                     return Err(Error::halted(format!("the log of run {} has changes without their values", run.run))
                         .help("The database was damaged or partly restored: restore it from one backup."));
                 }
-                let values = values.into_iter().map(|(id, value)| (id, Now::Value(value)));
-                values.chain(exited.map(|id| (id, Now::Nothing))).collect()
+                let exited: Vec<ProfileId> = exited.collect();
+                // Of several values their keys are sealed, each with null.
+                let mut gone: HashMap<_, _> = match exited.is_empty() {
+                    true => HashMap::new(),
+                    false => values::sealed(&mut *pool.acquire().await?, run.run, &exited).await?.into_iter().collect(),
+                };
+                let exited = exited.into_iter().map(|id| (id, gone.remove(&id).map_or(Now::Nothing, Now::Value)));
+                values.into_iter().map(|(id, value)| (id, Now::Value(value))).chain(exited).collect()
             }
         };
         Ok(Some(Page { run: run.clone(), from, changes }))

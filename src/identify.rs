@@ -1,7 +1,7 @@
 //! What is told of one change? A sealed change and the person it is about become Identify events, with the peer's real
 //! envelope. Pure: the same change and person give the same bytes, also when told again.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _, ops::Range};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::{
     ids::ProfileId,
     js::{self, push_string},
     ksuid, limits,
+    membership::values,
 };
 
 /// What is known of the profile that a change is about.
@@ -108,8 +109,12 @@ fn chosen<'a>(person: &'a Person, kind: &str, strategy: Strategy) -> impl Iterat
 pub struct Envelope {
     /// From `"context"` up to the message id.
     head: String,
+    /// Where the value of `context` stands in it.
+    context: Range<usize>,
     /// From behind the message id up to what holds now.
     middle: String,
+    /// Where the value of `traits` starts in it.
+    traits: usize,
     key: String,
     timestamp: String,
     evaluated_at: DateTime<Utc>,
@@ -122,13 +127,16 @@ pub struct Identify<'a> {
     pub user_id: Option<&'a str>,
     pub anonymous_id: Option<&'a str>,
     pub message_id: String,
+    /// Where `traits` stands in the buffer.
+    pub traits: Range<usize>,
 }
 
 impl Envelope {
     /// `destination` is the name under `integrations`; `stream` makes message ids the destination's own.
     pub fn new(run: &SealedRun, space_id: &str, destination: &str, stream: Uuid) -> Self {
-        let mut head =
-            String::from(r#""context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#);
+        let mut head = String::from(r#""context":"#);
+        let start = head.len();
+        head.push_str(r#"{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#);
         head.push_str(env!("CARGO_PKG_VERSION"));
         head.push_str(r#""},"personas":{"computation_class":"#);
         push_string(&mut head, run.class.as_str());
@@ -140,7 +148,9 @@ impl Envelope {
         push_string(&mut head, space_id);
         head.push_str(r#","space_id":"#);
         push_string(&mut head, space_id);
-        head.push_str(r#"}},"integrations":{"All":false,"#);
+        head.push_str("}}");
+        let context = start..head.len();
+        head.push_str(r#","integrations":{"All":false,"#);
         push_string(&mut head, destination);
         head.push_str(r#":true},"messageId":""#);
 
@@ -149,9 +159,9 @@ impl Envelope {
         middle.push_str(r#"","sentAt":null,"timestamp":""#);
         let timestamp = run.evaluated_at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         middle.push_str(&timestamp);
-        middle.push_str(r#"","traits":{"#);
-        push_string(&mut middle, &run.key);
-        middle.push(':');
+        middle.push_str(r#"","traits":"#);
+        let traits = middle.len();
+        middle.push('{');
 
         let mut seed = Sha256::new();
         seed.update(stream.as_bytes());
@@ -161,7 +171,21 @@ impl Envelope {
         if let Some(backfill) = run.backfill {
             seed.update(backfill.0.to_be_bytes());
         }
-        Envelope { head, middle, key: run.key.clone(), timestamp, evaluated_at: run.evaluated_at, seed }
+        Envelope {
+            head,
+            context,
+            middle,
+            traits,
+            key: run.key.clone(),
+            timestamp,
+            evaluated_at: run.evaluated_at,
+            seed,
+        }
+    }
+
+    /// The JSON text of the `context` of every Identify of the run.
+    pub fn context(&self) -> &str {
+        &self.head[self.context.clone()]
     }
 
     /// The `timestamp` of every Identify of the run.
@@ -187,30 +211,50 @@ impl Envelope {
         }
         out.push_str(&self.head);
         out.push_str(&message_id);
+        let start = out.len() + self.traits;
         out.push_str(&self.middle);
-        match now {
-            Now::In => out.push_str("true"),
-            Now::Out => out.push_str("false"),
-            Now::Value(value) => push_json(out, value),
-            Now::Nothing => out.push_str("null"),
+        let several = match now {
+            Now::Value(value) if value.starts_with('{') => values::columns::read(value),
+            _ => BTreeMap::new(),
+        };
+        for (n, (key, value)) in several.iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            push_string(out, key);
+            out.push(':');
+            push_json(out, value);
         }
+        if several.is_empty() {
+            push_string(out, &self.key);
+            out.push(':');
+            match now {
+                Now::In => out.push_str("true"),
+                Now::Out => out.push_str("false"),
+                Now::Value(value) => push_json(out, value),
+                Now::Nothing => out.push_str("null"),
+            }
+        }
+        let is_told = |name: &str| name == self.key || several.contains_key(name);
         for (name, value) in &identity.traits {
             // What is told wins, also over a trait or identifier that goes by its key.
-            if *name != self.key {
+            if !is_told(name) {
                 push_member(out, name, |out| push_string(out, value));
             }
         }
         for (name, value) in traits {
-            if *name != self.key && !identity.traits.iter().any(|(other, _)| other == name) {
+            if !is_told(name) && !identity.traits.iter().any(|(other, _)| other == name) {
                 push_member(out, name, |out| js::push_value(out, value));
             }
         }
-        out.push_str(r#"},"type":"identify""#);
+        out.push('}');
+        let traits = start..out.len();
+        out.push_str(r#","type":"identify""#);
         if let Some(user_id) = identity.user_id {
             push_member(out, "userId", |out| push_string(out, user_id));
         }
         out.push('}');
-        Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id }
+        Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id, traits }
     }
 
     /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run (and backfill), profile and identifiers.
@@ -255,135 +299,4 @@ fn push_member(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        audience::Class,
-        ids::{AudienceId, BackfillId, Position, RunId},
-    };
-
-    fn run() -> SealedRun {
-        SealedRun {
-            run: RunId(7),
-            audience: AudienceId(3),
-            class: Class::Audience,
-            key: "order_completed_last_30days".into(),
-            computation_id: "aud_0000038npSZL0yQDffimzpksyu1".into(),
-            evaluated_at: "2024-05-03T19:42:50.066179Z".parse().unwrap(),
-            options: Options::default(),
-            range: Position(0)..Position(1),
-            chain: Default::default(),
-            after: Position(0),
-            backfill: None,
-            last_merge: 0,
-            tombstone: false,
-        }
-    }
-
-    fn person(identifiers: &[(&str, &str)]) -> Person {
-        let identifiers = identifiers.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Person { identifiers, traits: vec![("email".into(), "a@b.c".into())] }
-    }
-
-    fn sync(id: &str, strategy: Strategy) -> IdSync {
-        IdSync { id: id.into(), strategy, map_to: None }
-    }
-
-    #[test]
-    fn an_entry_is_told_in_the_peers_envelope() {
-        let envelope = Envelope::new(&run(), "spa_1", "Kafka", Uuid::nil());
-        let person = person(&[("user_id", "u0"), ("user_id", "u\"1")]);
-        let options = Options::default();
-        let mut text = String::new();
-        let written =
-            envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &person.traits, &Now::In);
-        assert_eq!(written.message_id.len(), "personas_".len() + 27);
-        let expected = concat!(
-            r#"{"context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#,
-            env!("CARGO_PKG_VERSION"),
-            r#""},"personas":{"computation_class":"audience","computation_id":"aud_0000038npSZL0yQDffimzpksyu1","#,
-            r#""computation_key":"order_completed_last_30days","namespace":"spa_1","space_id":"spa_1"}},"#,
-            r#""integrations":{"All":false,"Kafka":true},"messageId":"personas_2fyFNUuisRVxBYa9ZvZ8Bp3MVIm","#,
-            r#""originalTimestamp":"2024-05-03T19:42:50.066179000Z","sentAt":null,"#,
-            r#""timestamp":"2024-05-03T19:42:50.066Z","traits":{"order_completed_last_30days":true,"#,
-            r#""email":"a@b.c"},"type":"identify","userId":"u\"1"}"#,
-        );
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn the_boolean_wins_over_a_trait_of_the_same_name() {
-        let envelope = Envelope::new(&run(), "spa_1", "Kafka", Uuid::nil());
-        let mut text = String::new();
-        let traits = vec![("order_completed_last_30days".to_string(), Value::from("stale"))];
-        let person = person(&[("user_id", "u1")]);
-        let options = Options::default();
-        envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &traits, &Now::Out);
-        let event: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(event["traits"], serde_json::json!({"order_completed_last_30days": false}));
-    }
-
-    #[test]
-    fn a_trait_is_told_with_its_value_and_as_null_when_it_ceased() {
-        let run = SealedRun {
-            class: Class::Trait,
-            key: "total_revenue".into(),
-            computation_id: "tra_0000038npSZL0yQDffimzpksyu1".into(),
-            ..run()
-        };
-        let envelope = Envelope::new(&run, "spa_1", "Kafka", Uuid::nil());
-        let (person, options) = (person(&[("user_id", "u1")]), Options::default());
-        let told = |now: Now| {
-            let mut text = String::new();
-            envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &[], &now);
-            let personas: Value = serde_json::from_str::<Value>(&text).unwrap()["context"]["personas"].take();
-            assert_eq!(personas["computation_class"], "trait");
-            assert_eq!(personas["computation_id"], "tra_0000038npSZL0yQDffimzpksyu1");
-            text.split(r#""traits":"#).nth(1).unwrap().split(r#","type""#).next().unwrap().to_owned()
-        };
-        let value = |json: &str| told(Now::Value(json.into()));
-        assert_eq!(value("12.34"), r#"{"total_revenue":12.34}"#);
-        assert_eq!(value("-7"), r#"{"total_revenue":-7}"#);
-        assert_eq!(value("0.0000001"), r#"{"total_revenue":1e-7}"#);
-        assert_eq!(value("12345678901234567890.25"), r#"{"total_revenue":12345678901234567000}"#);
-        assert_eq!(value(r#"["a","b\"c"]"#), r#"{"total_revenue":["a","b\"c"]}"#);
-        assert_eq!(value("true"), r#"{"total_revenue":true}"#);
-        assert_eq!(told(Now::Nothing), r#"{"total_revenue":null}"#);
-    }
-
-    #[test]
-    fn a_message_id_is_the_same_when_told_again_and_another_for_any_other_change() {
-        let person = person(&[("user_id", "u1"), ("email", "e1"), ("email", "e2")]);
-        let options = Options { id_sync: vec![sync("email", Strategy::All)], ..Options::default() };
-        let id = |stream, run: SealedRun, profile, nth: usize| {
-            let envelope = Envelope::new(&run, "spa_1", "Kafka", stream);
-            let identity = &identities(&person, &options)[nth];
-            envelope.write(&mut String::new(), ProfileId(profile), identity, &[], &Now::In).message_id
-        };
-        let first = id(Uuid::nil(), run(), 5, 0);
-        assert_eq!(first, id(Uuid::nil(), run(), 5, 0));
-        assert_ne!(first, id(Uuid::nil(), run(), 6, 0));
-        assert_ne!(first, id(Uuid::nil(), run(), 5, 1));
-        assert_ne!(first, id(Uuid::max(), run(), 5, 0));
-        assert_ne!(first, id(Uuid::nil(), SealedRun { run: RunId(8), ..run() }, 5, 0));
-        assert_ne!(first, id(Uuid::nil(), SealedRun { backfill: Some(BackfillId(1)), ..run() }, 5, 0));
-    }
-
-    #[test]
-    fn id_sync_tells_each_user_id_with_each_email() {
-        let person = person(&[("user_id", "u1"), ("user_id", "u2"), ("email", "e1"), ("email", "e2")]);
-        let id_sync = vec![sync("user_id", Strategy::All), sync("email", Strategy::All)];
-        let options = Options { id_sync, ..Options::default() };
-        let told: Vec<_> = identities(&person, &options).iter().map(|i| (i.user_id.unwrap(), i.traits[0].1)).collect();
-        assert_eq!(told, [("u1", "e1"), ("u1", "e2"), ("u2", "e1"), ("u2", "e2")]);
-    }
-
-    #[test]
-    fn a_profile_without_a_user_id_is_told_by_its_latest_anonymous_id_where_that_was_asked_for() {
-        let person = person(&[("anonymous_id", "a1"), ("anonymous_id", "a2")]);
-        assert_eq!(identities(&person, &Options::default()), []);
-        let options = Options { include_anonymous: true, ..Options::default() };
-        let told = identities(&person, &options);
-        assert_eq!(told, [Identity { anonymous_id: Some("a2"), ..Identity::default() }]);
-    }
-}
+mod tests;

@@ -78,6 +78,13 @@ pub const DEFINITION_DEPTH: usize = 48;
 pub const EVENT_NESTING: usize = 3;
 /// The longest duration, in days (a hundred years): products in microseconds stay within 64 bits.
 pub const SPAN_DAYS: u64 = 36_525;
+/// Bytes that one scan of events may keep of profiles: ten sums of ten million people fit. With more it reads twice.
+pub const SCAN_BYTES: usize = 1 << 30;
+/// Values that one trait tells together (published for SQL traits), and the bytes that they may take.
+pub const COLUMNS: usize = 25;
+pub const COLUMNS_BYTES: usize = 16 * 1024;
+/// Rows of a SQL trait (published).
+pub const SQL_ROWS: u64 = 25_000_000;
 /// Entries of a unique list, as the peer's; in alphabetical order, so that which ones does not depend on when they came.
 pub const UNIQUE_ITEMS: usize = 50;
 /// Problems reported for one text; the rest would be noise.

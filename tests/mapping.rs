@@ -1,6 +1,7 @@
 //! The Send mapping: the peer's vectors, what is beyond them, and the command that shows it.
 
 mod command;
+mod compared;
 mod properties;
 mod send;
 mod settings;

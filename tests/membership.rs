@@ -3,6 +3,7 @@
 mod evaluation;
 mod oracle;
 mod poison;
+mod snapshot;
 mod sql;
 mod store;
 mod universe;

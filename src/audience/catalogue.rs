@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    ComputedTrait,
     check::{self, Known},
-    computed::{self, Computed},
+    computed::{self, Computed, Sql},
     key::{self, Taken},
     options::Options,
     parse, parse_trait,
@@ -104,13 +105,18 @@ impl Catalogue {
                 Err(error) => drop(catalogue.refused.insert(computed.name.clone(), error)),
             }
         }
-        let keys = taken.into_iter().map(|taken| taken.key).collect();
+        let columns = traits.values().flat_map(|of| of.queries.iter().flat_map(|queries| queries.keys().cloned()));
+        let keys = taken.iter().map(|taken| taken.key.clone()).chain(columns).collect();
         for (key, computed) in &traits {
             catalogue.take(config, key.clone(), computed, &keys, known);
         }
-        let sound = |key: String| (!catalogue.refused.contains_key(&key), key);
-        let traits = traits.into_keys().map(sound).map(|(sound, key)| (key, sound)).collect();
-        let mut checked = check::check(&definitions, &traits, known);
+        let mut stored: BTreeMap<String, Option<String>> = BTreeMap::new();
+        for (key, computed) in &traits {
+            let sound = (!catalogue.refused.contains_key(key)).then(|| key.clone());
+            let columns = computed.queries.iter().flat_map(|queries| queries.keys());
+            stored.extend(columns.chain([key]).map(|name| (name.clone(), sound.clone())));
+        }
+        let mut checked = check::check(&definitions, &stored, known);
         catalogue.refused.append(&mut checked.refused);
         catalogue.warnings.append(&mut checked.warnings);
         for key in checked.order {
@@ -150,20 +156,33 @@ impl Catalogue {
         keys: &BTreeSet<String>,
         known: &Known,
     ) {
-        let definition = parse_trait(&format!("trait '{key}'"), &computed.query)
-            .and_then(|definition| computed::check(&definition, keys).map(|()| definition));
+        let mut read = |key: &str, query: &str| -> Result<ComputedTrait> {
+            let definition = parse_trait(&format!("trait '{key}'"), query)?;
+            computed::check(&definition, keys)?;
+            let warnings = check::unknown_names(&computed::as_expr(&definition), known, keys);
+            self.warnings.extend(warnings.into_iter().map(|warning| (key.to_owned(), warning)));
+            Ok(definition)
+        };
+        let definition = match (&computed.query, &computed.queries, &computed.sql) {
+            (Some(query), None, None) => read(&key, query).map(Computed::Value),
+            (None, Some(queries), None) => {
+                let columns = queries.iter().map(|(key, query)| Ok((key.clone(), read(key, query)?)));
+                columns.collect::<Result<_>>().map(Computed::Columns)
+            }
+            (None, None, Some(sql)) => Ok(Computed::Sql(Sql { statement: sql.clone(), additive: computed.additive })),
+            _ => Err(Error::settings(format!("trait '{key}' has no definition, or several"))
+                .help("Give it one of `query`, `queries` and `sql`.")),
+        };
         let definition = match definition {
             Ok(definition) => definition,
             Err(error) => return drop(self.refused.insert(key, error)),
         };
-        let warnings = check::unknown_names(&computed::as_expr(&definition), known, keys);
-        self.warnings.extend(warnings.into_iter().map(|warning| (key.clone(), warning)));
         self.audiences.push(Audience {
             name: computed.name.clone(),
-            query: computed.query.clone(),
+            query: computed.definition(),
             enabled: computed.enabled,
             options: Options::of_trait(computed),
-            computed: Computed::Value(definition),
+            computed: definition,
             references: BTreeSet::new(),
             rate_limit: None,
             destinations: match &computed.destinations {

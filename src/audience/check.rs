@@ -47,8 +47,12 @@ pub struct Checked {
 /// Checks all audiences together. `audiences` are definitions by key; `None` is one that could not be read, which keeps
 /// its key: what refers to it must not take it for a trait.
 ///
-/// `traits` are the computed traits by key, and whether they can be computed.
-pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<String, bool>, known: &Known) -> Checked {
+/// `traits` are the keys of computed values, each with the key under which it is stored; none where it cannot be computed.
+pub fn check(
+    audiences: &BTreeMap<String, Option<Expr>>,
+    traits: &BTreeMap<String, Option<String>>,
+    known: &Known,
+) -> Checked {
     let others: BTreeMap<&str, bool> = known
         .audiences
         .iter()
@@ -58,6 +62,10 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<Strin
     let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();
     let unconfigured = known.computed.keys().filter(|key| !audiences.contains_key(*key));
     let computed: BTreeSet<String> = traits.keys().chain(unconfigured).cloned().collect();
+    let stored: BTreeMap<String, String> = computed
+        .iter()
+        .map(|key| (key.clone(), traits.get(key).and_then(Option::as_ref).unwrap_or(key).clone()))
+        .collect();
     let named: BTreeSet<String> = keys.union(&computed).cloned().collect();
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
@@ -73,12 +81,12 @@ pub fn check(audiences: &BTreeMap<String, Option<Expr>>, traits: &BTreeMap<Strin
             checked.refused.insert(key.clone(), error);
         }
         if let Some(bad) =
-            references(definition, &computed).iter().find(|other| traits.get(other.as_str()) == Some(&false))
+            references(definition, &computed).iter().find(|other| traits.get(other.as_str()) == Some(&None))
         {
             let error = Error::definition(format!("it refers to the computed trait '{bad}', which cannot be computed"));
             checked.refused.insert(key.clone(), error.help("Mend that one first."));
         }
-        let formula = users_level(definition).and_then(|()| formula(definition, &keys)?.with_values(&computed));
+        let formula = users_level(definition).and_then(|()| formula(definition, &keys)?.with_values(&stored));
         match formula {
             Ok(formula) => drop(checked.formulas.insert(key.clone(), formula)),
             Err(error) => drop(checked.refused.insert(key.clone(), error)),

@@ -17,6 +17,19 @@ pub enum Computed {
     Members { definition: Expr, formula: Formula },
     /// A computed trait: which value each has.
     Value(ComputedTrait),
+    /// Several, told together, by their keys.
+    Columns(Vec<(String, ComputedTrait)>),
+    /// The columns that a statement yields for each user.
+    Sql(Sql),
+}
+
+/// A trait whose values come out of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sql {
+    /// Yields `user_id` and the columns.
+    pub statement: String,
+    /// Whether users that it no longer yields keep their values.
+    pub additive: bool,
 }
 
 /// Audience or trait, as the store and the peer's `computation_class` name it.
@@ -51,7 +64,16 @@ impl Computed {
     pub fn class(&self) -> Class {
         match self {
             Computed::Members { .. } => Class::Audience,
-            Computed::Value(_) => Class::Trait,
+            Computed::Value(_) | Computed::Columns(_) | Computed::Sql(_) => Class::Trait,
+        }
+    }
+
+    /// The definitions over events, in the order of columns.
+    pub fn definitions(&self) -> Vec<&ComputedTrait> {
+        match self {
+            Computed::Value(definition) => vec![definition],
+            Computed::Columns(columns) => columns.iter().map(|(_, definition)| definition).collect(),
+            Computed::Members { .. } | Computed::Sql(_) => Vec::new(),
         }
     }
 
@@ -59,7 +81,7 @@ impl Computed {
     pub fn formula(&self) -> Option<&Formula> {
         match self {
             Computed::Members { formula, .. } => Some(formula),
-            Computed::Value(_) => None,
+            Computed::Value(_) | Computed::Columns(_) | Computed::Sql(_) => None,
         }
     }
 }

@@ -83,7 +83,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         all.push(listed(Class::Audience.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
     }
     for of in &config.traits {
-        all.push(listed(Class::Trait.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+        all.push(listed(Class::Trait.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.definition()));
     }
     context.output().show(&all, |listed| {
         let rows = listed.iter().map(|audience| {

@@ -6,6 +6,7 @@ mod import;
 mod ingest;
 mod lanes;
 mod state;
+mod traits;
 
 use clap::Subcommand;
 
@@ -32,6 +33,8 @@ pub enum What {
     Lanes(lanes::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
     Evaluate(evaluate::Args),
+    /// Computed traits: ten beside one, and a week's change beside the best SQL.
+    Traits(evaluate::Args),
     /// What a first sync writes, beside a row for each member.
     State(state::Args),
 }
@@ -43,6 +46,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         What::Deliver(args) => deliver::run(args, context).await,
         What::Lanes(args) => lanes::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
+        What::Traits(args) => traits::run(args, context).await,
         What::State(args) => state::run(args, context).await,
     }
 }

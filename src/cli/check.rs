@@ -93,12 +93,21 @@ fn line(finding: &Finding) -> String {
 }
 
 fn configuration(config: &Config) -> Vec<Finding> {
-    let counts = format!("{} audiences, {} destinations", config.audiences.len(), config.destinations.len());
+    let (audiences, traits, destinations) = (config.audiences.len(), config.traits.len(), config.destinations.len());
+    let counts = format!("{audiences} audiences, {traits} traits, {destinations} destinations");
     let mut findings = vec![Finding::good("configuration", counts)];
     for audience in &config.audiences {
         let name = format!("audience '{}'", audience.key());
         if let Err(error) = audience::parse(&name, &audience.query) {
             findings.push(Finding::bad(name, &error));
+        }
+    }
+    for computed in &config.traits {
+        let name = format!("trait '{}'", computed.key());
+        for query in computed.query.iter().chain(computed.queries.iter().flat_map(|queries| queries.values())) {
+            if let Err(error) = audience::parse_trait(&name, query) {
+                findings.push(Finding::bad(name.clone(), &error));
+            }
         }
     }
     findings

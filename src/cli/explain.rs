@@ -75,15 +75,35 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         let has_identifier = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
         let definition = match &audience.computed {
             Computed::Members { definition, .. } => definition,
-            Computed::Value(definition) => {
-                let stored = stored.get(&audience.key).map(String::as_str);
+            computed => {
+                let keys = match computed {
+                    Computed::Columns(columns) => columns.iter().map(|(key, _)| key.as_str()).collect(),
+                    Computed::Sql(_) => stored.keys().map(String::as_str).collect(),
+                    _ => vec![audience.key.as_str()],
+                };
+                let (mut definitions, mut all) = (computed.definitions().into_iter(), serde_json::Map::new());
+                for key in keys {
+                    let stored = stored.get(key).map(String::as_str);
+                    let Some(definition) = definitions.next() else { continue };
+                    if key == args.key {
+                        let answer = value::Answer::new(key, definition, &history, has_identifier, stored, at);
+                        return context.output().show(&answer, |answer| answer.describe(&args.user));
+                    }
+                    let now = value::now(definition, &history, stored, at).filter(|_| has_identifier);
+                    all.insert(key.to_owned(), value::json(now.as_deref()));
+                }
                 if audience.key == args.key {
-                    let answer = value::Answer::new(&args.key, definition, &history, has_identifier, stored, at);
+                    let stored = stored.get(&audience.key).map(String::as_str);
+                    let answer = value::Stored::new(&audience.key, stored, computed);
                     return context.output().show(&answer, |answer| answer.describe(&args.user));
                 }
-                let now = value::now(definition, &history, stored, at).filter(|_| has_identifier);
                 if let serde_json::Value::Object(traits) = &mut history.traits {
-                    traits.insert(audience.key.clone(), value::json(now.as_deref()));
+                    if let Computed::Sql(_) = computed {
+                        let stored = stored.get(&audience.key).map(String::as_str);
+                        all = value::json(stored).as_object().cloned().unwrap_or_default();
+                        traits.insert(audience.key.clone(), all.clone().into());
+                    }
+                    traits.extend(all);
                 }
                 continue;
             }

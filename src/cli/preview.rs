@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use serde::Serialize;
 
-use super::{Context, instant};
+use super::{Context, instant, members::Valued};
 use crate::{
     Result, audience,
     ids::ProfileId,
@@ -18,7 +18,8 @@ use crate::{
 Examples:
   rollcall preview \"event('Order Completed').within(30 days).count() >= 1\"
   rollcall preview \"trait('plan') = 'pro'\" --sample 5 --json
-  rollcall preview \"event('Order Completed').sum(property('revenue')) > 500\" --at 1997-06-01")]
+  rollcall preview \"event('Order Completed').sum(property('revenue')) > 500\" --at 1997-06-01
+  rollcall preview --trait \"event('Order Completed').within(90 days).sum(property('revenue'))\"")]
 pub struct Args {
     /// A definition in the audience language.
     #[arg(value_name = "QUERY")]
@@ -32,6 +33,9 @@ pub struct Args {
     /// Count profiles without a user_id as well.
     #[arg(long)]
     pub include_anonymous: bool,
+    /// The definition is that of a computed trait: show values.
+    #[arg(long = "trait")]
+    pub is_trait: bool,
 }
 
 #[derive(Serialize)]
@@ -41,7 +45,18 @@ struct Preview {
     sample: Vec<Name>,
 }
 
+#[derive(Serialize)]
+struct Values {
+    at: DateTime<Utc>,
+    /// How many have a value.
+    values: u64,
+    sample: Vec<Valued>,
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<()> {
+    if args.is_trait {
+        return show_values(args, context).await;
+    }
     let expr = audience::parse("the query", &args.query)?;
     let pool = context.store().await?;
     let formula = preview::formula(&pool, &expr).await?;
@@ -55,5 +70,22 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         let more = preview.members.saturating_sub(names.len() as u64);
         let more = if more > 0 { format!("\n  … and {more} more") } else { String::new() };
         format!("{} members as of {}\n{}{more}", preview.members, preview.at.to_rfc3339(), names.join("\n"))
+    })
+}
+
+async fn show_values(args: Args, context: &Context) -> Result<()> {
+    let definition = audience::parse_trait("the query", &args.query)?;
+    let pool = context.store().await?;
+    let at = args.at.unwrap_or_else(|| context.clock().now());
+    let found = preview::values(&pool, definition, &Universe::users(args.include_anonymous), at).await?;
+    let sample = found.sample(args.sample)?;
+    let ids: Vec<ProfileId> = sample.iter().map(|(id, _)| *id).collect();
+    let names = lookup::names(&mut *pool.acquire().await?, &ids).await?;
+    let sample = names.into_iter().zip(sample).map(|(name, (_, value))| Valued::new(name, &value)).collect();
+    context.output().show(&Values { at, values: found.members.len(), sample }, |preview| {
+        let names: Vec<String> = preview.sample.iter().map(|valued| format!("  {valued}")).collect();
+        let more = preview.values.saturating_sub(names.len() as u64);
+        let more = if more > 0 { format!("\n  … and {more} more") } else { String::new() };
+        format!("{} people with a value as of {}\n{}{more}", preview.values, preview.at.to_rfc3339(), names.join("\n"))
     })
 }

@@ -122,10 +122,11 @@ async fn explanations(
         let counts = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
         let definition = match &audience.computed {
             Computed::Members { definition, .. } => definition,
-            Computed::Value(_) => {
-                // As last computed.
-                let value = stored.get(&audience.key).and_then(|value| serde_json::from_str(value).ok());
+            _ => {
+                // As last computed; those told together also each by its own key.
+                let value: Option<Value> = stored.get(&audience.key).and_then(|value| serde_json::from_str(value).ok());
                 if let Value::Object(traits) = &mut history.traits {
+                    traits.extend(value.as_ref().and_then(Value::as_object).cloned().into_iter().flatten());
                     traits.insert(audience.key, value.unwrap_or_default());
                 }
                 continue;

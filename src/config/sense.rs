@@ -54,6 +54,9 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
         }
         for one in all {
             sense.key(class, one, &mut keys);
+            if class == "trait" {
+                sense.definition(one, &mut keys);
+            }
             sense.audience(class, one, &names);
         }
     }
@@ -153,6 +156,30 @@ impl Sense<'_> {
             self.tell(&node.span, message, "Give one of them a `key` of its own.");
         } else {
             keys.insert(key, (class, name.map_or(text, |(_, name)| name)));
+        }
+    }
+
+    /// A trait is defined in one of three ways; the keys of several values are keys like others.
+    fn definition<'t>(&mut self, computed: &'t Node, keys: &mut HashMap<String, (&'static str, &'t str)>) {
+        let given = ["query", "queries", "sql"].into_iter().filter(|way| computed.get(way).is_some()).count();
+        if given != 1 {
+            let message = if given == 0 { "the trait has no definition" } else { "the trait has several definitions" };
+            self.tell(&computed.start(), message, "Give it one of `query`, `queries` and `sql`.");
+        }
+        let queries = computed.get("queries").map_or(&[][..], Node::entries);
+        if let Some((extra, _)) = queries.get(limits::COLUMNS) {
+            let help = format!("At most {} are told together.", limits::COLUMNS);
+            self.tell(&extra.span, format!("{} values", queries.len()), help);
+        }
+        let name = computed.text("name").map_or("", |(_, name)| name);
+        for (key, _) in queries {
+            if !is_key(&key.name) {
+                let help = "A key is a lower-case letter, then lower-case letters, digits and `_`.";
+                self.tell(&key.span, format!("`{}` is no key", key.name), help);
+            } else if let Some((class, other)) = keys.insert(key.name.clone(), ("trait", name)) {
+                let message = format!("the key `{}` is that of the {class} `{other}` as well", key.name);
+                self.tell(&key.span, message, "Give one of them another key.");
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What does the user want to know of each person? A computed trait, as it stands below `traits:`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -20,7 +22,14 @@ pub struct Trait {
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language: events, their filters and a reducer.
-    pub query: String,
+    pub query: Option<String>,
+    /// Instead of `query`, several values by their keys, all told in one Identify.
+    pub queries: Option<BTreeMap<String, String>>,
+    /// Instead of `query`, a statement that yields `user_id` and up to 25 columns, each a value under its own name.
+    pub sql: Option<String>,
+    /// Whether users that `sql` no longer yields keep their values.
+    #[serde(default)]
+    pub additive: bool,
     /// A disabled trait is not computed, and nothing is told of it.
     #[serde(default = "enabled")]
     pub enabled: bool,
@@ -47,6 +56,18 @@ pub struct Trait {
 }
 
 impl Trait {
+    /// What is computed, as one text; for people, and to notice that it changed.
+    pub fn definition(&self) -> String {
+        match (&self.query, &self.queries, &self.sql) {
+            (Some(query), ..) => query.clone(),
+            (_, Some(queries), _) => {
+                queries.iter().map(|(key, query)| format!("{key}: {query}")).collect::<Vec<_>>().join("\n")
+            }
+            (.., Some(sql)) if self.additive => format!("{sql}\n-- additive"),
+            (.., sql) => sql.clone().unwrap_or_default(),
+        }
+    }
+
     /// The given key, else the name in snake_case; `sense` has checked that it is a key and nobody else's.
     pub fn key(&self) -> String {
         self.key.clone().unwrap_or_else(|| heck::ToSnakeCase::to_snake_case(self.name.as_str()))

@@ -1,6 +1,6 @@
 //! What exactly is sent for a stretch of the log? Ids become people, Identify events, and records of every mapping.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
@@ -17,10 +17,10 @@ use crate::{
     config::Strategy,
     delta::{self, Chain, Now, SealedRun},
     identify::{self, Envelope, Person},
-    ids::{Position, ProfileId, RunId},
+    ids::{AudienceId, Position, ProfileId, RunId},
     limits,
     mapping::{Event, Known, Mapping, Outcome, Record},
-    membership::merges::Merges,
+    membership::{merges::Merges, values},
     profile::merges,
 };
 
@@ -140,10 +140,11 @@ impl Pages {
                     return page;
                 }
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
+                let traits = enrichment(person, &part.run.options.include_traits);
                 for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
                     page.events += 1;
                     self.text.clear();
-                    let written = envelope.write(&mut self.text, *profile, identity, &person.traits, now);
+                    let written = envelope.write(&mut self.text, *profile, identity, &traits, now);
                     let known = Known {
                         kind: Some("identify"),
                         user_id: written.user_id,
@@ -151,6 +152,8 @@ impl Pages {
                         message_id: Some(&written.message_id),
                         timestamp: Some(envelope.timestamp()),
                         event: None,
+                        context: Some(envelope.context()),
+                        traits: Some(&self.text[written.traits.clone()]),
                         member: match now {
                             Now::In => Some(true),
                             Now::Out => Some(false),
@@ -202,6 +205,15 @@ impl Pages {
             }
         }
         page
+    }
+}
+
+/// The traits that go along with this run's events; other runs of the page may ask for others.
+fn enrichment<'p>(person: &'p Person, wanted: &[String]) -> Cow<'p, [(String, Value)]> {
+    let is_wanted = |(name, _): &&(String, Value)| wanted.contains(name);
+    match person.traits.iter().all(|member| is_wanted(&member)) {
+        true => Cow::Borrowed(&person.traits),
+        false => Cow::Owned(person.traits.iter().filter(is_wanted).cloned().collect()),
     }
 }
 
@@ -313,7 +325,7 @@ async fn traits(conn: &mut PgConnection, runs: &[&SealedRun], people: &mut Peopl
     )
     .bind(&ids)
     .bind(&names)
-    .fetch(conn);
+    .fetch(&mut *conn);
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
         let id = ProfileId(row.try_get::<i64, _>(0)? as u32);
@@ -326,6 +338,41 @@ async fn traits(conn: &mut PgConnection, runs: &[&SealedRun], people: &mut Peopl
         let Ok(Value::Object(found)) = serde_json::from_str(found.get()) else { continue };
         if let Ok(at) = people.known.binary_search_by_key(&id, |(id, _)| *id) {
             people.known[at].1.traits = found.into_iter().collect();
+        }
+    }
+    drop(rows);
+    computed(conn, &names, people).await
+}
+
+/// Computed traits as of their last run. They go before imported ones of the same name.
+async fn computed(conn: &mut PgConnection, names: &[&str], people: &mut People) -> Result<()> {
+    let keys: Vec<(AudienceId, String)> = sqlx::query_as(
+        "select id, key from audiences where class = 'trait' and state <> 'deleted' and (key = any($1) or columns && $1)
+         order by key",
+    )
+    .bind(names)
+    .fetch_all(&mut *conn)
+    .await?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<ProfileId> = people.known.iter().map(|(id, _)| *id).collect();
+    for (audience, key) in keys {
+        for (id, value) in values::of(conn, audience, &ids).await? {
+            let (Ok(at), Ok(value)) =
+                (people.known.binary_search_by_key(&id, |(id, _)| *id), serde_json::from_str::<Value>(&value))
+            else {
+                continue;
+            };
+            let told = match value {
+                Value::Object(members) if !names.contains(&key.as_str()) => members.into_iter().collect(),
+                value => vec![(key.clone(), value)],
+            };
+            let traits = &mut people.known[at].1.traits;
+            for (key, value) in told.into_iter().filter(|(key, _)| names.contains(&key.as_str())) {
+                traits.retain(|(name, _)| *name != key);
+                traits.push((key, value));
+            }
         }
     }
     Ok(())

@@ -3,11 +3,17 @@
 //! An Identify of ours comes as its text with the fields that stand at its top; the default mapping then neither parses
 //! nor writes JSON. A foreign event is parsed at once, because its text may differ from what JavaScript would write.
 
-use std::cell::OnceCell;
+use std::{borrow::Cow, cell::OnceCell};
 
 use serde_json::Value;
 
-use super::{js, json::Json, path::Path};
+use super::{
+    js,
+    json::{Json, Members},
+    path::Path,
+    reads::Reads,
+    sparse,
+};
 
 /// One event.
 #[derive(Debug)]
@@ -15,10 +21,13 @@ pub struct Event<'a> {
     /// Known to be what `JSON.stringify` gives for this event.
     text: Option<&'a str>,
     known: Option<Known<'a>>,
+    /// How much of the text the tree holds; `None`: all.
+    reads: Option<&'a Reads>,
     tree: OnceCell<Json<'a>>,
 }
 
-/// The texts at the top of an event whose values are known without parsing it. `None` says that the event has no such member.
+/// What is known of an event without parsing it: the texts at its top, where `None` says that it has no such member, and
+/// where its objects stand.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     /// `type`: `identify`, `track`, …
@@ -29,15 +38,62 @@ pub struct Known<'a> {
     pub timestamp: Option<&'a str>,
     /// `event`: the name of a track call.
     pub event: Option<&'a str>,
+    /// The JSON text of `context`; `None` leaves it to be found.
+    pub context: Option<&'a str>,
+    /// The JSON text of `traits`, likewise.
+    pub traits: Option<&'a str>,
     /// What an Engage event tells: in (true) or out (false) of its audience.
     pub member: Option<bool>,
+}
+
+impl<'a> Known<'a> {
+    /// The value of a top-level member, if it is one of those that are known.
+    fn field(&self, key: &str) -> Option<Option<&'a str>> {
+        Some(match key {
+            "type" => self.kind,
+            "userId" => self.user_id,
+            "anonymousId" => self.anonymous_id,
+            "messageId" => self.message_id,
+            "timestamp" => self.timestamp,
+            "event" => self.event,
+            _ => return None,
+        })
+    }
+
+    /// An event of the members that are read, if all of them are objects that it is known of where they stand.
+    fn objects(&self, reads: &'a Reads) -> Option<Json<'a>> {
+        let Reads::Members(members) = reads else { return None };
+        let object = |(name, reads): &'a (Box<str>, Reads)| {
+            let text = match &**name {
+                "context" => self.context,
+                "traits" => self.traits,
+                _ => None,
+            };
+            Some((Cow::Borrowed(&**name), sparse::parse(text?, reads)?))
+        };
+        members.iter().map(object).collect::<Option<Members<'a>>>().map(Json::Object)
+    }
+
+    /// Whether a top-level member is one of those that are known.
+    pub fn answers(key: &str) -> bool {
+        Known::default().field(key).is_some()
+    }
 }
 
 impl<'a> Event<'a> {
     /// An event that we wrote. `text` must be compact JSON as `JSON.stringify` writes it, an object, and `known` its truth:
     /// the text goes to Kafka unchecked.
     pub fn known(text: &'a str, known: Known<'a>) -> Self {
-        Event { text: Some(text), known: Some(known), tree: OnceCell::new() }
+        Event { text: Some(text), known: Some(known), reads: None, tree: OnceCell::new() }
+    }
+
+    /// The same event for somebody who reads no more than this of it; `None` if it is parsed already.
+    pub fn narrowed<'n>(&self, reads: &'n Reads) -> Option<Event<'n>>
+    where
+        'a: 'n,
+    {
+        let (None, Some(text)) = (self.tree.get(), self.text) else { return None };
+        Some(Event { text: Some(text), known: self.known, reads: Some(reads), tree: OnceCell::new() })
     }
 
     /// Any JSON text. Borrows from it.
@@ -51,30 +107,26 @@ impl<'a> Event<'a> {
     }
 
     fn of(tree: Json<'a>) -> Self {
-        Event { text: None, known: None, tree: OnceCell::from(tree) }
+        Event { text: None, known: None, reads: None, tree: OnceCell::from(tree) }
     }
 
-    /// The whole event, parsed now if it was not yet.
+    /// The event as far as it is read, parsed now if it was not yet.
     pub fn tree(&self) -> &Json<'a> {
-        // `known` promises that its text is JSON; if the promise is broken the event has no members, and is rejected.
-        self.tree.get_or_init(|| self.text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Json::Undefined))
+        self.tree.get_or_init(|| {
+            let (text, reads) = (self.text.unwrap_or_default(), self.reads.unwrap_or(&Reads::All));
+            let objects = self.known.and_then(|known| self.reads.and_then(|reads| known.objects(reads)));
+            let parsed = objects.or_else(|| sparse::parse(text, reads));
+            // `known` promises that its text is JSON; if the promise is broken the event has no members.
+            parsed.or_else(|| serde_json::from_str(text).ok()).unwrap_or(Json::Undefined)
+        })
     }
 
     /// The value at a path.
     pub fn get<'v>(&'v self, path: &Path) -> Json<'v> {
-        if let (Some(known), Some(key)) = (&self.known, path.single()) {
-            let field = match key {
-                "type" => Some(known.kind),
-                "userId" => Some(known.user_id),
-                "anonymousId" => Some(known.anonymous_id),
-                "messageId" => Some(known.message_id),
-                "timestamp" => Some(known.timestamp),
-                "event" => Some(known.event),
-                _ => None,
-            };
-            if let Some(field) = field {
-                return field.map_or(Json::Undefined, Json::text);
-            }
+        if let (Some(known), Some(key)) = (&self.known, path.single())
+            && let Some(field) = known.field(key)
+        {
+            return field.map_or(Json::Undefined, Json::text);
         }
         path.of(self.tree())
     }

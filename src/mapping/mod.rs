@@ -19,10 +19,12 @@ pub mod membership;
 pub mod partition;
 mod path;
 mod plan;
+mod reads;
 mod record;
 mod report;
 mod send;
 mod shape;
+mod sparse;
 mod template;
 mod text;
 pub mod trigger;
@@ -37,6 +39,7 @@ pub use liquid::Liquid;
 pub use partition::{murmur2, partition_for_key};
 pub use path::Path;
 pub use plan::{Plan, Scope};
+pub use reads::Reads;
 pub use record::{Outcome, Record, Rejection};
 pub use send::Batching;
 pub use trigger::Trigger;
@@ -54,6 +57,8 @@ pub struct Mapping {
     enabled: bool,
     trigger: Trigger,
     send: send::Send,
+    /// Of the trigger and the fields together.
+    reads: Reads,
     on_exit: OnExit,
     version: String,
 }
@@ -73,8 +78,10 @@ impl Mapping {
                     .help("Map key, for example to {\"@path\": \"$.userId\"}, or remove on_exit."));
                 }
                 let version = version(subscribe, config);
-                let name = name.to_owned();
-                Ok(Mapping { name, enabled: config.enabled, trigger, send, on_exit: config.on_exit, version })
+                let mut reads = send.reads();
+                trigger.paths(|path| reads.path(path));
+                let (name, enabled, on_exit) = (name.to_owned(), config.enabled, config.on_exit);
+                Ok(Mapping { name, enabled, trigger, send, reads, on_exit, version })
             }
             (trigger, send) => {
                 Err(report::refusal(name, subscribe, trigger.err(), &config.mapping, send.err().unwrap_or_default()))
@@ -108,6 +115,13 @@ impl Mapping {
 
     /// What one event becomes. Whether the mapping is enabled is the caller's concern.
     pub fn apply(&self, event: &Event<'_>) -> Outcome {
+        match event.narrowed(&self.reads) {
+            Some(narrow) => self.outcome(&narrow),
+            None => self.outcome(event),
+        }
+    }
+
+    fn outcome(&self, event: &Event<'_>) -> Outcome {
         if !self.trigger.matches(event) {
             return Outcome::Unsubscribed;
         }

@@ -56,6 +56,11 @@ impl Path {
         self.steps.is_empty()
     }
 
+    /// Its steps, as keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| &*step.key)
+    }
+
     /// The key, if the path has a single step.
     pub fn single(&self) -> Option<&str> {
         match self.steps.as_slice() {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::{
     event::Event,
     js,
-    json::{Json, Members},
+    json::{Json, Members, settle_repeats},
     liquid::Liquid,
     path::Path,
     shape,
@@ -150,14 +150,17 @@ impl Plan {
             },
             Plan::Decode(value) => shape::decode(value.resolve(scope)?),
             Plan::Merge(winner, objects) => {
-                let mut objects = objects.iter().map(|object| object.resolve(scope)).collect::<Result<Vec<_>, _>>()?;
-                if *winner == Winner::First {
-                    objects.reverse();
+                let mut members = Vec::with_capacity(16);
+                let mut add = |object: &'a Plan| object.resolve(scope).map(|made| shape::assign(&mut members, made));
+                match winner {
+                    Winner::Last => objects.iter().try_for_each(&mut add)?,
+                    Winner::First => objects.iter().rev().try_for_each(&mut add)?,
                 }
-                shape::merge(objects)
+                Json::Object(settle_repeats(members))
             }
             Plan::Transform(apply, mapping) => {
-                if !matches!(scope.whole(), Json::Object(_)) {
+                // Nothing counts as an empty object.
+                if !matches!(scope.whole().view(), Json::Object(_) | Json::Undefined) {
                     return Err(format!("@transform: data must be an object, got {}", scope.whole().kind()));
                 }
                 let made = shape::without_undefined(apply.resolve(scope)?);

@@ -9,6 +9,7 @@ use super::{
     js,
     json::Json,
     plan::{Plan, Scope},
+    reads::Reads,
     record::{Outcome, Record, Rejection},
 };
 
@@ -80,6 +81,13 @@ impl Batching {
     }
 }
 
+impl Fields {
+    /// Whether the payload is the whole event, which then needs no tree.
+    fn as_it_is(&self) -> bool {
+        matches!(&self.plans[PAYLOAD], Plan::Path(path) if path.is_root())
+    }
+}
+
 impl Send {
     /// Checks and compiles a mapping's fields.
     pub fn compile(mapping: &Map<String, Value>) -> Result<Send, Vec<Flaw>> {
@@ -108,11 +116,10 @@ impl Send {
         let fault = |fault| reject("MAPPING_FAULT", fault);
         match self {
             Send::Fields(fields) => {
-                // The payload that is the whole event needs no tree.
-                let as_it_is = matches!(&fields.plans[PAYLOAD], Plan::Path(path) if path.is_root());
+                let as_it_is = fields.as_it_is();
                 let mut values = NAMES.map(|_| Json::Undefined);
                 for (at, (value, plan)) in values.iter_mut().zip(&fields.plans).enumerate() {
-                    if !(as_it_is && at == PAYLOAD) {
+                    if !(matches!(plan, Plan::Nothing) || (as_it_is && at == PAYLOAD)) {
                         *value = plan.resolve(Scope::Event(event)).map_err(fault)?;
                     }
                 }
@@ -133,6 +140,20 @@ impl Send {
                 record(values, None, true)
             }
         }
+    }
+
+    /// What is read of an event.
+    pub fn reads(&self) -> Reads {
+        let mut reads = Reads::default();
+        match self {
+            Send::Fields(fields) => {
+                let parsed = |at: usize| !(at == PAYLOAD && fields.as_it_is());
+                let plans = fields.plans.iter().enumerate().filter(|(at, _)| parsed(*at));
+                plans.for_each(|(_, plan)| reads.plan(plan));
+            }
+            Send::Whole(plan) => reads.plan(plan),
+        }
+        reads
     }
 
     /// The batching that the mapping's literals ask for.

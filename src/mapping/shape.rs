@@ -53,27 +53,27 @@ pub fn flatten<'a>(value: Json<'a>, separator: &str, omit_arrays: bool) -> Json<
     Json::Object(settle_repeats(flat))
 }
 
-/// `Object.assign({}, …objects)`: later members win, at the place of the first. Texts and arrays give their entries by
-/// number; null, nothing, numbers and booleans give nothing.
-pub fn merge(objects: Vec<Json<'_>>) -> Json<'_> {
-    let mut merged = Vec::with_capacity(16);
-    for object in objects {
-        match object.view() {
-            Json::Object(_) => merged.extend(members_of(object)),
+/// `Object.assign`: adds the members of an object to those of others; repeated keys are settled by the caller. Texts and
+/// arrays give their entries by number; null, nothing, numbers and booleans give nothing.
+pub fn assign<'a>(members: &mut Members<'a>, object: Json<'a>) {
+    match object {
+        Json::Object(more) => members.extend(more),
+        Json::Ref(object) if matches!(object.view(), Json::Object(_)) => members.extend(borrowed(object)),
+        object => match object.view() {
             Json::Array(_) => {
                 let items = items_of(object).into_iter().enumerate();
-                merged.extend(items.map(|(at, item)| (Cow::Owned(at.to_string()), item)));
+                members.extend(items.map(|(at, item)| (Cow::Owned(at.to_string()), item)));
             }
             Json::Text(text) => {
-                let chars = text.chars().enumerate();
-                merged.extend(
-                    chars.map(|(at, char)| (Cow::Owned(at.to_string()), Json::Text(Cow::Owned(char.to_string())))),
-                );
+                let mut at = 0;
+                for char in text.chars() {
+                    members.push((Cow::Owned(at.to_string()), Json::Text(Cow::Owned(char.to_string()))));
+                    at += char.len_utf16();
+                }
             }
             _ => {}
-        }
+        },
     }
-    Json::Object(settle_repeats(merged))
 }
 
 /// A text that is JSON becomes its value; any other text, and any other value, stays.
@@ -126,14 +126,18 @@ pub fn without_undefined(value: Json<'_>) -> Json<'_> {
 fn members_of(value: Json<'_>) -> Members<'_> {
     match value {
         Json::Object(members) => members,
-        Json::Ref(object) => match object.view() {
-            Json::Object(members) => {
-                members.iter().map(|(key, member)| (Cow::Borrowed(&**key), Json::Ref(member))).collect()
-            }
-            _ => Vec::new(),
-        },
+        Json::Ref(object) => borrowed(object).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The members of an object that lives elsewhere.
+fn borrowed<'a>(object: &'a Json<'a>) -> impl Iterator<Item = (Cow<'a, str>, Json<'a>)> {
+    let members = match object.view() {
+        Json::Object(members) => members.as_slice(),
+        _ => &[],
+    };
+    members.iter().map(|(key, member)| (Cow::Borrowed(&**key), Json::Ref(member)))
 }
 
 fn items_of(value: Json<'_>) -> Vec<Json<'_>> {

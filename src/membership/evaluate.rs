@@ -29,14 +29,15 @@ use super::{
     scan::{Asker, Found, Probe, Scan},
     universe::{self, Moment, Universe},
     values::{
-        Values,
+        Values, columns,
         settle::{Settled, Shape, settle},
+        sql,
     },
 };
 use crate::{
     Error, Result,
     audience::{
-        ComputedTrait,
+        Computed, ComputedTrait,
         ast::{Comparison, Reducer},
         conditions::{self, Condition, Formula},
     },
@@ -56,7 +57,8 @@ pub struct Due<'d> {
 pub struct DueValue<'d> {
     /// Its new values are held against those stored under this key.
     pub key: &'d str,
-    pub definition: &'d ComputedTrait,
+    /// A trait of whichever kind.
+    pub computed: &'d Computed,
     pub universe: &'d Universe,
 }
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub statement_timeout_ms: u64,
     /// For each sort and hash of a query.
     pub work_mem_mib: u32,
+    /// What a scan may keep of profiles at once, in bytes; with more it reads the events again for the rest.
+    pub scan_bytes: usize,
     /// Whether universes may be written back; not in a read-only transaction, as that of a preview.
     pub remember: bool,
     /// By key, what an audience's run may change. One that goes beyond it is held, so whoever refers to the audience gets its
@@ -79,6 +83,7 @@ impl Default for Settings {
         Settings {
             statement_timeout_ms: limits::CONDITION_TIMEOUT_MS,
             work_mem_mib: limits::CONDITION_WORK_MEM_MIB,
+            scan_bytes: limits::SCAN_BYTES,
             remember: true,
             limits: HashMap::new(),
         }
@@ -139,12 +144,19 @@ pub async fn evaluate_all(
     let moment = Moment::of(conn).await?;
     let timeout = prepare(conn, settings).await?;
     let conditions = conditions::distinct(due.iter().map(|due| due.formula));
-    let names = names::names(conn, &conditions, values).await?;
-    let found = values.iter().map(|_| None).collect();
+    let definitions: Vec<&ComputedTrait> = values.iter().flat_map(|due| due.computed.definitions()).collect();
+    let names = names::names(conn, &conditions, &definitions).await?;
+    let found = definitions.iter().map(|_| None).collect();
     let statistics = Statistics { conditions: conditions.len(), ..Statistics::default() };
-    let mut run = Run { conn, t, names: &names, answers: HashMap::new(), found, statistics };
-    run.all(&conditions, values).await?;
+    let mut run =
+        Run { conn, t, names: &names, answers: HashMap::new(), found, scan_bytes: settings.scan_bytes, statistics };
+    run.all(&conditions, &definitions).await?;
     let Run { answers, found, mut statistics, .. } = run;
+    let mut found = found.into_iter();
+    let mut gathered = Vec::with_capacity(values.len());
+    for due in values {
+        gathered.push(gather(conn, due.computed, &mut found).await);
+    }
     let mut universes = BTreeMap::<&str, RoaringBitmap>::new();
     let asked = due.iter().map(|due| due.universe).chain(values.iter().map(|due| due.universe));
     for id_type in asked.flat_map(Universe::types).collect::<BTreeSet<_>>() {
@@ -157,14 +169,10 @@ pub async fn evaluate_all(
         members.fold(RoaringBitmap::new(), |all, members| all | members) - &leaving
     };
     let mut settled = Vec::with_capacity(values.len());
-    for (due, found) in values.iter().zip(found) {
+    for (due, found) in values.iter().zip(gathered) {
         let value = match found {
-            Some(Ok(found)) => {
-                let shape = Shape::One { zero: due.definition.reducer.is_zero_of_nothing() };
-                settle(conn, due.key, &found, &within(due.universe), &shape).await
-            }
-            Some(Err(error)) => Err(again(&error)),
-            None => Err(Error::internal("a computed trait was not evaluated")),
+            Ok(found) => settle(conn, due.key, &found, &within(due.universe), &Shape::of(due.computed)).await,
+            Err(error) => Err(error),
         };
         settled.push((due.key.to_owned(), value));
     }
@@ -213,6 +221,29 @@ pub async fn evaluate_all(
     }
     statistics.took = started.elapsed();
     Ok(Evaluation { values: settled, audiences, statistics })
+}
+
+/// The values of one trait, from what the scans found for its definitions, in their order, or from its statement.
+async fn gather(
+    conn: &mut PgConnection,
+    computed: &Computed,
+    found: &mut impl Iterator<Item = Option<Result<Values, Arc<Error>>>>,
+) -> Result<Values> {
+    let mut next = || match found.next().flatten() {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(error)) => Err(again(&error)),
+        None => Err(Error::internal("a computed trait was not evaluated")),
+    };
+    match computed {
+        Computed::Value(_) => next(),
+        Computed::Columns(keyed) => {
+            // Each takes its own, also behind one that failed.
+            let found: Vec<_> = keyed.iter().map(|(key, _)| Ok((key.clone(), next()?))).collect();
+            columns::assemble(found.into_iter().collect::<Result<_>>()?)
+        }
+        Computed::Sql(sql) => sql::values(conn, sql).await,
+        Computed::Members { .. } => Err(Error::internal("an audience was asked for values")),
+    }
 }
 
 /// One error, told to each audience that it concerns.
@@ -267,14 +298,15 @@ struct Run<'r, 'c> {
     answers: Answers<'c>,
     /// Of the values asked for, in that order.
     found: Vec<Option<Result<Values, Arc<Error>>>>,
+    scan_bytes: usize,
     statistics: Statistics,
 }
 
 impl<'c> Run<'_, 'c> {
-    async fn all(&mut self, conditions: &[&'c Condition], values: &[DueValue<'c>]) -> Result<()> {
+    async fn all(&mut self, conditions: &[&'c Condition], values: &[&'c ComputedTrait]) -> Result<()> {
         let (mut probes, queries) = plan(conditions, self.t, self.names);
-        for (n, due) in values.iter().enumerate() {
-            match Probe::of_value(n, due.definition, self.t, self.names) {
+        for (n, definition) in values.iter().enumerate() {
+            match Probe::of_value(n, definition, self.t, self.names) {
                 Ok(probe) => probes.push(probe),
                 Err(error) => self.found[n] = Some(Err(Arc::new(error))),
             }
@@ -297,7 +329,7 @@ impl<'c> Run<'_, 'c> {
     /// Answers the probes of a scan, with their common error if it fails.
     async fn scan(&mut self, scan: &Scan<'c>) -> Result<Result<(), ()>> {
         self.statistics.statements += 1;
-        match scan.run(self.conn, self.t, self.names).await {
+        match scan.run(self.conn, self.t, self.names, self.scan_bytes).await {
             Ok((found, rows)) => {
                 self.statistics.rows += rows;
                 for (probe, found) in scan.probes.iter().zip(found) {

@@ -54,7 +54,7 @@ pub async fn forecast(
     for (of, universe) in audiences.iter().zip(&universes) {
         match &of.computed {
             Computed::Members { formula, .. } => due.push(Due { key: &of.key, formula, universe }),
-            Computed::Value(definition) => values.push(DueValue { key: &of.key, definition, universe }),
+            computed => values.push(DueValue { key: &of.key, computed, universe }),
         }
     }
     let settings = Settings { remember: false, ..Settings::default() };

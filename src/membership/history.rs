@@ -68,6 +68,17 @@ pub async fn members(pool: &PgPool, key: &str, run: Option<RunId>) -> Result<Roa
     Ok(members)
 }
 
+/// The id of the computed trait with this key; none if it is not one.
+///
+/// # Errors
+/// The database's own.
+pub async fn computed(pool: &PgPool, key: &str) -> Result<Option<AudienceId>> {
+    Ok(sqlx::query_scalar("select id from audiences where key = $1 and class = 'trait'")
+        .bind(key)
+        .fetch_optional(pool)
+        .await?)
+}
+
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct RunRow {

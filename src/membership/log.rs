@@ -134,12 +134,13 @@ pub(super) async fn tell(
     leave::keep(&mut members, &suppressed, &told.members);
     let mut untold = Change::between_unsure(&told.members, &(unsure - &suppressed), &members);
     // Of a trait also whoever was told a value and has another one. A merged profile has no value any more, and the survivor's
-    // is computed anew: that is its own change.
-    let changed = match told.run {
+    // is computed anew: that is its own change. Whoever is told for the first time, or after a pause, is told all of several values.
+    let (changed, missed) = match told.run {
         Some(run) if audience.class == Class::Trait => {
-            (values::changed_since(tx, audience.id, run).await? & &members) - suppressed
+            let (changed, runs) = values::changed_since(tx, audience.id, run).await?;
+            ((changed & &members) - suppressed, runs > 1)
         }
-        _ => RoaringBitmap::new(),
+        _ => (RoaringBitmap::new(), true),
     };
     untold.entered |= &changed;
     let waiting = backfill::waiting(tx, destination.id, audience.id, &members, &changed).await?;
@@ -150,7 +151,8 @@ pub(super) async fn tell(
         backfill::open(tx, destination.id, audience.id, audience.rate_limit, &later).await?;
     }
     told.run = Some(run_id);
-    now(tx, destination, audience, told, run_id, &untold, *change == untold).await
+    let said = Said { run: run_id, change: &untold, is_the_runs: *change == untold, missed };
+    now(tx, destination, audience, told, said).await
 }
 
 /// Tells at once of people who are to be forgotten that they have left, whatever backfills were to tell of them.
@@ -165,7 +167,7 @@ pub(super) async fn leave(
     let mut told = Told::read(tx, destination.id, audience.id).await?;
     let unsure = told.follow(tx, audience.class, run).await?;
     let change = Change { entered: RoaringBitmap::new(), exited: (&told.members | unsure) & leaving };
-    now(tx, destination, audience, told, run, &change, false).await
+    now(tx, destination, audience, told, Said { run, change: &change, is_the_runs: false, missed: true }).await
 }
 
 /// Tells at once of people who have left already, for the last time.
@@ -177,7 +179,7 @@ pub(super) async fn bury(
     buried: &Change,
 ) -> Result<()> {
     let told = Told::read(tx, destination.id, audience.id).await?;
-    now(tx, destination, audience, told, run, buried, false).await
+    now(tx, destination, audience, told, Said { run, change: buried, is_the_runs: false, missed: true }).await
 }
 
 /// Appends a change, in the lane that keeps its audience's order, and remembers what was told.
@@ -186,18 +188,26 @@ async fn now(
     destination: &Listener,
     audience: Of,
     mut told: Told,
-    run: RunId,
-    change: &Change,
-    is_the_runs: bool,
+    Said { run, change, is_the_runs, missed }: Said<'_>,
 ) -> Result<()> {
     if !change.is_empty() {
         if audience.class == Class::Trait {
-            values::seal(tx, run, audience.id, &change.entered).await?;
+            values::seal(tx, run, audience.id, change, &told.members, missed).await?;
         }
         let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
         append(tx, destination, &mut told, Part { lane, run, change, is_the_runs, backfill: None }).await?;
     }
     told.write(tx, destination.id, audience.id, run).await
+}
+
+/// What a run says at once.
+struct Said<'a> {
+    run: RunId,
+    change: &'a Change,
+    /// See [`Part::is_the_runs`].
+    is_the_runs: bool,
+    /// Whether earlier runs went untold: then all of a trait's several values are told, not those alone that changed.
+    missed: bool,
 }
 
 /// The audience or trait that is told of.

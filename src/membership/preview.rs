@@ -1,14 +1,16 @@
 //! Who would be in? A formula evaluated on one snapshot, storing nothing.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::PgPool;
 
-use super::{Due, Settings, Universe, evaluate, seal};
+use super::{Due, DueValue, Settings, Universe, evaluate, evaluate_all, seal, values::settle::Settled};
 use crate::{
     Error, Result,
     audience::{
-        Class,
+        Class, Computed, ComputedTrait,
         ast::Expr,
         conditions::{self, Formula},
     },
@@ -32,13 +34,41 @@ pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: D
     members
 }
 
+/// Everybody's value that a computed trait would have as of `t`.
+///
+/// # Errors
+/// If the database cannot be asked, or the trait cannot be evaluated.
+pub async fn values(
+    pool: &PgPool,
+    definition: ComputedTrait,
+    universe: &Universe,
+    t: DateTime<Utc>,
+) -> Result<Settled> {
+    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    // No trait has this key, so no value is held against a stored one.
+    let due = DueValue { key: "", computed: &Computed::Value(definition), universe };
+    let settings = Settings { remember: false, ..Settings::default() };
+    let evaluation = evaluate_all(&mut tx, t, &[], &[due], &HashMap::new(), &settings).await?;
+    let value = evaluation.values.into_iter().next();
+    value.ok_or_else(|| Error::internal("an evaluated trait has no answer"))?.1
+}
+
 /// Splits a definition by what the store knows: a trait may be a membership, or computed.
 ///
 /// # Errors
 /// The database's own, or what the definition may not say.
 pub async fn formula(pool: &PgPool, definition: &Expr) -> Result<Formula> {
-    let known: Vec<(String, String)> =
-        sqlx::query_as("select key, class from audiences where state <> 'deleted'").fetch_all(pool).await?;
-    let of = |class| known.iter().filter(move |(_, is)| Class::of(is) == class).map(|(key, _)| key.clone()).collect();
-    conditions::formula(definition, &of(Class::Audience))?.with_values(&of(Class::Trait))
+    let known: Vec<(String, String, Option<Vec<String>>)> =
+        sqlx::query_as("select key, class, columns from audiences where state <> 'deleted'").fetch_all(pool).await?;
+    let (mut audiences, mut traits) = (BTreeSet::new(), BTreeMap::new());
+    for (key, class, columns) in known {
+        match Class::of(&class) {
+            Class::Audience => drop(audiences.insert(key)),
+            Class::Trait => {
+                traits.extend(columns.into_iter().flatten().map(|column| (column, key.clone())));
+                traits.insert(key.clone(), key);
+            }
+        }
+    }
+    conditions::formula(definition, &audiences)?.with_values(&traits)
 }

@@ -21,6 +21,7 @@ pub(super) use self::{
 };
 use super::{
     compile::{self, Compiler, Names, Query, Window},
+    copy::Row,
     query,
     tally::Amount,
 };
@@ -156,42 +157,116 @@ impl<'c> Scan<'c> {
         Ok((compiler.finish(text, false)?, places))
     }
 
-    /// Streams the events once and says for each probe, in order, what was found; and how many rows there were.
+    /// Streams the events and says for each probe, in order, what was found; and how many rows there were.
+    ///
+    /// Nearly always in one pass. Where what is kept would take more than `budget` bytes, a pass forgets the upper half of its
+    /// profiles and goes on, and the next pass looks at those: time is given for memory, and no input can take all of it.
     pub(super) async fn run(
         &self,
         conn: &mut PgConnection,
         t: DateTime<Utc>,
         names: &Names,
+        budget: usize,
     ) -> Result<(Vec<Found>, u64)> {
         let (query, places) = self.compile(t, names)?;
+        let (mut all, mut rows, mut from) = (None::<Vec<Found>>, 0, 0);
+        loop {
+            let mut pass = Pass::new(self, &places, from, budget);
+            rows += query::rows(conn, &query, |row| pass.add(row)).await?;
+            let end = pass.end;
+            let found = pass.tallies.into_iter().zip(&self.probes).map(|(tally, probe)| tally.found(probe));
+            all = Some(match all {
+                None => found.collect(),
+                Some(before) => before.into_iter().zip(found).map(|(before, found)| before.and(found)).collect(),
+            });
+            match end {
+                Some(end) => from = end,
+                None => return Ok((all.unwrap_or_default(), rows)),
+            }
+        }
+    }
+}
+
+/// One reading of the events, for the profiles from `from` on.
+struct Pass<'c> {
+    tallies: Vec<Tally<'c>>,
+    from: u32,
+    /// Where it had to stop short: profiles from here on are the next pass's.
+    end: Option<u32>,
+    budget: usize,
+    highest: u32,
+    since_weighed: u32,
+    instants: bool,
+    messages: bool,
+    jsons: usize,
+    numbers: Vec<Option<Amount>>,
+    selected: Vec<bool>,
+}
+
+/// Rows after which memory is looked at again.
+const WEIGH_EVERY: u32 = 65_536;
+
+impl<'c> Pass<'c> {
+    fn new(scan: &Scan<'c>, places: &[Places], from: u32, budget: usize) -> Pass<'c> {
         let distinct =
             |place: fn(&Places) -> Option<usize>| places.iter().filter_map(place).collect::<BTreeSet<_>>().len();
-        let (jsons, selections) = (distinct(|place| place.json), distinct(|place| place.selection));
-        let mut numbers = vec![None; distinct(|place| place.number)];
-        let mut selected = vec![false; selections];
-        let mut tallies: Vec<_> =
-            self.probes.iter().zip(&places).map(|(probe, places)| Tally::new(probe, *places, self.window)).collect();
-        let (instants, messages) = (self.reads_instants(), self.reads_messages());
-        let rows = query::rows(conn, &query, |mut row| {
-            let id = row.profile_id()?;
-            let at = if instants { row.int8()?.unwrap_or(i64::MIN) } else { 0 };
-            let message = if messages { row.column()?.unwrap_or_default() } else { &[] };
-            for number in &mut numbers {
-                *number = row.column()?.and_then(Amount::read);
+        let tallies = scan.probes.iter().zip(places).map(|(probe, places)| Tally::new(probe, *places, scan.window));
+        Pass {
+            tallies: tallies.collect(),
+            from,
+            end: None,
+            budget,
+            highest: from,
+            since_weighed: 0,
+            instants: scan.reads_instants(),
+            messages: scan.reads_messages(),
+            jsons: distinct(|place| place.json),
+            numbers: vec![None; distinct(|place| place.number)],
+            selected: vec![false; distinct(|place| place.selection)],
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, mut row: Row<'_>) -> Result<()> {
+        let id = row.profile_id()?;
+        if id < self.from || self.end.is_some_and(|end| id >= end) {
+            return Ok(());
+        }
+        let at = if self.instants { row.int8()?.unwrap_or(i64::MIN) } else { 0 };
+        let message = if self.messages { row.column()?.unwrap_or_default() } else { &[] };
+        for number in &mut self.numbers {
+            *number = row.column()?.and_then(Amount::read);
+        }
+        let mut jsons = [None; MAX_JSONS];
+        for json in jsons.iter_mut().take(self.jsons) {
+            *json = row.column()?;
+        }
+        for selected in &mut self.selected {
+            *selected = row.boolean()?;
+        }
+        let (numbers, jsons, selected) = (&self.numbers[..], &jsons[..self.jsons], &self.selected[..]);
+        let read = Read { id, at, message, numbers, jsons, selected };
+        self.tallies.iter_mut().for_each(|tally| tally.add(&read));
+        self.highest = self.highest.max(id);
+        self.since_weighed += 1;
+        if self.since_weighed >= WEIGH_EVERY {
+            self.weigh();
+        }
+        Ok(())
+    }
+
+    fn weigh(&mut self) {
+        self.since_weighed = 0;
+        while self.tallies.iter().map(Tally::bytes).sum::<usize>() > self.budget {
+            let (first, last) = (self.from >> 16, self.highest >> 16);
+            if last <= first {
+                // The profiles of one chunk are taken together, whatever they take.
+                return;
             }
-            let mut found = [None; MAX_JSONS];
-            for json in found.iter_mut().take(jsons) {
-                *json = row.column()?;
-            }
-            for selected in &mut selected {
-                *selected = row.boolean()?;
-            }
-            let read = Read { id, at, message, numbers: &numbers, jsons: &found[..jsons], selected: &selected };
-            tallies.iter_mut().for_each(|tally| tally.add(&read));
-            Ok(())
-        })
-        .await?;
-        Ok((tallies.into_iter().zip(&self.probes).map(|(tally, probe)| tally.found(probe)).collect(), rows))
+            let end = (first + (last - first).div_ceil(2)) << 16;
+            self.tallies.iter_mut().for_each(|tally| tally.cut(end));
+            (self.end, self.highest) = (Some(end), end - 1);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! One REPEATABLE READ transaction on the primary sees one snapshot, and stores each run, the new membership, and the
 //! run's range in each destination's gapless log. Nothing outside it writes the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
@@ -107,7 +107,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         let key = &audience.key;
         match &audience.computed {
             Computed::Members { formula, .. } => due.push(Due { key, formula, universe }),
-            Computed::Value(definition) => values.push(DueValue { key, definition, universe }),
+            computed => values.push(DueValue { key, computed, universe }),
         }
     }
     let deleted = register::deleted(tx, tick.audiences).await?;
@@ -124,7 +124,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         let before = previous.get(&key).unwrap_or(&empty);
         let settled = members.map(|mut members| {
             leave::keep(&mut members, &suppressed, before);
-            Settled { change: Change::between(before, &members), members, chunks: BTreeMap::new() }
+            Settled { change: Change::between(before, &members), members, ..Settled::default() }
         });
         (key, settled)
     });
@@ -132,7 +132,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let mut runs = Vec::with_capacity(tick.audiences.len());
     for audience in tick.audiences {
         let key = audience.audience.key.clone();
-        let Settled { members, change, chunks } = match settled.remove(&key) {
+        let Settled { members, change, chunks, patches, columns } = match settled.remove(&key) {
             Some(Ok(settled)) => settled,
             Some(Err(error)) => {
                 runs.push((key, Err(error)));
@@ -166,6 +166,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         if !tick.dry_run {
             let id = record(tx, audience, &run, &change, &members, &snapshot).await?;
             run.run = Some(id);
+            values::name(tx, audience.id, &columns).await?;
+            values::seal_patches(tx, id, &patches).await?;
             // Nobody is told of a held run: it stays as it is recorded.
             if run.state == State::Sealed {
                 held::accept(tx, audience.id, id, &members).await?;

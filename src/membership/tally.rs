@@ -25,6 +25,15 @@ impl Ids {
         page[at / 8] |= 1 << (at % 8);
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.pages.iter().flatten().count() * Self::BYTES
+    }
+
+    /// Forgets ids from `end` on, which is a multiple of 65,536.
+    pub(super) fn cut(&mut self, end: u32) {
+        self.pages.truncate((end >> 16) as usize);
+    }
+
     pub(super) fn into_bitmap(self) -> RoaringBitmap {
         let mut bitmap = RoaringBitmap::new();
         for (page, bytes) in self.pages.into_iter().enumerate() {
@@ -56,6 +65,15 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
             self.pages.resize_with(page + 1, || None);
         }
         &mut self.pages[page].get_or_insert_with(|| Box::new([T::default(); PAGE]))[at]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.pages.iter().flatten().count() * PAGE * size_of::<T>()
+    }
+
+    /// Forgets ids from `end` on, which is a multiple of 65,536.
+    pub(super) fn cut(&mut self, end: u32) {
+        self.pages.truncate(end as usize / PAGE);
     }
 
     pub(super) fn get(&self, id: u32) -> T {

@@ -4,15 +4,17 @@
 //! columns has an object of them. Nobody's value is ever half written: a chunk is replaced as a whole, in the seal.
 
 mod column;
-pub(super) mod settle;
+pub mod columns;
+pub mod settle;
+pub(super) mod sql;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
 
 pub use self::column::Column;
-use super::diff;
+use super::diff::{self, Change};
 use crate::{
     Result,
     ids::{AudienceId, ProfileId, RunId},
@@ -21,6 +23,8 @@ use crate::{
 /// Values of a whole trait, each chunk compressed: what an evaluation hands on.
 #[derive(Debug, Default)]
 pub struct Values {
+    /// The keys under which the values are told, where each is an object of several.
+    pub(super) columns: Vec<String>,
     chunks: BTreeMap<u16, Vec<u8>>,
     open: Option<(u16, Column)>,
 }
@@ -43,6 +47,11 @@ impl Values {
         if let Some((chunk, column)) = self.open.take() {
             self.chunks.insert(chunk, column.encode());
         }
+    }
+
+    /// Adds chunks beyond those before.
+    pub(super) fn append(&mut self, mut later: Values) {
+        self.chunks.append(&mut later.chunks);
     }
 
     /// The chunks that have values, ascending.
@@ -100,7 +109,7 @@ pub async fn of(conn: &mut PgConnection, audience: AudienceId, ids: &[ProfileId]
     picked(conn, LATEST, audience.0, ids).await
 }
 
-/// All values of one profile as last computed, as JSON text by key.
+/// All values of one profile as last computed, as JSON text by key; those told together also each by its own.
 ///
 /// # Errors
 /// The database's own, or damage.
@@ -115,6 +124,10 @@ pub async fn of_person(conn: &mut PgConnection, profile: ProfileId) -> Result<BT
     let mut values = BTreeMap::new();
     for row in rows {
         if let Some(value) = Column::decode(row.try_get(1)?)?.get(at) {
+            if value.starts_with('{') {
+                let members = columns::read(value).into_iter();
+                values.extend(members.map(|(key, value)| (key, value.to_owned())));
+            }
             values.insert(row.try_get(0)?, value.to_owned());
         }
     }
@@ -174,8 +187,13 @@ pub(super) async fn store(conn: &mut PgConnection, audience: AudienceId, chunk: 
     Ok(())
 }
 
-/// Whose value changed in the runs after `run`: those must be told to whoever was last told of that run.
-pub(super) async fn changed_since(conn: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<RoaringBitmap> {
+/// Whose value changed in the runs after `run`, and how many runs those were: they must be told to whoever was last told of
+/// that run.
+pub(super) async fn changed_since(
+    conn: &mut PgConnection,
+    audience: AudienceId,
+    run: RunId,
+) -> Result<(RoaringBitmap, usize)> {
     let bitmaps: Vec<Vec<u8>> = sqlx::query_scalar(
         "select entered from runs where audience_id = $1 and id > $2 and state in ('sealed', 'released')",
     )
@@ -183,43 +201,89 @@ pub(super) async fn changed_since(conn: &mut PgConnection, audience: AudienceId,
     .bind(run)
     .fetch_all(conn)
     .await?;
-    bitmaps.iter().try_fold(RoaringBitmap::new(), |all, bytes| Ok(all | diff::decode(bytes)?))
+    let all =
+        bitmaps.iter().try_fold(RoaringBitmap::new(), |all, bytes| Ok::<_, crate::Error>(all | diff::decode(bytes)?));
+    Ok((all?, bitmaps.len()))
 }
 
-/// Seals the values of these profiles with the run that tells them: **they must be those of the run**, so it is the latest
-/// one of its trait, and the lock of the log's writers is held. What is sealed already stays.
+/// Remembers under which keys a trait of several values tells.
+pub(super) async fn name(conn: &mut PgConnection, audience: AudienceId, columns: &[String]) -> Result<()> {
+    sqlx::query(
+        "update audiences set columns = (select array_agg(distinct c order by c) from unnest(coalesce(columns, '{}') || $2) c)
+         where id = $1 and cardinality($2::text[]) > 0 and not coalesce(columns, '{}') @> $2",
+    )
+    .bind(audience)
+    .bind(columns)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Seals what a run itself tells of several values: those that changed.
+pub(super) async fn seal_patches(conn: &mut PgConnection, run: RunId, patches: &BTreeMap<u16, Vec<u8>>) -> Result<()> {
+    for (chunk, column) in patches {
+        put(conn, run, *chunk, column).await?;
+    }
+    Ok(())
+}
+
+async fn put(conn: &mut PgConnection, run: RunId, chunk: u16, column: &[u8]) -> Result<()> {
+    sqlx::query(
+        "insert into run_values (run_id, chunk, values) values ($1, $2, $3)
+         on conflict (run_id, chunk) do update set values = excluded.values",
+    )
+    .bind(run)
+    .bind(i32::from(chunk))
+    .bind(column)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Seals the values of a change with the run that tells them: **they must be those of the run**, so it is the latest one of
+/// its trait, and the lock of the log's writers is held. What is sealed already stays; of several values, what the run itself
+/// tells is what changed in it, so all of them take its place for whoever `missed` earlier runs; and whoever was told values
+/// `before` is told null for those that he has no more.
 pub(super) async fn seal(
     conn: &mut PgConnection,
     run: RunId,
     audience: AudienceId,
-    profiles: &RoaringBitmap,
+    change: &Change,
+    before: &RoaringBitmap,
+    missed: bool,
 ) -> Result<()> {
+    let columns: Option<Vec<String>> =
+        sqlx::query_scalar("select columns from audiences where id = $1").bind(audience).fetch_one(&mut *conn).await?;
     let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-    for id in profiles {
+    // That one value ceased needs no word beside the log's; of several, their keys must be said.
+    let told = if columns.is_some() { &change.entered | &change.exited } else { change.entered.clone() };
+    for id in &told {
         let (chunk, at) = split(id);
         wanted.entry(chunk).or_default().push(at);
     }
     for (chunk, wanted) in wanted {
         let known = chunk_of(conn, SEALED, run.0, chunk).await?;
-        if wanted.iter().all(|at| known.get(*at).is_some()) {
+        let missed = missed && columns.is_some();
+        if !missed && wanted.iter().all(|at| known.get(*at).is_some()) {
             continue;
         }
         let state = chunk_of(conn, LATEST, audience.0, chunk).await?;
-        let mut column = Column::default();
-        for (at, known, value) in settle::merged(&known, &state) {
-            if let Some(value) = known.or(value.filter(|_| wanted.binary_search(&at).is_ok())) {
-                column.push(at, value);
+        let mut sealed: BTreeMap<u16, Cow<'_, str>> = known.iter().map(|(at, value)| (at, value.into())).collect();
+        for at in wanted {
+            // Who leaves has no value for the destination, even where one is stored still.
+            let value = state.get(at).filter(|_| !change.exited.contains(join(chunk, at)));
+            match (&columns, value) {
+                (Some(columns), value) if missed || !sealed.contains_key(&at) => {
+                    let gone = if before.contains(join(chunk, at)) { &columns[..] } else { &[] };
+                    sealed.insert(at, columns::whole(value, gone).into());
+                }
+                (None, Some(value)) => drop(sealed.entry(at).or_insert(value.into())),
+                _ => {}
             }
         }
-        sqlx::query(
-            "insert into run_values (run_id, chunk, values) values ($1, $2, $3)
-             on conflict (run_id, chunk) do update set values = excluded.values",
-        )
-        .bind(run)
-        .bind(i32::from(chunk))
-        .bind(column.encode())
-        .execute(&mut *conn)
-        .await?;
+        let mut column = Column::default();
+        sealed.iter().for_each(|(at, value)| column.push(*at, value));
+        put(conn, run, chunk, &column.encode()).await?;
     }
     Ok(())
 }

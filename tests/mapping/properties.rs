@@ -1,7 +1,9 @@
 //! What holds for any input: nothing panics, triggers print as they parse, murmur2 is Java's, JSON is JavaScript's.
 
 use proptest::prelude::*;
-use rollcall::mapping::{Event, Json, Liquid, Outcome, Trigger, coerce, compile, js, murmur2, partition_for_key};
+use rollcall::mapping::{
+    Event, Json, Known, Liquid, Outcome, Trigger, coerce, compile, js, murmur2, partition_for_key,
+};
 use serde_json::{Value, json};
 
 use super::compile as mapping;
@@ -68,6 +70,25 @@ fn any_json() -> impl Strategy<Value = Value> {
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((keys, inner), 0..4)
                 .prop_map(|members| members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+/// Any JSON value with any texts and keys.
+fn wild_json() -> impl Strategy<Value = Value> {
+    let number =
+        any::<f64>().prop_map(|number| serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number));
+    let text = "([a-z\"\\\\é😀\n,:{}]|\\PC){0,20}";
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        number,
+        text.prop_map(Value::from)
+    ];
+    leaf.prop_recursive(5, 32, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((text, inner), 0..5).prop_map(|members| members.into_iter().collect()),
         ]
     })
 }
@@ -189,6 +210,38 @@ proptest! {
         parsed.write_json(&mut from_text);
         Event::of_value(&value).write_json(&mut from_value);
         prop_assert_eq!(from_text, from_value);
+    }
+
+    #[test]
+    fn an_event_of_ours_is_parsed_as_any_other(value in wild_json()) {
+        let text = js::json_text(&Json::from(&value));
+        let (ours, foreign) = (Event::known(&text, Known::default()), Event::parse(&text).expect("JSON"));
+        prop_assert_eq!(ours.tree(), foreign.tree());
+    }
+
+    #[test]
+    fn an_event_that_is_parsed_only_as_far_as_it_is_read_gives_the_same_record(
+        fields in any_json(), traits in any_json(), context in any_json(), extra in any_json(), located in any::<bool>(),
+    ) {
+        let event = json!({
+            "context": {"a": context, "b": 1}, "integrations": {"All": false}, "extra": extra, "a": context,
+            "traits": {"b": traits, "\"a": 1}, "type": "identify", "userId": "u1",
+        });
+        let json_text = |value: &Value| js::json_text(&Json::from(value));
+        let (text, traits, context) = (json_text(&event), json_text(&event["traits"]), json_text(&event["context"]));
+        let text_of = |text| Some(text).filter(|_| located);
+        let known = Known {
+            kind: Some("identify"),
+            user_id: Some("u1"),
+            traits: text_of(traits.as_str()),
+            context: text_of(context.as_str()),
+            ..Known::default()
+        };
+        let payload = json!({"x": fields, "y": {"@path": "$.traits.b.a"}, "z": {"@path": "$.context.a"}, "t": {"@path": "$.traits"}});
+        if let Ok(mapping) = mapping(json!({"topic": "t", "payload": payload, "headers": {"h": fields}})) {
+            let foreign = Event::parse(&text).expect("JSON");
+            prop_assert_eq!(mapping.apply(&Event::known(&text, known)), mapping.apply(&foreign));
+        }
     }
 
     #[test]

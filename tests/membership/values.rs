@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rollcall::{
     audience::{
-        ComputedTrait,
+        Computed, ComputedTrait,
         interpret::{self, Profile},
     },
     membership::{DueValue, Settings, Universe, evaluate_all, values::Column},
@@ -39,12 +39,10 @@ async fn the_store_gives_the_values_that_the_interpreter_gives() {
     for round in 0..ROUNDS {
         let at = draw(&histories::instant(), &mut runner);
         let traits: Vec<ComputedTrait> = (0..TRAITS_PER_ROUND).map(|_| draw(&strategy, &mut runner)).collect();
+        let computed: Vec<Computed> = traits.iter().cloned().map(Computed::Value).collect();
         let keys: Vec<String> = (0..traits.len()).map(|n| format!("t{n}")).collect();
-        let due: Vec<_> = keys
-            .iter()
-            .zip(&traits)
-            .map(|(key, definition)| DueValue { key, definition, universe: &universe })
-            .collect();
+        let due: Vec<_> =
+            keys.iter().zip(&computed).map(|(key, computed)| DueValue { key, computed, universe: &universe }).collect();
         let mut tx = conn.begin_with("begin isolation level repeatable read").await.unwrap();
         let evaluation = evaluate_all(&mut tx, at, &[], &due, &Default::default(), &Settings::default()).await.unwrap();
         tx.commit().await.unwrap();
@@ -84,4 +82,53 @@ proptest! {
         let text = definition.to_string();
         prop_assert_eq!(rollcall::audience::parse_trait("it", &text).unwrap(), definition, "{}", text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_would_take_too_much_memory_reads_again_and_says_the_same() {
+    let database = Database::fresh().await;
+    let name = store::event_name(&database.pool, "Order Completed").await;
+    sqlx::query(
+        "insert into identifiers (type, value, profile_id, added_at)
+         select 'user_id', 'u' || id, id, now() from generate_series(1, 400000, 4) id",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into events (profile_id, name_id, occurred_at, message_id, properties)
+         select 1 + (n * 7919 % 100000) * 4, $1, timestamptz '2024-01-01Z' + n * interval '1 second', 'm' || n,
+                jsonb_build_object('revenue', n % 1000 / 10.0, 'sku', 'sku ' || n % 300)
+         from generate_series(1, 200000) n",
+    )
+    .bind(name)
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let traits = [
+        "count()",
+        "sum(property('revenue'))",
+        "max(property('revenue'))",
+        "last(property('sku'))",
+        "unique(property('sku'))",
+    ]
+    .map(|reducer| rollcall::audience::parse_trait("it", &format!("event('Order Completed').{reducer}")).unwrap())
+    .map(Computed::Value);
+    let universe = Universe::users(false);
+    let due: Vec<_> = traits.iter().map(|computed| DueValue { key: "t", computed, universe: &universe }).collect();
+    let mut outcomes = Vec::new();
+    for scan_bytes in [1 << 30, 1 << 20] {
+        let mut conn = database.pool.acquire().await.unwrap();
+        let mut tx = conn.begin_with("begin isolation level repeatable read").await.unwrap();
+        let settings = Settings { scan_bytes, ..Settings::default() };
+        let at = "2025-01-01T00:00:00Z".parse().unwrap();
+        let evaluation = evaluate_all(&mut tx, at, &[], &due, &Default::default(), &settings).await.unwrap();
+        let values: Vec<_> = evaluation.values.into_iter().map(|(_, settled)| settled.unwrap().chunks).collect();
+        outcomes.push((evaluation.statistics.rows, values));
+    }
+    assert_eq!(outcomes[0].1.iter().map(|chunks| chunks.len()).collect::<Vec<_>>(), [7; 5]);
+    assert!(outcomes[0].1 == outcomes[1].1, "the values differ");
+    // The count reads the index alone, so there are two scans.
+    assert_eq!(outcomes[0].0, 400_000);
+    assert!(outcomes[1].0 > 400_000, "read again: {}", outcomes[1].0);
 }

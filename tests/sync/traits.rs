@@ -250,3 +250,125 @@ async fn only_changed_values_are_told_and_null_where_none_is_left() {
     other.sort_by_key(Value::to_string);
     assert_eq!(other, [json!(["ann", {"total": 0}]), json!(["bob", {"last_sku": "3"}]), json!(["bob", {"total": 5}])]);
 }
+
+const TOGETHER: &str = "
+  - name: Fans
+    query: trait('orders') >= 1 AND trait('lifetime.grade') = 'gold'
+    include_traits: [revenue, clv, last]
+traits:
+  - name: Order Totals
+    queries:
+      orders: event('Order Completed').within(30 days).count()
+      revenue: event('Order Completed').sum(property('revenue'))
+      last: event('Order Completed').within(30 days).last(property('revenue'))
+  - name: Lifetime
+    sql: select user_id, clv, grade, null as nothing from crm
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_values_go_in_one_identify_with_those_that_changed() {
+    let world = World::new(TOGETHER).await;
+    world.import(&[
+        order("ann", "1", "2024-05-01T00:00:00Z", 10.1),
+        order("ann", "2", "2024-05-02T00:00:00Z", 0.2),
+        order("bob", "3", "2024-05-20T00:00:00Z", 5.0),
+    ]);
+    sqlx::raw_sql(
+        "create table crm (user_id text, clv numeric, grade text);
+         insert into crm values ('ann', 120.50, 'gold'), ('bob', 7, null), ('nobody', 1, 'gold')",
+    )
+    .execute(&world.db.pool)
+    .await
+    .unwrap();
+    let told = |from: usize| -> Vec<Value> {
+        let mut told: Vec<_> = world
+            .told()
+            .iter()
+            .map(|record| (record.header("rollcall-position").unwrap().parse::<usize>().unwrap(), record.json()))
+            .collect();
+        told.sort_by_key(|(position, _)| *position);
+        told.iter().skip(from).map(|(_, event)| json!([event["userId"], event["traits"]])).collect()
+    };
+    let first = world.json(&["sync", "--at", "2024-05-21"]);
+    assert_eq!(first["runs"].as_array().unwrap().len(), 3, "{first}");
+    let mut told_first = told(0);
+    told_first.sort_by_key(Value::to_string);
+    let mut expected = vec![
+        json!(["ann", {"clv": 120.5, "grade": "gold"}]),
+        json!(["bob", {"clv": 7}]),
+        json!(["ann", {"last": 0.2, "orders": 2, "revenue": 10.3}]),
+        json!(["bob", {"last": 5, "orders": 1, "revenue": 5}]),
+        json!(["ann", {"fans": true, "revenue": 10.3, "clv": 120.5, "last": 0.2}]),
+    ];
+    expected.sort_by_key(Value::to_string);
+    for (told, expected) in told_first.iter().zip(&expected) {
+        assert_eq!(told, expected);
+    }
+    assert_eq!(told_first.len(), 5);
+
+    // Ann's orders have left the window; bob's row is gone, ann's has another value.
+    sqlx::raw_sql("delete from crm where user_id = 'bob'; update crm set clv = 99 where user_id = 'ann'")
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    world.json(&["sync", "--at", "2024-06-05"]);
+    let mut second = told(5);
+    second.sort_by_key(Value::to_string);
+    let mut expected = vec![
+        json!(["ann", {"clv": 99}]),
+        json!(["bob", {"clv": null}]),
+        json!(["ann", {"last": null, "orders": 0}]),
+        json!(["ann", {"fans": false, "revenue": 10.3, "clv": 99}]),
+    ];
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(second, expected);
+
+    let listed = world.run(&["members", "order_totals"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed, "ann  {\"orders\":0,\"revenue\":10.3}\nbob  {\"last\":5,\"orders\":1,\"revenue\":5}\n");
+    let preview =
+        world.json(&["preview", "--trait", "event('Order Completed').sum(property('revenue'))", "--at", "2024-05-02"]);
+    assert_eq!(preview["values"], 1);
+    assert_eq!(preview["sample"][0]["value"], 10.3);
+    let orders = world.json(&["explain", "orders", "bob", "--at", "2024-05-21"]);
+    assert_eq!((&orders["value"], &orders["events"]), (&json!(1), &json!(1)));
+    assert_eq!(world.json(&["explain", "lifetime", "ann"])["values_at_last_run"], json!({"clv": 99, "grade": "gold"}));
+    let fans = world.json(&["explain", "fans", "ann", "--at", "2024-05-21"]);
+    assert_eq!(fans["member"], true, "{fans}");
+
+    // A statement that writes is refused, and stops its own trait only.
+    world.configure(&TOGETHER.replace(
+        "select user_id, clv, grade, null as nothing from crm",
+        "with gone as (delete from crm returning *) select user_id, clv from gone",
+    ));
+    let output = world.command(&["sync", "--at", "2024-06-05", "--json"]).output().unwrap();
+    assert!(!output.status.success());
+    let rows: i64 = sqlx::query_scalar("select count(*) from crm").fetch_one(&world.db.pool).await.unwrap();
+    assert_eq!(rows, 2, "nothing was deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_run_of_a_trait_tells_when_it_is_released_and_not_before() {
+    let world =
+        World::new("guard: {max_changes: 1}\ntraits:\n  - {name: Orders, query: \"event('Order Completed').count()\"}")
+            .await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 1.0), order("bob", "2", "2024-05-02T00:00:00Z", 1.0)]);
+    let values = || async {
+        let runs: i64 =
+            sqlx::query_scalar("select count(*) from trait_values").fetch_one(&world.db.pool).await.unwrap();
+        let held: i64 = sqlx::query_scalar("select count(*) from held_values").fetch_one(&world.db.pool).await.unwrap();
+        (runs, held)
+    };
+    let held = world.command(&["sync", "--at", "2024-05-03", "--json"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&held.stdout).contains("held"), "{held:?}");
+    assert_eq!((world.told().len(), values().await), (0, (0, 1)));
+    let again = world.command(&["sync", "--at", "2024-05-04", "--json"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&again.stdout).contains("held"), "{again:?}");
+    assert_eq!((world.told().len(), values().await), (0, (0, 1)), "the newer run takes the place of the older");
+    assert!(world.run(&["release", "orders"]).status.success());
+    assert_eq!(values().await, (1, 0));
+    world.json(&["sync", "--at", "2024-05-04"]);
+    let mut told: Vec<Value> = world.told().iter().map(|record| record.json()["traits"].take()).collect();
+    told.sort_by_key(Value::to_string);
+    assert_eq!(told, [json!({"orders": 1}), json!({"orders": 1})]);
+}

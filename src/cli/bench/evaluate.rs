@@ -61,7 +61,7 @@ struct Asked {
 }
 
 /// Later than every event.
-const NOW: &str = "2026-01-01T00:00:00Z";
+pub(super) const NOW: &str = "2026-01-01T00:00:00Z";
 
 const ASKED: [Asked; 3] = [
     Asked {
@@ -106,7 +106,8 @@ const DATABASE: &str = "rollcall_bench_evaluate";
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let server = context.database().await?;
-    let cases = with_database(&server, &args, |step| context.output().note(step)).await?;
+    let told = |step: &str| context.output().note(step);
+    let cases = with_database(&server, &args, told, async |pool| cases(pool, args.rounds, told).await).await?;
     context.output().show(&cases, |cases| {
         let rows = cases.iter().map(|case| {
             [
@@ -126,11 +127,12 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 ///
 /// # Errors
 /// If both sides do not give the same ids.
-async fn with_database(
+pub(super) async fn with_database<T>(
     server: &PgConnectOptions,
     args: &Args,
     mut told: impl FnMut(&str) -> Result<()>,
-) -> Result<Vec<Case>> {
+    work: impl AsyncFnOnce(&PgPool) -> Result<T>,
+) -> Result<T> {
     let mut connection = server.connect().await?;
     let kept = sqlx::query("select from pg_database where datname = $1").bind(DATABASE);
     if kept.fetch_optional(&mut connection).await?.is_none() {
@@ -138,23 +140,26 @@ async fn with_database(
     }
     let pool = PgPool::connect_with(server.clone().database(DATABASE)).await?;
     profile::migrate(&pool).await?;
-    let cases = cases(&pool, args, &mut told).await;
+    let generated = generate(&pool, args, &mut told).await;
+    let worked = match generated {
+        Ok(()) => work(&pool).await,
+        Err(error) => Err(error),
+    };
     pool.close().await;
     if !args.keep {
         sqlx::raw_sql(AssertSqlSafe(format!("drop database {DATABASE}"))).execute(&mut connection).await?;
     }
     connection.close().await?;
-    cases
+    worked
 }
 
-async fn cases(pool: &PgPool, args: &Args, told: &mut impl FnMut(&str) -> Result<()>) -> Result<Vec<Case>> {
-    generate(pool, args, told).await?;
+async fn cases(pool: &PgPool, rounds: usize, told: impl Fn(&str) -> Result<()>) -> Result<Vec<Case>> {
     let mut conn = pool.acquire().await?;
     let now: DateTime<Utc> = NOW.parse().map_err(|error| Error::internal("a constant is no instant").because(error))?;
     let mut cases = Vec::new();
     for asked in &ASKED {
         told(asked.name)?;
-        cases.push(measure(&mut conn, asked, now, args.rounds).await?);
+        cases.push(measure(&mut conn, asked, now, rounds).await?);
     }
     Ok(cases)
 }
@@ -230,7 +235,7 @@ async fn by_hand(conn: &mut PgConnection, sql: &str, keep: bool) -> Result<(Opti
     Ok((ids, seconds))
 }
 
-fn median(mut taken: Vec<Duration>) -> Duration {
+pub(super) fn median(mut taken: Vec<Duration>) -> Duration {
     taken.sort();
     taken.get(taken.len() / 2).copied().unwrap_or_default()
 }

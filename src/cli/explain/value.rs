@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::{
     audience::{
-        ComputedTrait,
+        Computed, ComputedTrait,
         interpret::{self, Profile},
     },
     js,
@@ -86,6 +86,35 @@ impl Answer {
             lines.push("The profile has no identifier that this trait tells, so nothing is told of it.".into());
         }
         lines.push(format!("As of the last run: {}.", shown(&self.value_at_last_run)));
+        lines.join("\n")
+    }
+}
+
+/// Several values, told together.
+#[derive(Serialize)]
+pub(super) struct Stored {
+    key: String,
+    /// By their keys, as of the last run; null if there were none, or it never ran.
+    values_at_last_run: Json,
+    /// The keys that can be explained one by one; none for a statement, whose rows are explained where they come from.
+    columns: Vec<String>,
+}
+
+impl Stored {
+    pub(super) fn new(key: &str, stored: Option<&str>, computed: &Computed) -> Stored {
+        let columns = match computed {
+            Computed::Columns(columns) => columns.iter().map(|(key, _)| key.clone()).collect(),
+            _ => Vec::new(),
+        };
+        Stored { key: key.to_owned(), values_at_last_run: json(stored), columns }
+    }
+
+    pub(super) fn describe(&self, user: &str) -> String {
+        let Stored { key, values_at_last_run, columns } = self;
+        let mut lines = vec![format!("{key} of {user}, as of the last run: {}", text(values_at_last_run))];
+        for column in columns {
+            lines.push(format!("  `rollcall explain {column} {user}` shows the events behind {column}."));
+        }
         lines.join("\n")
     }
 }

@@ -54,7 +54,8 @@ fn value<'v>(operand: &'v Operand, event: &'v Event<'_>) -> Json<'v> {
 }
 
 fn compare(left: &Operand, op: Op, right: &Operand, event: &Event<'_>) -> bool {
-    if [left, right].iter().any(|operand| matches!(operand, Operand::Field(field) if field.indexed)) {
+    let indexed = |operand: &Operand| matches!(operand, Operand::Field(field) if field.indexed);
+    if indexed(left) || indexed(right) {
         return false;
     }
     match op {
@@ -90,6 +91,7 @@ fn equal(left: &Operand, right: &Operand, event: &Event<'_>) -> bool {
     let actual = value(left, event);
     match right {
         Operand::Null => actual.is_absent(),
+        Operand::Text(text) => actual.as_str() == Some(text),
         Operand::Number(_) | Operand::Bool(_) if is_text_field(left, right) => {
             actual.as_str().is_some_and(|text| text == js::string(&value(right, event)))
         }

@@ -96,6 +96,11 @@ impl Trigger {
         Self::parse(text).map_err(|problems| refusal(name, text, problems))
     }
 
+    /// Every path that it reads of an event.
+    pub fn paths(&self, mut each: impl FnMut(&Path)) {
+        self.expr.fields(&mut |field| each(&field.path));
+    }
+
     /// Whether the event passes. Never fails: what cannot be compared does not match.
     pub fn matches(&self, event: &Event<'_>) -> bool {
         !event.is_null() && evaluate::holds(&self.expr, event)
@@ -108,6 +113,28 @@ fn refusal(name: &str, text: &str, problems: Vec<Problem>) -> Error {
     Error::definition(format!("the trigger of {name} cannot be read: {first}"))
         .help(help.unwrap_or_else(|| "See docs/mapping.md for what a trigger may say.".into()))
         .at(Problems { name: format!("trigger of {name}"), text: text.to_owned(), problems })
+}
+
+impl Expr {
+    fn fields(&self, each: &mut impl FnMut(&Field)) {
+        match self {
+            Expr::Or(terms) | Expr::And(terms) => terms.iter().for_each(|term| term.fields(each)),
+            Expr::Not(inner) => inner.fields(each),
+            Expr::Compare(left, _, right) => [left, right].into_iter().for_each(|operand| operand.fields(each)),
+            Expr::In(left, list) => std::iter::once(left).chain(list).for_each(|operand| operand.fields(each)),
+            Expr::Holds(call) => call.arguments.iter().for_each(|operand| operand.fields(each)),
+        }
+    }
+}
+
+impl Operand {
+    fn fields(&self, each: &mut impl FnMut(&Field)) {
+        match self {
+            Operand::Field(field) => each(field),
+            Operand::Call(call) => call.arguments.iter().for_each(|operand| operand.fields(each)),
+            Operand::Text(_) | Operand::Number(_) | Operand::Bool(_) | Operand::Null => {}
+        }
+    }
 }
 
 impl Root {

@@ -201,7 +201,7 @@ async fn slice(
     if !slice.is_empty() {
         if backfill.class == Class::Trait {
             // Those of the latest run, which this is; and the lock is held.
-            values::seal(tx, run, backfill.audience, &slice.entered).await?;
+            values::seal(tx, run, backfill.audience, &slice, &told.members, true).await?;
         }
         let part = Part { lane: Lane::Bulk, run, change: &slice, is_the_runs: false, backfill: Some(backfill.id) };
         ends_at = log::append(tx, listener, &mut told, part).await?;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, Row as _};
 
-use super::{super::compile::Names, DueValue};
+use super::super::compile::Names;
 use crate::{
     Result,
     audience::{
+        ComputedTrait,
         ast::{Comparison, Scalar, Source, Stream},
         conditions::Condition,
         visit,
@@ -18,7 +19,7 @@ use crate::{
 pub(super) async fn names(
     conn: &mut PgConnection,
     conditions: &[&Condition],
-    values: &[DueValue<'_>],
+    definitions: &[&ComputedTrait],
 ) -> Result<Names> {
     let mut events = BTreeSet::new();
     let mut see = |stream: &Stream| {
@@ -36,7 +37,7 @@ pub(super) async fn names(
         streams.for_each(|stream| see(stream));
     };
     conditions.iter().for_each(|condition| visit::within(&condition.0, &mut within));
-    let streams = || values.iter().map(|due| &due.definition.stream);
+    let streams = || definitions.iter().map(|definition| &definition.stream);
     streams().flat_map(Stream::conditions).for_each(|condition| visit::comparisons(condition, &mut within));
     streams().for_each(see);
     let events: Vec<String> = events.into_iter().collect();

@@ -52,7 +52,8 @@ enum Kept {
     Avg(Numbers<u32>, Sums),
     Best(Bests),
     Text(HashMap<u32, u32>, Symbols),
-    Edge(HashMap<u32, Edge>),
+    /// With the bytes of its texts.
+    Edge(HashMap<u32, Edge>, usize),
     /// How often each profile has each text.
     Mode(HashMap<(u32, u32), u32>, Symbols),
     Unique(Ids, HashSet<(u32, u32)>, Symbols),
@@ -65,9 +66,16 @@ struct Edge {
     json: String,
 }
 
+impl Edge {
+    fn text_bytes(&self) -> usize {
+        self.message.capacity() + self.json.capacity()
+    }
+}
+
 /// Texts by number: each is kept once.
 #[derive(Default)]
 struct Symbols {
+    bytes: usize,
     known: HashMap<std::sync::Arc<str>, u32>,
     texts: Vec<std::sync::Arc<str>>,
 }
@@ -78,6 +86,8 @@ impl Symbols {
             return *symbol;
         }
         let (text, symbol) = (std::sync::Arc::<str>::from(text), self.texts.len() as u32);
+        // The text with its counters, the entries of map and list.
+        self.bytes += text.len() + 64;
         self.texts.push(text.clone());
         self.known.insert(text, symbol);
         symbol
@@ -101,7 +111,7 @@ impl<'c> Fold<'c> {
             Reducer::Min(_, As::Number) => Kept::Best(Bests::new(false)),
             Reducer::Max(_, As::Number) => Kept::Best(Bests::new(true)),
             Reducer::Min(..) | Reducer::Max(..) => Kept::Text(HashMap::new(), Symbols::default()),
-            Reducer::First(_) | Reducer::Last(_) => Kept::Edge(HashMap::new()),
+            Reducer::First(_) | Reducer::Last(_) => Kept::Edge(HashMap::new(), 0),
             Reducer::Mode { .. } => Kept::Mode(HashMap::new(), Symbols::default()),
             Reducer::Unique(_) | Reducer::UniqueCount(_) => {
                 Kept::Unique(Ids::default(), HashSet::new(), Symbols::default())
@@ -147,7 +157,7 @@ impl<'c> Fold<'c> {
                     *best = symbol;
                 }
             }),
-            Kept::Edge(edges) => {
+            Kept::Edge(edges, bytes) => {
                 let last = matches!(reducer, Reducer::Last(_));
                 let place = (event.at, event.message);
                 let stays = edges.get(&id).is_some_and(|edge| {
@@ -166,7 +176,11 @@ impl<'c> Fold<'c> {
                     }
                 });
                 if let Some(json) = json {
-                    edges.insert(id, Edge { at: event.at, message: event.message.to_vec(), json });
+                    let edge = Edge { at: event.at, message: event.message.to_vec(), json };
+                    *bytes += edge.text_bytes();
+                    if let Some(before) = edges.insert(id, edge) {
+                        *bytes -= before.text_bytes();
+                    }
                 }
             }
             Kept::Mode(counts, symbols) => {
@@ -183,6 +197,54 @@ impl<'c> Fold<'c> {
                 cells(&mut |cell| {
                     texts.insert((id, symbols.of(&cell.text)));
                 });
+            }
+        }
+    }
+
+    /// The memory that it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.kept {
+            Kept::Count(counts) => counts.bytes(),
+            Kept::Sum(seen, sums) => seen.bytes() + sums.bytes(),
+            Kept::Avg(counts, sums) => counts.bytes() + sums.bytes(),
+            Kept::Best(bests) => bests.bytes(),
+            Kept::Text(best, symbols) => best.capacity() * 9 + symbols.bytes,
+            Kept::Edge(edges, bytes) => edges.capacity() * (size_of::<Edge>() + 5) + bytes,
+            Kept::Mode(counts, symbols) => counts.capacity() * 13 + symbols.bytes,
+            Kept::Unique(seen, texts, symbols) => seen.bytes() + texts.capacity() * 9 + symbols.bytes,
+        }
+    }
+
+    /// Forgets the profiles from `end` on, a multiple of 65,536.
+    pub(super) fn cut(&mut self, end: u32) {
+        match &mut self.kept {
+            Kept::Count(counts) => counts.cut(end),
+            Kept::Sum(seen, sums) => {
+                seen.cut(end);
+                sums.cut(end);
+            }
+            Kept::Avg(counts, sums) => {
+                counts.cut(end);
+                sums.cut(end);
+            }
+            Kept::Best(bests) => bests.cut(end),
+            Kept::Text(best, _) => {
+                best.retain(|id, _| *id < end);
+                best.shrink_to_fit();
+            }
+            Kept::Edge(edges, bytes) => {
+                edges.retain(|id, _| *id < end);
+                edges.shrink_to_fit();
+                *bytes = edges.values().map(Edge::text_bytes).sum();
+            }
+            Kept::Mode(counts, _) => {
+                counts.retain(|(id, _), _| *id < end);
+                counts.shrink_to_fit();
+            }
+            Kept::Unique(seen, texts, _) => {
+                seen.cut(end);
+                texts.retain(|(id, _)| *id < end);
+                texts.shrink_to_fit();
             }
         }
     }
@@ -213,7 +275,7 @@ impl<'c> Fold<'c> {
                     push(id, &mut |out| js::push_string(out, symbols.text(symbol)));
                 }
             }
-            Kept::Edge(edges) => {
+            Kept::Edge(edges, _) => {
                 let mut edges: Vec<_> = edges.into_iter().map(|(id, edge)| (id, edge.json)).collect();
                 edges.sort_unstable_by_key(|(id, _)| *id);
                 edges.iter().for_each(|(id, json)| push(*id, &mut |out| out.push_str(json)));

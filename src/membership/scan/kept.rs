@@ -22,6 +22,23 @@ pub(in crate::membership) enum Found {
     Unfit,
 }
 
+impl Found {
+    /// Adds what was found of profiles beyond those of all passes before.
+    pub(super) fn and(self, later: Found) -> Found {
+        match (self, later) {
+            (Found::Members(mut members), Found::Members(later)) => {
+                members.ids |= later.ids;
+                Found::Members(members)
+            }
+            (Found::Values(mut values), Found::Values(later)) => {
+                values.append(later);
+                Found::Values(values)
+            }
+            _ => Found::Unfit,
+        }
+    }
+}
+
 /// Which of a row's columns are a probe's.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::membership) struct Places {
@@ -105,6 +122,28 @@ impl<'c> Tally<'c> {
                 amount: amount(),
                 json: self.places.json.and_then(|place| row.jsons[place]),
             }),
+            Kept::Unfit => {}
+        }
+    }
+
+    /// The memory that it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.kept {
+            Kept::Ids(ids) => ids.bytes(),
+            Kept::Counts(counts) => counts.bytes(),
+            Kept::Sums(sums) => sums.bytes(),
+            Kept::Value(fold) => fold.bytes(),
+            Kept::Unfit => 0,
+        }
+    }
+
+    /// Forgets the profiles from `end` on, a multiple of 65,536.
+    pub(super) fn cut(&mut self, end: u32) {
+        match &mut self.kept {
+            Kept::Ids(ids) => ids.cut(end),
+            Kept::Counts(counts) => counts.cut(end),
+            Kept::Sums(sums) => sums.cut(end),
+            Kept::Value(fold) => fold.cut(end),
             Kept::Unfit => {}
         }
     }

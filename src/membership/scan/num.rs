@@ -9,6 +9,9 @@ use crate::{
     membership::tally::{Amount, Numbers, SUM_DECIMALS},
 };
 
+/// What a number that does not fit takes, about.
+const OTHER_BYTES: usize = 96;
+
 /// A sum for each profile: in millionths, and beside them what does not fit there.
 #[derive(Default)]
 pub(super) struct Sums {
@@ -29,6 +32,16 @@ impl Sums {
             }
             Amount::Other(amount) => *self.other.entry(id).or_default() += amount,
         }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.fit.bytes() + self.other.capacity() * OTHER_BYTES
+    }
+
+    pub(super) fn cut(&mut self, end: u32) {
+        self.fit.cut(end);
+        self.other.retain(|id, _| *id < end);
+        self.other.shrink_to_fit();
     }
 
     fn whole(&self, id: u32) -> Option<BigDecimal> {
@@ -80,6 +93,16 @@ impl Bests {
                 None => drop(self.other.insert(id, amount.clone())),
             },
         }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.fit.bytes() + self.other.capacity() * OTHER_BYTES
+    }
+
+    pub(super) fn cut(&mut self, end: u32) {
+        self.fit.cut(end);
+        self.other.retain(|id, _| *id < end);
+        self.other.shrink_to_fit();
     }
 
     pub(super) fn finish(mut self, each: &mut dyn FnMut(u32, &BigDecimal)) {

@@ -1,13 +1,17 @@
 //! Whose value is another one than before, and what is it now? Old and new values, merged chunk by chunk. Pure but for
 //! reading the old ones.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use roaring::RoaringBitmap;
 use sqlx::PgConnection;
 
-use super::{Column, Values, join, stored, stored_chunks};
-use crate::{Result, membership::diff::Change};
+use super::{Column, Values, columns, join, stored, stored_chunks};
+use crate::{Result, audience::Computed, ids::ProfileId, membership::diff::Change};
 
 /// A trait's values after a run, as far as they differ from those before.
 #[derive(Debug, Default)]
@@ -18,6 +22,10 @@ pub struct Settled {
     pub change: Change,
     /// The chunks that changed, compressed; without bytes where nobody has a value any more.
     pub chunks: BTreeMap<u16, Vec<u8>>,
+    /// Of several values, those that changed, compressed: what the run tells of each.
+    pub patches: BTreeMap<u16, Vec<u8>>,
+    /// The keys of several values.
+    pub columns: Vec<String>,
 }
 
 /// How a value that is not found any more, or not at first, is understood.
@@ -25,13 +33,29 @@ pub struct Settled {
 pub enum Shape {
     /// One value. With `zero` a value that was there becomes 0, as a counter does when its last event has left the window.
     One { zero: bool },
+    /// Several, told together: of those in `zeros` the same holds. With `additive` none ceases.
+    Columns { zeros: BTreeSet<String>, additive: bool },
 }
 
 impl Shape {
     /// What holds now, from what held and what was found.
-    fn now<'v>(&self, old: Option<&'v str>, found: Option<&'v str>) -> Option<&'v str> {
+    fn now<'v>(&self, old: Option<&'v str>, found: Option<&'v str>) -> Option<Cow<'v, str>> {
         match self {
-            Shape::One { zero } => found.or(old.filter(|_| *zero).map(|_| "0")),
+            Shape::One { zero } => found.or(old.filter(|_| *zero).map(|_| "0")).map(Cow::Borrowed),
+            Shape::Columns { zeros, additive } => columns::now(old, found, zeros, *additive),
+        }
+    }
+
+    /// Of what is computed.
+    pub(in crate::membership) fn of(computed: &Computed) -> Shape {
+        match computed {
+            Computed::Value(definition) => Shape::One { zero: definition.reducer.is_zero_of_nothing() },
+            Computed::Columns(columns) => {
+                let zeros = columns.iter().filter(|(_, definition)| definition.reducer.is_zero_of_nothing());
+                Shape::Columns { zeros: zeros.map(|(key, _)| key.clone()).collect(), additive: false }
+            }
+            Computed::Sql(sql) => Shape::Columns { zeros: BTreeSet::new(), additive: sql.additive },
+            Computed::Members { .. } => Shape::One { zero: false },
         }
     }
 }
@@ -48,7 +72,7 @@ pub(in crate::membership) async fn settle(
     chunks.extend(stored_chunks(conn, key).await?);
     chunks.sort_unstable();
     chunks.dedup();
-    let mut settled = Settled::default();
+    let mut settled = Settled { columns: found.columns.clone(), ..Settled::default() };
     for chunk in chunks {
         let old = stored(conn, key, chunk).await?;
         settled.take(chunk, &old, &found.column(chunk)?, universe, shape);
@@ -57,28 +81,55 @@ pub(in crate::membership) async fn settle(
 }
 
 impl Settled {
+    /// Values among those that changed, in the order of ids, at most so many; as JSON text.
+    ///
+    /// # Errors
+    /// Never for what was settled here.
+    pub fn sample(&self, limit: usize) -> Result<Vec<(ProfileId, String)>> {
+        let mut sample = Vec::new();
+        for (chunk, bytes) in self.chunks.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            let column = Column::decode(bytes)?;
+            let left = limit - sample.len();
+            sample.extend(column.iter().take(left).map(|(at, value)| (ProfileId(join(*chunk, at)), value.to_owned())));
+            if sample.len() == limit {
+                break;
+            }
+        }
+        Ok(sample)
+    }
+
     fn take(&mut self, chunk: u16, old: &Column, found: &Column, universe: &RoaringBitmap, shape: &Shape) {
-        let mut state = Column::default();
+        let (mut state, mut patches) = (Column::default(), Column::default());
+        let several = matches!(shape, Shape::Columns { .. });
         let mut changed = false;
         for (at, old, found) in merged(old, found) {
             let id = join(chunk, at);
             let possible = universe.contains(id);
             let now = shape.now(old, found).filter(|_| possible);
-            match (old, now) {
+            match (old, now.as_deref()) {
                 (old, Some(now)) => {
                     state.push(at, now);
                     self.members.insert(id);
                     if old != Some(now) {
                         changed = true;
+                        if several {
+                            patches.push(at, &columns::patch(old, Some(now)));
+                        }
                         self.change.entered.insert(id);
                     }
                 }
-                (Some(_), None) => {
+                (Some(old), None) => {
                     changed = true;
+                    if several {
+                        patches.push(at, &columns::patch(Some(old), None));
+                    }
                     self.change.exited.insert(id);
                 }
                 (None, None) => {}
             }
+        }
+        if !patches.is_empty() {
+            self.patches.insert(chunk, patches.encode());
         }
         if changed {
             self.chunks.insert(chunk, if state.is_empty() { Vec::new() } else { state.encode() });

@@ -1,0 +1,81 @@
+//! Which members of an event does a mapping read? Known once it is compiled, so that no event is parsed any further.
+
+use super::{
+    event::Known,
+    path::Path,
+    plan::{Plan, Test},
+    template::{Part, Template},
+};
+
+/// What is read of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reads {
+    /// It itself.
+    All,
+    /// Of an object these members; what is no object is read as it is.
+    Members(Vec<(Box<str>, Reads)>),
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Reads::Members(Vec::new())
+    }
+}
+
+impl Reads {
+    /// Adds what stands at a path. What an event knows without being parsed is not read.
+    pub fn path(&mut self, path: &Path) {
+        if !path.single().is_some_and(Known::answers) {
+            self.keys(path.keys());
+        }
+    }
+
+    fn keys<'k>(&mut self, mut keys: impl Iterator<Item = &'k str>) {
+        let Reads::Members(members) = self else { return };
+        let Some(key) = keys.next() else {
+            *self = Reads::All;
+            return;
+        };
+        match members.iter_mut().find(|(name, _)| **name == *key) {
+            Some((_, below)) => below.keys(keys),
+            None => {
+                let mut below = Reads::default();
+                below.keys(keys);
+                members.push((key.into(), below));
+            }
+        }
+    }
+
+    fn template(&mut self, template: &Template) {
+        for part in template.parts() {
+            if let Part::Value(path) = part {
+                self.path(path);
+            }
+        }
+    }
+
+    /// Adds what a plan reads of the event. Below `@arrayPath` and `@transform` it reads what they put in its place.
+    pub fn plan(&mut self, plan: &Plan) {
+        match plan {
+            Plan::Literal(_) | Plan::Nothing => {}
+            Plan::Path(path) => self.path(path),
+            Plan::Template(template) => self.template(template),
+            // What these name is known only when the event comes.
+            Plan::PathFrom(_) | Plan::TemplateFrom(_) | Plan::Liquid(_) => *self = Reads::All,
+            Plan::Object(members) => members.iter().for_each(|(_, member)| self.plan(member)),
+            Plan::Array(plans) | Plan::Merge(_, plans) => plans.iter().for_each(|plan| self.plan(plan)),
+            Plan::If(condition) => {
+                let (Test::Exists(test) | Test::Filled(test)) = &condition.test;
+                [test, &condition.then, &condition.otherwise].into_iter().for_each(|plan| self.plan(plan));
+            }
+            Plan::Case(_, value)
+            | Plan::Replace(_, value)
+            | Plan::ArrayPath(value, _)
+            | Plan::Flatten { value, .. }
+            | Plan::Encode(value)
+            | Plan::Decode(value)
+            | Plan::Transform(value, _)
+            | Plan::ExcludeWhenNull(value) => self.plan(value),
+        }
+    }
+}
