@@ -127,7 +127,7 @@ async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitma
     held::accept(tx, of.id, id, &nobody).await?;
     sqlx::query("delete from trait_values where audience_id = $1").bind(of.id).execute(&mut *tx).await?;
     for destination in &of.destinations {
-        log::tell(tx, destination, log::Of::registered(&of), &run, &change, &nobody).await?;
+        log::tell(tx, destination, log::Of::registered(of), &run, &change, &nobody).await?;
     }
     Ok(id)
 }
