@@ -47,10 +47,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// One bar for all destinations, which are told at once.
-pub(super) struct Bar(Mutex<(Progress, Told)>);
+pub(super) struct Bar(Mutex<(Progress, Places)>);
 
 /// How far each lane of each destination is told.
-type Told = HashMap<(String, Lane), i64>;
+type Places = HashMap<(String, Lane), i64>;
 
 impl Bar {
     pub(super) fn new(context: &Context) -> Bar {
