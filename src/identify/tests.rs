@@ -13,7 +13,7 @@ fn run() -> SealedRun {
         class: Class::Audience,
         key: "order_completed_last_30days".into(),
         computation_id: "aud_0000038npSZL0yQDffimzpksyu1".into(),
-        evaluated_at: "2024-05-03T19:42:50.066179Z".parse().unwrap(),
+        evaluated_at: "2024-05-03T19:42:50.066179Z".parse().expect("an instant"),
         options: Options::default(),
         range: Position(0)..Position(1),
         chain: Default::default(),
@@ -65,7 +65,7 @@ fn the_boolean_wins_over_a_trait_of_the_same_name() {
     let person = person(&[("user_id", "u1")]);
     let options = Options::default();
     envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &traits, &Now::Out);
-    let event: Value = serde_json::from_str(&text).unwrap();
+    let event: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(event["traits"], serde_json::json!({"order_completed_last_30days": false}));
 }
 
@@ -82,10 +82,11 @@ fn a_trait_is_told_with_its_value_and_as_null_when_it_ceased() {
     let told = |now: Now| {
         let mut text = String::new();
         envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &[], &now);
-        let personas: Value = serde_json::from_str::<Value>(&text).unwrap()["context"]["personas"].take();
+        let personas: Value = serde_json::from_str::<Value>(&text).expect("JSON")["context"]["personas"].take();
         assert_eq!(personas["computation_class"], "trait");
         assert_eq!(personas["computation_id"], "tra_0000038npSZL0yQDffimzpksyu1");
-        text.split(r#""traits":"#).nth(1).unwrap().split(r#","type""#).next().unwrap().to_owned()
+        let (_, traits) = text.split_once(r#""traits":"#).expect("traits");
+        traits.split_once(r#","type""#).expect("a type behind them").0.to_owned()
     };
     let value = |json: &str| told(Now::Value(json.into()));
     assert_eq!(value("12.34"), r#"{"total_revenue":12.34}"#);
@@ -121,7 +122,8 @@ fn id_sync_tells_each_user_id_with_each_email() {
     let person = person(&[("user_id", "u1"), ("user_id", "u2"), ("email", "e1"), ("email", "e2")]);
     let id_sync = vec![sync("user_id", Strategy::All), sync("email", Strategy::All)];
     let options = Options { id_sync, ..Options::default() };
-    let told: Vec<_> = identities(&person, &options).iter().map(|i| (i.user_id.unwrap(), i.traits[0].1)).collect();
+    let told: Vec<_> =
+        identities(&person, &options).iter().map(|i| (i.user_id.expect("a user id"), i.traits[0].1)).collect();
     assert_eq!(told, [("u1", "e1"), ("u1", "e2"), ("u2", "e1"), ("u2", "e2")]);
 }
 
