@@ -119,7 +119,7 @@ async fn start_over(pool: &PgPool, own: bool) -> Result<()> {
         return profile::migrate(pool).await;
     }
     match delta::head(pool, DESTINATION, Lane::Live).await {
-        Ok(head) => state::start_over(pool, head.destination).await,
+        Ok(head) => state::start_over(pool, head.destination).await.map(drop),
         Err(_) => Ok(()),
     }
 }

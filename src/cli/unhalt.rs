@@ -1,7 +1,12 @@
 //! `rollcall unhalt`: how does a halted destination go on, once a person has decided?
 
 use super::Context;
-use crate::{Error, Result, deliver::state, delta, membership::lane::Lane};
+use crate::{
+    Error, Result,
+    deliver::state::{self, Anew},
+    delta,
+    membership::lane::Lane,
+};
 
 /// Decide what a halted destination does next. Nothing is sent by this; the next sync goes on.
 ///
@@ -47,8 +52,12 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         None => {
             let bulk = delta::find(&pool, name, Lane::Bulk).await?;
             let changes = head.end.0 + bulk.map_or(0, |bulk| bulk.end.0);
-            state::start_over(&pool, head.destination).await?;
-            format!("'{name}' begins a new stream; the next sync tells {changes} changes again.")
+            match state::start_over(&pool, head.destination).await? {
+                Anew::Log => format!("'{name}' begins a new stream; the next sync tells {changes} changes again."),
+                Anew::Memberships => format!(
+                    "'{name}' begins a new stream. A part of its log is past retention, so each audience's next run tells all members."
+                ),
+            }
         }
     };
     context.output().show(&serde_json::json!({"destination": name, "decided": said}), |_| said.clone())

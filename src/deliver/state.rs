@@ -4,14 +4,14 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{recover::Halt, topic::Topic};
 use crate::{
     Error, Result,
     ids::{DestinationId, Position},
-    membership::lane::Lane,
+    membership::{lane::Lane, turn::Turn},
 };
 
 /// Mirrors a committed cursor. Late news of an older instance cannot move it back, nor speak of an older stream.
@@ -126,13 +126,24 @@ pub async fn forget_topic(pool: &PgPool, destination: DestinationId, topic: &str
     Ok(forgotten.rows_affected() > 0)
 }
 
+/// How a new stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anew {
+    /// With the whole log, from its beginning.
+    Log,
+    /// With nothing: a part of the log is past retention, so each audience's next run tells its whole membership.
+    Memberships,
+}
+
 /// Starts a new stream in each lane: the whole log is told again, from its beginning and in its order, with new message ids. The
 /// way out of every halt that leaves in doubt what was told. Both lanes, since a person's changes may be in either.
 ///
 /// # Errors
-/// If the database cannot be asked.
-pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<()> {
-    let mut tx = pool.begin().await?;
+/// If the database cannot be asked; [`crate::Kind::Wait`] if the log is not whole and somebody is being forgotten.
+pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<Anew> {
+    // Nobody writes the log meanwhile.
+    let mut turn = Turn::wait(pool, None).await?;
+    let mut tx = turn.connection().begin().await?;
     let lanes: Vec<DestinationId> = sqlx::query_scalar(
         "update destinations set stream = gen_random_uuid()
          where name = (select name from destinations where id = $1) returning id",
@@ -147,7 +158,40 @@ pub async fn start_over(pool: &PgPool, destination: DestinationId) -> Result<()>
     ] {
         sqlx::query(sql).bind(&lanes).execute(&mut *tx).await?;
     }
+    let whole: bool = sqlx::query_scalar(
+        "select bool_and(next_position = (select coalesce(sum(to_position - from_position), 0) from deltas
+                                          where destination_id = id))
+         from destinations where id = any($1)",
+    )
+    .bind(&lanes)
+    .fetch_one(&mut *tx)
+    .await?;
+    if !whole {
+        forget_log(&mut tx, &lanes).await?;
+    }
     tx.commit().await?;
+    Ok(if whole { Anew::Log } else { Anew::Memberships })
+}
+
+/// Takes the destination for one that was never told anything.
+async fn forget_log(tx: &mut PgConnection, lanes: &[DestinationId]) -> Result<()> {
+    // Whoever is forgotten is told so at a place of the log, which is waited for.
+    let forgetting: bool =
+        sqlx::query_scalar("select exists (select from forgets where state <> 'erased')").fetch_one(&mut *tx).await?;
+    if forgetting {
+        return Err(Error::wait("people are being forgotten, and a part of the log is past retention")
+            .help("End that first: `rollcall forget --now` does not wait for this destination."));
+    }
+    for sql in [
+        "delete from backfill_rests using backfills b where b.id = backfill_id and b.destination_id = any($1)",
+        "update backfills set state = 'cancelled', finished_at = clock_timestamp()
+         where destination_id = any($1) and state in ('running', 'paused')",
+        "delete from told where destination_id = any($1)",
+        "delete from deltas where destination_id = any($1)",
+        "update destinations set next_position = 0, chain = '\\x' where id = any($1)",
+    ] {
+        sqlx::query(sql).bind(lanes).execute(&mut *tx).await?;
+    }
     Ok(())
 }
 

@@ -94,3 +94,22 @@ async fn a_run_that_is_past_retention_is_said_to_be_and_the_rest_of_the_history_
     world.json(&["sync", "--at", "2024-06-26"]);
     assert_eq!(world.fold()[KEY], super::users(["eve", "joe"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_starts_over_without_its_whole_log_is_told_every_membership() {
+    let (world, runs) = three_runs().await;
+    let older = "update runs set sealed_at = sealed_at - interval '100 days' where id < $1";
+    sqlx::query(older).bind(runs[2]).execute(&world.db.pool).await.unwrap();
+    let topic = crate::support::kafka::topic(crate::support::kafka::broker(), "again", 1);
+    let configured = format!("{RECENT}\nretention: {{runs: 90d}}\n");
+    world.configure(&configured);
+    assert_eq!(world.json(&["prune"])["dropped"][0]["rows"], 2);
+    let said = world.json(&["unhalt", "kafka", "--start-over"]);
+    assert!(said["decided"].as_str().unwrap().contains("past retention"), "{said}");
+
+    world.configure_with(&configured, crate::support::kafka::broker(), &topic, "");
+    world.json(&["sync", "--at", "2024-06-25"]);
+    let told = crate::support::kafka::read_committed(crate::support::kafka::broker(), &topic);
+    assert_eq!(super::fold(&told)[KEY], super::users(["eve"]), "all members, and nobody else");
+    assert_eq!(world.json(&["status"])["destinations"][0]["state"], "live");
+}
