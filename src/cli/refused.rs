@@ -7,6 +7,10 @@ use crate::{Result, profile::refused};
 ///
 /// A source that was mended leaves its rows behind; `--clear` forgets them all.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rollcall refused                          causes, with how often and when last
+  rollcall refused --clear                  forget them, once the source is mended")]
 pub struct Args {
     /// Forget what is listed.
     #[arg(long)]
