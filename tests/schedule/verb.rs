@@ -51,7 +51,7 @@ fn one_audience_is_shown_on_demand_even_if_it_is_disabled() {
     ");
     assert_snapshot!(schedule(&["by_hand"]), @"`by_hand` has no schedule.");
     assert_snapshot!(schedule(&["nobody"]), @"
-    × no audience has the key `nobody`
+    × no audience or trait has the key `nobody`
     help: `rollcall audiences` lists them.
     ");
 }
