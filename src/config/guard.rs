@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Guard {
     }
 }
 
-/// A word, or else a map: the schema of [`Written`] says nothing about words.
+/// A word, or else a map: the schema of `Written` says nothing about words.
 impl JsonSchema for Guard {
     fn schema_name() -> Cow<'static, str> {
         "Guard".into()

@@ -22,7 +22,7 @@ pub struct Tracking {
     pub write_keys: Vec<WriteKey>,
     /// Whether a wrong write key is answered 401. If not, it is answered as if all were well, as Segment does, and what came is dropped.
     pub strict_write_keys: bool,
-    /// How browsers reach this address from outside, as https://ingest.example.com; told to Segment's browser library.
+    /// How browsers reach this address from outside, as `https://ingest.example.com`; told to Segment's browser library.
     pub public_url: Option<String>,
 }
 
