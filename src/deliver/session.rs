@@ -285,9 +285,9 @@ impl Session {
             Decision::Halt(halt) => return Err(self.halt(&halt).await),
             Decision::Resume(position) | Decision::Idle(position) => position,
         };
-        tracing::debug!(%position, end = %head.end, "delivery recovered");
         state::live(&self.pool, self.destination).await?;
         state::mirror(&self.pool, self.destination, self.stream, position).await?;
+        tracing::debug!(%position, end = %head.end, "delivery recovered");
         self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
         self.at = Some((position, chain.unwrap_or_default()));
         Ok(position)
