@@ -169,6 +169,10 @@ fn describe_all(requests: &[Request]) -> String {
 
 /// Take in nothing more of somebody and tell nothing more of them; what is known stays.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rollcall suppress user_id:42              nothing more is taken in of them, and nothing told
+  rollcall forget user_id:42                leave every audience and be erased instead")]
 pub struct SuppressArgs {
     /// Whom: a user_id, or another identifier with its type.
     #[arg(value_name = "IDENTIFIER")]
@@ -185,6 +189,9 @@ pub async fn suppress(args: SuppressArgs, context: &Context) -> Result<()> {
 
 /// Take in again what was suppressed.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  rollcall unsuppress user_id:42            what comes in from now on counts again")]
 pub struct UnsuppressArgs {
     /// Whom: a user_id, or another identifier with its type.
     #[arg(value_name = "IDENTIFIER")]
