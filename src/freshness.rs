@@ -2,8 +2,8 @@
 //! [`crate::schedule::Promise`], purely. Nothing here is written, and nobody is waited for.
 //!
 //! An audience is true as of the last run of which every destination has been told every change. A run that changes nothing for a
-//! destination counts as told there once all before it is; a held run counts for nothing. Disabled audiences and destinations are left out: nothing is promised of
-//! them.
+//! destination counts as told there once all before it is; a held run counts for nothing. What a backfill has still to tell is not
+//! told, be it paused or not. Disabled audiences and destinations are left out: nothing is promised of them.
 
 use std::collections::HashMap;
 
@@ -211,6 +211,16 @@ async fn untold(pool: &PgPool) -> Result<Vec<Untold>> {
              join runs x on x.id = l.run_id
              where d.next_position > coalesce(v.cursor_position, 0)
              group by d.name, x.audience_id
+             union all
+             -- What is left to a backfill is in no log yet, so the run that opened it is not told.
+             select d.name, b.audience_id, x.id
+             from backfills b
+             join destinations d on d.id = b.destination_id
+             cross join lateral (
+                 select max(id) as id from runs
+                 where audience_id = b.audience_id and sealed_at <= b.created_at and state in ('sealed', 'released')
+             ) x
+             where b.kind = 'changes' and b.state in ('running', 'paused')
          ) u
          join runs r on r.id = u.run_id
          join audiences a on a.id = r.audience_id",

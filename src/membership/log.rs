@@ -1,7 +1,7 @@
 //! What is each destination still to be told? Writes the log: gapless, in the order of sealing, in two lanes.
 //!
-//! Two call this: the seal, in its own transaction, and the backfills, which add a slice at a time. Both hold the same lock
-//! ([`super::seal::alone`]), so one comes after the other. Nothing else writes `deltas`, `told` or a lane's positions. **`told` is what the
+//! Two call this: the seal, in its own transaction, and the backfills, which add a slice at a time. Both have the
+//! [turn](super::turn::Turn), so one comes after the other. Nothing else writes `deltas`, `told` or a lane's positions. **`told` is what the
 //! log says**: it changes only together with the log, by exactly what was appended.
 
 use roaring::RoaringBitmap;

@@ -96,11 +96,6 @@ pub async fn in_turn(turn: &mut Turn, tick: Tick<'_>) -> Result<Vec<(String, Res
     Ok(runs)
 }
 
-/// A connection that is alone in changing memberships and logs, until it is closed.
-pub async fn alone(pool: &PgPool) -> Result<PgConnection> {
-    Ok(Turn::wait(pool, None).await?.conn)
-}
-
 async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, Result<Run>)>> {
     let snapshot = snapshot(tx).await?;
     let previous = memberships(tx).await?;

@@ -10,7 +10,7 @@ use crate::{
     audience::catalogue::Audience,
     config::{Config, OnDelete},
     ids::RunId,
-    membership::{configured, guard::Counts, held, register, removal, seal},
+    membership::{configured, guard::Counts, held, register, removal, turn::Turn},
     sync,
 };
 
@@ -43,8 +43,8 @@ pub async fn apply(
             .help("Mend it, or take it out of the configuration."));
     }
     let terms = sync::terms(&sync::targets(config));
-    let mut conn = seal::alone(pool).await?;
-    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let mut turn = Turn::wait(pool, None).await?;
+    let mut tx = turn.connection().begin_with("begin isolation level repeatable read").await?;
     // Nobody else writes memberships now. What a person saw was looked at before that.
     let Changes { catalogue, audiences, digest, .. } = changes(&mut tx, config).await?;
     if digest != plan.digest {
@@ -76,7 +76,6 @@ pub async fn apply(
     configured::note_destinations(&mut *tx, config).await?;
     configured::forget_destinations(&mut *tx, config).await?;
     tx.commit().await?;
-    conn.close().await?;
     Ok(applied)
 }
 

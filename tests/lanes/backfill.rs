@@ -58,6 +58,8 @@ async fn a_paused_backfill_waits_and_a_resumed_one_goes_on_and_who_left_before_h
     world.json(&["sync", "--at", "2024-05-02"]);
     let told = world.told().len();
     assert_eq!((told, progress(&world, 1)), (10, ("paused".into(), 10, 35)), "a slice was in the log");
+    let true_as_of = || world.json(&["audiences"])[0]["true_as_of"].clone();
+    assert_eq!(true_as_of(), json!(null), "most of it is still to be told");
     let refused = world.run(&["backfills", "pause", "1"]);
     assert_eq!(refused.status.code(), Some(4), "it is paused already");
 
@@ -71,6 +73,7 @@ async fn a_paused_backfill_waits_and_a_resumed_one_goes_on_and_who_left_before_h
     assert_eq!(fold(&world.told(), "recent"), users(33..35));
     assert_eq!(world.told().len(), 22);
     assert_eq!(progress(&world, 1).0, "done");
+    assert_eq!(true_as_of(), json!("2024-06-05T00:00:00Z"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

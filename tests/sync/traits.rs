@@ -372,3 +372,24 @@ async fn a_held_run_of_a_trait_tells_when_it_is_released_and_not_before() {
     told.sort_by_key(Value::to_string);
     assert_eq!(told, [json!({"orders": 1}), json!({"orders": 1})]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_forgotten_is_told_null_for_each_of_several_values() {
+    let world = World::new(
+        "
+traits:
+  - name: Order Totals
+    queries:
+      orders: event('Order Completed').count()
+      revenue: event('Order Completed').sum(property('revenue'))
+",
+    )
+    .await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.1), order("bob", "2", "2024-05-20T00:00:00Z", 5.0)]);
+    world.json(&["sync", "--at", "2024-05-21"]);
+    world.json(&["forget", "user_id:bob"]);
+    let told: Vec<Value> =
+        world.told().iter().map(|record| record.json()).filter(|event| event["userId"] == "bob").collect();
+    let traits: Vec<&Value> = told.iter().map(|event| &event["traits"]).collect();
+    assert_eq!(traits, [&json!({"orders": 1, "revenue": 5}), &json!({"orders": null, "revenue": null})]);
+}

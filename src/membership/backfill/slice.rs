@@ -17,7 +17,8 @@ use crate::{
         leave,
         log::{self, Part, Told},
         register::{Listener, Terms},
-        seal, values,
+        turn::Turn,
+        values,
     },
 };
 
@@ -40,13 +41,13 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> 
     if !look.has_work(terms.backfill_above) {
         return Ok(Topped { appended: 0, running: look.running.len() });
     }
-    let mut conn = seal::alone(pool).await?;
+    let mut turn = Turn::wait(pool, None).await?;
     let listener = Listener {
         id: look.destination,
         mapping_version: terms.mapping_version.clone(),
         backfill_above: terms.backfill_above,
     };
-    let mut tx = conn.begin_with("begin isolation level repeatable read").await?;
+    let mut tx = turn.connection().begin_with("begin isolation level repeatable read").await?;
     let appended = slices(&mut tx, name, &listener).await?;
     fault::point(Point::BeforeSlice);
     tx.commit().await?;
@@ -58,10 +59,9 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> 
              and r.remaining = 0 and r.ends_at <= $2",
     )
     .bind(look.destination)
-    .bind(log::mirrors(&mut conn, look.destination).await?.bulk)
-    .execute(&mut conn)
+    .bind(log::mirrors(turn.connection(), look.destination).await?.bulk)
+    .execute(turn.connection())
     .await?;
-    conn.close().await?;
     Ok(Topped { appended, running: look.running.len().saturating_sub(closed.rows_affected() as usize) })
 }
 
