@@ -127,6 +127,7 @@ fn judge(
         Promise { key: &key, schedule: schedule.as_ref(), within }.judge(Facts { known_since, true_as_of }, now);
     let mut behind: Vec<String> = behind.into_iter().map(|row| row.destination.clone()).collect();
     behind.sort();
+    behind.dedup();
     Audience {
         fresh,
         overdue_seconds: fresh.overdue_for(now).num_seconds(),
