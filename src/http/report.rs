@@ -127,11 +127,13 @@ impl Report {
 impl Facts {
     fn count(&self) {
         let set = metrics::set;
-        let mut oldest = 0;
+        let mut oldest = 0.0_f64;
         for audience in &self.survey.audiences {
             let label = Some(("audience", &*audience.key));
-            oldest = oldest.max(audience.overdue_seconds);
-            set(metrics::OVERDUE, label, audience.overdue_seconds as f64);
+            // Not in whole seconds: 0 says that it is fresh.
+            let overdue = audience.fresh.overdue_for(self.survey.at).num_milliseconds() as f64 / 1_000.0;
+            oldest = oldest.max(overdue);
+            set(metrics::OVERDUE, label, overdue);
             set(metrics::HELD, label, if audience.held_run.is_some() { 1.0 } else { 0.0 });
             set(metrics::ATTEMPTS, label, audience.failed_attempts.into());
             if let Some(members) = audience.members {
@@ -142,7 +144,7 @@ impl Facts {
                 set(metrics::LAG, label, lag.num_milliseconds() as f64 / 1_000.0);
             }
         }
-        set(metrics::OLDEST_OVERDUE, None, oldest as f64);
+        set(metrics::OLDEST_OVERDUE, None, oldest);
         // A destination may have several rows: what is to be told of all of them is its lag.
         let mut lag: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
         let mut halted = BTreeSet::new();
