@@ -181,7 +181,7 @@ pub fn main() -> ExitCode {
     match run(verb, &context) {
         Ok(code) => code,
         // Whoever read our output has had enough of it: that is no failure.
-        Err(error) if report::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if report::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report::tell(&error, context.output());
             ExitCode::from(error.kind.exit_code())

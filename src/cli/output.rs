@@ -15,6 +15,12 @@ use serde::Serialize;
 
 use crate::{Error, Result, clock::Clock};
 
+/// Whoever read our output has gone, as `head` does after its lines. A type of its own, for it is no failure, while a broken pipe
+/// to the database or to a broker is one: never tell them apart by the kind of an `io::Error`.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads any more")]
+pub struct ReaderGone;
+
 /// Time between two log lines about progress where no terminal shows a bar.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -67,12 +73,12 @@ impl Output {
     pub fn line(&self, text: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        write!(stdout, "{text}{end}").and_then(|()| stdout.flush()).map_err(closed)
+        write!(stdout, "{text}{end}").and_then(|()| stdout.flush()).map_err(unwritten)
     }
 
     /// Says something beside the result, on standard error.
     pub fn note(&self, text: &str) -> Result<()> {
-        writeln!(io::stderr().lock(), "{text}").map_err(closed)
+        writeln!(io::stderr().lock(), "{text}").map_err(unwritten)
     }
 
     /// Shows how far a long work has come: a bar on a terminal, else a log line now and then.
@@ -163,8 +169,10 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     }
 }
 
-fn closed(error: io::Error) -> Error {
-    Error::wait("the result could not be written to standard output").because(error)
+/// The error of a result that could not be written.
+pub(super) fn unwritten(error: io::Error) -> Error {
+    let told = Error::wait("the result could not be written to standard output");
+    if error.kind() == io::ErrorKind::BrokenPipe { told.because(ReaderGone) } else { told.because(error) }
 }
 
 fn unserializable(error: serde_json::Error) -> Error {

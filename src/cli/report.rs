@@ -8,7 +8,7 @@ use miette::{
 };
 use serde_json::json;
 
-use super::Output;
+use super::{Output, output::ReaderGone};
 use crate::error::{Error, Kind, Problem, Problems};
 
 /// Tells `error` on standard error.
@@ -19,9 +19,8 @@ pub fn tell(error: &Error, output: &Output) {
 }
 
 /// Whether whoever read our standard output has gone.
-pub fn is_closed_pipe(error: &Error) -> bool {
-    causes(error)
-        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+pub fn reader_is_gone(error: &Error) -> bool {
+    causes(error).any(|cause| cause.is::<ReaderGone>())
 }
 
 /// The word for a kind in `--json`, as in `docs/operations.md`.
@@ -162,5 +161,19 @@ impl SourceCode for Lines {
             contents.column(),
             contents.line_count(),
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::unwritten;
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure_and_a_database_that_has_gone_is_one() {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(reader_is_gone(&unwritten(gone())));
+        assert!(!reader_is_gone(&unwritten(io::ErrorKind::StorageFull.into())));
+        assert!(!reader_is_gone(&sqlx::Error::Io(gone()).into()));
     }
 }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, io::Write};
 
 use serde_json::{Value, json};
 
-use super::{parsed, vectors::Case};
+use super::{super::output::unwritten, parsed, vectors::Case};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     mapping::{Mapping, Outcome, Record, Trigger, murmur2},
 };
 
@@ -166,7 +166,5 @@ fn write_line(out: &mut dyn Write, value: &Value) -> Result<()> {
 }
 
 fn write_text(out: &mut dyn Write, text: &str) -> Result<()> {
-    out.write_all(text.as_bytes()).map_err(|cause| {
-        Error::settings("the output cannot be written").help("Check where the output goes.").because(cause)
-    })
+    out.write_all(text.as_bytes()).map_err(unwritten)
 }
