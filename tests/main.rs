@@ -16,6 +16,7 @@ mod profile;
 mod retention;
 mod secure;
 mod serve;
+mod streams;
 mod sync;
 mod schedule;
 mod tidy;

@@ -33,6 +33,7 @@ mod schedule;
 mod schema;
 mod serve;
 mod status;
+mod streams;
 mod sync;
 mod topics;
 mod unhalt;
@@ -104,6 +105,7 @@ pub enum Verb {
     Plan(plan::Args),
     Apply(apply::Args),
     Serve(serve::Args),
+    Streams(streams::Args),
     Refused(refused::Args),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -141,6 +143,7 @@ impl Verb {
             Verb::Apply(args) => apply::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Streams(args) => streams::run(args, context).await,
             Verb::Refused(args) => refused::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,

@@ -9,7 +9,7 @@ use heck::ToSnakeCase;
 use super::{
     http, retention,
     shape::nearest,
-    tracking,
+    streams, tracking,
     tree::{Node, Value},
 };
 use crate::{
@@ -25,6 +25,9 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     }
     if let Some(section) = root.get("tracking") {
         tracking::check(section, problems);
+    }
+    if let Some(section) = root.get("streams") {
+        streams::check(section, problems);
     }
     let mut sense = Sense { problems };
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
@@ -271,7 +274,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// Kafka's rule for topics: `org.apache.kafka.common.internals.Topic`.
-fn is_topic_name(name: &str) -> bool {
+pub(super) fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len())
         && name != "."
         && name != ".."

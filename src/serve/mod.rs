@@ -10,6 +10,7 @@
 
 mod forgetting;
 mod plan;
+pub mod streaming;
 mod telling;
 mod ticker;
 mod upkeep;
