@@ -69,6 +69,15 @@ impl Stream {
         format!("stream:{}:", self.name)
     }
 
+    /// Looks at the topics, and reads nothing: how many partitions there are, and which topics cannot be read.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or does not let us in.
+    pub async fn look(self: &Arc<Self>) -> Result<(usize, Vec<Error>)> {
+        let look = Reader::start(self.clone())?.look().await?;
+        Ok((look.partitions.len(), look.missing))
+    }
+
     /// Takes in the share of `me`, which must hold a lease, until that changes. May be dropped at any moment.
     ///
     /// # Errors
@@ -76,11 +85,7 @@ impl Stream {
     pub async fn take_in(self: &Arc<Self>, me: &Instance, memory: &mut Memory, go_on: GoOn<'_>) -> Result<()> {
         let pool = &me.pool;
         let mut reader = Reader::start(self.clone())?;
-        let Look { partitions, held, missing } = match reader.told().await {
-            Told::Looked(look) => look,
-            Told::Failed(error) => return Err(error),
-            Told::Batch(_) | Told::OutOfRange => return Err(Error::internal("nothing was to be read yet")),
-        };
+        let Look { partitions, held, missing } = reader.look().await?;
         for error in &missing {
             let help = error.help.as_deref().unwrap_or_default();
             tracing::error!(%error, help, "a topic is not read");

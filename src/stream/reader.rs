@@ -49,7 +49,7 @@ const LOOK: Duration = Duration::from_secs(3);
 const WAIT: Duration = Duration::from_millis(100);
 
 /// What every consumer here is set up with.
-const CONSUMING: [(&str, &str); 6] = [
+const CONSUMING: [(&str, &str); 7] = [
     // What a producer took back is not read.
     ("isolation.level", "read_committed"),
     // An offset that is gone is told, not passed over.
@@ -57,6 +57,8 @@ const CONSUMING: [(&str, &str); 6] = [
     // What is read ahead, and what one answer brings, is bounded: a slow database slows the reading down and takes no memory.
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.max.bytes", "8388608"),
+    // How long librdkafka rests when that much is read; its second would be idle time in catching up.
+    ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     ("allow.auto.create.topics", "false"),
 ];
@@ -118,6 +120,15 @@ impl Reader {
     /// What it tells next.
     pub async fn told(&mut self) -> Told {
         self.told.recv().await.unwrap_or_else(|| Told::Failed(Error::internal("the reading thread is gone")))
+    }
+
+    /// What it finds before it is assigned anything.
+    pub async fn look(&mut self) -> Result<Look> {
+        match self.told().await {
+            Told::Looked(look) => Ok(look),
+            Told::Failed(error) => Err(error),
+            Told::Batch(_) | Told::OutOfRange => Err(Error::internal("nothing was to be read yet")),
+        }
     }
 
     /// Lets it read these partitions from these offsets on.
@@ -194,10 +205,12 @@ fn reach(consumer: &Consumer, stream: &Stream) -> Result<()> {
 /// Looks at the topics, and at the ends of these partitions, or of all.
 fn look(consumer: &Consumer, topics: &[String], of: Option<&HashSet<(String, i32)>>) -> Result<Look> {
     let mut look = Look::default();
-    for described in topic::describe(consumer.client(), topics, PATIENCE)? {
+    for described in topic::permitted(consumer.client(), topics, PATIENCE)? {
         let name = &described.name;
         let doing = format!("read the topic '{name}'");
-        if let Some(found) = described.error {
+        let is_refused = described.permitted.is_some_and(|permitted| !permitted.read);
+        let refused = is_refused.then_some(Code::TopicAuthorizationFailed);
+        if let Some(found) = described.error.or(refused) {
             look.missing.push(code(found, &doing));
             continue;
         }

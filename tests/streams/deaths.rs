@@ -63,6 +63,8 @@ async fn instances_share_the_partitions_and_take_over_from_one_another_and_each_
     produce(&plain, &stream.topic, 4, &mixed(0..200));
     let mut one = stream.serve("one", "");
     one.logs("partitions=4 of=4 instances=1");
+    let first = "select holder from leases where name like 'stream:%'";
+    let dead: sqlx::types::Uuid = sqlx::query_scalar(first).fetch_one(&stream.world.db.pool).await.unwrap();
     let mut two = stream.serve("two", "");
     produce(&plain, &stream.topic, 4, &mixed(200..400));
     for instance in [&one, &two] {
@@ -75,13 +77,8 @@ async fn instances_share_the_partitions_and_take_over_from_one_another_and_each_
     one.signal(Signal::SIGKILL);
     eventually("it is dead", || one.ended());
     produce(&plain, &stream.topic, 4, &mixed(700..800));
-    let ended = "update leases set expires_at = clock_timestamp() where name like 'stream:%' and holder <> $1";
-    let survivor: sqlx::types::Uuid =
-        sqlx::query_scalar("select holder from leases where name like 'stream:%' order by expires_at desc limit 1")
-            .fetch_one(&stream.world.db.pool)
-            .await
-            .unwrap();
-    sqlx::query(ended).bind(survivor).execute(&stream.world.db.pool).await.unwrap();
+    let ended = "update leases set expires_at = clock_timestamp() where holder = $1";
+    sqlx::query(ended).bind(dead).execute(&stream.world.db.pool).await.unwrap();
     eventually("the other one takes over", || {
         let log = two.log();
         let last = log.lines().rfind(|line| line.contains("instances=")).unwrap_or_default();
