@@ -190,7 +190,9 @@ pub struct Audience {
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language.
-    pub query: String,
+    pub query: Option<String>,
+    /// Instead of `query`, a statement that yields the user ids of those who are in, in one column.
+    pub sql: Option<String>,
     /// A disabled audience is not computed, and nothing is told of it.
     #[serde(default = "enabled")]
     pub enabled: bool,
@@ -257,6 +259,11 @@ pub enum OnDelete {
 }
 
 impl Audience {
+    /// Who is in, as it is written: `query`, or else `sql`.
+    pub fn definition(&self) -> &str {
+        self.query.as_deref().or(self.sql.as_deref()).unwrap_or_default()
+    }
+
     /// The given key, else the name in snake_case; [`load`] has checked that it is a key and nobody else's.
     pub fn key(&self) -> String {
         self.key.clone().unwrap_or_else(|| heck::ToSnakeCase::to_snake_case(self.name.as_str()))

@@ -98,7 +98,7 @@ fn configuration(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::good("configuration", counts)];
     for audience in &config.audiences {
         let name = format!("audience '{}'", audience.key());
-        if let Err(error) = audience::parse(&name, &audience.query) {
+        if let Some(Err(error)) = audience.query.as_ref().map(|query| audience::parse(&name, query)) {
             findings.push(Finding::bad(name, &error));
         }
     }
