@@ -14,6 +14,7 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod sources;
 mod tracking;
 mod traits;
 mod tree;
@@ -33,6 +34,7 @@ pub use load::{load, parse, schema, value};
 pub use retention::Retention;
 pub use secret::Secret;
 pub use settings::Settings;
+pub use sources::{Cursor, Events, Lookback, Profiles, Source};
 pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
@@ -50,6 +52,8 @@ pub struct Config {
     pub http: Http,
     /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
     pub tracking: Option<Tracking>,
+    /// Tables whose rows become people and events, by a name of your choice.
+    pub sources: BTreeMap<String, Source>,
     /// How profiles and events are stored.
     pub store: Store,
     /// For how long what is kept.

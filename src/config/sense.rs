@@ -9,7 +9,7 @@ use heck::ToSnakeCase;
 use super::{
     http, retention,
     shape::nearest,
-    tracking,
+    sources, tracking,
     tree::{Node, Value},
 };
 use crate::{
@@ -26,7 +26,13 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     if let Some(section) = root.get("tracking") {
         tracking::check(section, problems);
     }
+    if let Some(section) = root.get("sources") {
+        sources::check(section, problems);
+    }
     let mut sense = Sense { problems };
+    for (_, source) in root.get("sources").map_or(&[][..], Node::entries) {
+        source.get("schedule").into_iter().for_each(|schedule| sense.schedule(schedule));
+    }
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
         if paths.items().len() > limits::PROMOTED_PER_EVENT {
             let message = format!("`{}` has {} promoted properties", event.name, paths.items().len());
