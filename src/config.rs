@@ -15,6 +15,7 @@ mod sense;
 mod settings;
 mod shape;
 mod sources;
+mod streams;
 mod tracking;
 mod traits;
 mod tree;
@@ -35,6 +36,7 @@ pub use retention::Retention;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use sources::{Cursor, Events, Lookback, Profiles, Source};
+pub use streams::{Start, Stream};
 pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
@@ -54,6 +56,8 @@ pub struct Config {
     pub tracking: Option<Tracking>,
     /// Tables whose rows become people and events, by a name of your choice.
     pub sources: BTreeMap<String, Source>,
+    /// Topics of Kafka whose Segment events `serve` takes in, by a name of your choice.
+    pub streams: BTreeMap<String, Stream>,
     /// How profiles and events are stored.
     pub store: Store,
     /// For how long what is kept.

@@ -171,6 +171,16 @@ pub const INTAKE_MESSAGES: usize = 5_000;
 pub const INTAKE_PATIENCE_SECONDS: u64 = 8;
 /// How long one transaction of live messages may take, in seconds, before its connection is given up.
 pub const INTAKE_WRITE_SECONDS: u64 = 30;
+/// Records of a stream that are taken in by one transaction, and their bytes. Three such batches are in memory at a time: one is read,
+/// one waits, one is stored.
+pub const STREAM_RECORDS: usize = 10_000;
+pub const STREAM_BYTES: usize = 8 << 20;
+/// How long the first record of a batch waits for others, in milliseconds.
+pub const STREAM_LINGER_MS: u64 = 50;
+/// How long one transaction of a stream may take, in seconds, before its connection is given up.
+pub const STREAM_WRITE_SECONDS: u64 = 60;
+/// The longest wait before a stream that failed is tried again, in seconds.
+pub const STREAM_RETRY_SECONDS: u64 = 15;
 /// Bytes of a request of the tracking API, unpacked. Segment says 500 KB; its Rust library fills batches to 512 KiB and wraps them.
 pub const TRACKING_BYTES: usize = 528 << 10;
 /// Messages of one batch, as in Segment.

@@ -17,6 +17,7 @@ mod pull;
 mod retention;
 mod secure;
 mod serve;
+mod streams;
 mod sync;
 mod schedule;
 mod tidy;

@@ -35,6 +35,7 @@ mod schema;
 mod serve;
 mod sources;
 mod status;
+mod streams;
 mod sync;
 mod topics;
 mod unhalt;
@@ -108,6 +109,7 @@ pub enum Verb {
     Apply(apply::Args),
     Serve(serve::Args),
     Sources(sources::Args),
+    Streams(streams::Args),
     Refused(refused::Args),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -147,6 +149,7 @@ impl Verb {
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
             Verb::Sources(args) => sources::run(args, context).await,
+            Verb::Streams(args) => streams::run(args, context).await,
             Verb::Refused(args) => refused::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,

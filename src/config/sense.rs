@@ -9,7 +9,7 @@ use heck::ToSnakeCase;
 use super::{
     http, retention,
     shape::nearest,
-    sources, tracking,
+    sources, streams, tracking,
     tree::{Node, Value},
 };
 use crate::{
@@ -28,6 +28,9 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     }
     if let Some(section) = root.get("sources") {
         sources::check(section, problems);
+    }
+    if let Some(section) = root.get("streams") {
+        streams::check(section, problems);
     }
     let mut sense = Sense { problems };
     for (_, source) in root.get("sources").map_or(&[][..], Node::entries) {
@@ -294,7 +297,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// Kafka's rule for topics: `org.apache.kafka.common.internals.Topic`.
-fn is_topic_name(name: &str) -> bool {
+pub(super) fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len())
         && name != "."
         && name != ".."

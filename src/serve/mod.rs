@@ -11,6 +11,7 @@
 mod forgetting;
 mod plan;
 mod pulling;
+pub mod streaming;
 mod telling;
 mod ticker;
 mod upkeep;
