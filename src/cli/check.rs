@@ -19,7 +19,7 @@ use crate::{
     stream::Stream,
 };
 
-/// Check the configuration, the database and every destination and stream, and say how to mend what is wrong.
+/// Check the configuration, the database and every destination, stream and SQL source, and say how to mend what is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
