@@ -55,9 +55,9 @@ async fn whom_a_statement_yields_is_told_and_who_refers_to_it_follows() {
     assert_eq!(fold["idle_subscribers"], users(["bob"]));
 
     // A whole number is a user id as well.
-    world.configure(&AUDIENCES.replace("select user_id from subscriptions where active", "values (7), (8)"));
+    world.configure(&AUDIENCES.replace("select user_id from subscriptions where active", "\"values (7), (8)\""));
     let plan = world.json(&["plan"]);
-    assert!(plan.to_string().contains("values (7), (8)"), "{plan}");
+    assert!(plan.to_string().contains("\"values (7), (8)\""), "{plan}");
     world.json(&["sync"]);
     let fold = world.fold();
     assert_eq!((&fold["subscribers"], &fold["idle_subscribers"]), (&users(["7"]), &users(["7"])));
