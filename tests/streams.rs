@@ -40,7 +40,7 @@ impl Stream {
         let Stream { name, topic, .. } = self;
         let broker = kafka::broker();
         let settings = format!("settings: {{brokers: \"{broker}\", mechanism: none, ssl_enabled: false}}");
-        let streams = format!("streams:\n  {name}: {{{settings}, topics: [{topic}]{more}}}\n");
+        let streams = format!("streams:\n  {name}: {{{settings}, topics: [{topic}, {topic}.later]{more}}}\n");
         fs::write(&path, fs::read_to_string(&path).unwrap() + &streams).unwrap();
     }
 

@@ -170,11 +170,14 @@ impl Serving<'_> {
 
     async fn follow(&mut self) -> Result<()> {
         let config = self.context.config()?;
+        if let Some(streaming) = &self.streaming {
+            streaming.check(&config)?;
+        }
         if let Some(server) = &mut self.server {
             server.reload(config.clone())?;
         }
         if let Some(streaming) = &mut self.streaming {
-            streaming.follow(&config)?;
+            streaming.follow(&config);
         }
         if does(self.only, Part::Tracking) {
             self.receiving.follow(&config).await?;

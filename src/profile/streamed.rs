@@ -238,6 +238,7 @@ impl Writer {
         if stretches.is_empty() {
             return Ok(true);
         }
+        fault::point(Point::AfterBatchRead);
         self.store.prepare(&mut self.connection, messages, self.clock.now()).await?;
         let mut transaction = self.connection.begin().await?;
         if !moved(&mut *transaction, &self.stream, &self.places, stretches).await? {

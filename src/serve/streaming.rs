@@ -2,7 +2,11 @@
 //!
 //! Each stream has a task of its own: one whose cluster is away holds up nobody.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use sqlx::PgPool;
@@ -30,6 +34,8 @@ pub struct Streaming {
     instance: Instance,
     identity: Identity,
     tasks: BTreeMap<String, (config::Stream, Task)>,
+    /// Those that are not read until they are mended.
+    wrong: BTreeSet<String>,
 }
 
 impl Streaming {
@@ -39,31 +45,42 @@ impl Streaming {
     /// If the database cannot be asked.
     pub async fn start(pool: PgPool, clock: Clock, config: &Config) -> Result<Streaming> {
         let instance = Instance::new(pool, clock).await?;
-        let mut streaming = Streaming { instance, identity: config.identity.clone(), tasks: BTreeMap::new() };
-        for (name, error) in wrong(config) {
-            log(&error, &format!("stream '{name}'"), "not read until it is mended");
-        }
-        streaming.take(config);
+        let (identity, tasks, wrong) = (config.identity.clone(), BTreeMap::new(), BTreeSet::new());
+        let mut streaming = Streaming { instance, identity, tasks, wrong };
+        streaming.follow(config);
         Ok(streaming)
     }
 
-    /// Reads by another configuration from here on. A stream that did not change goes on undisturbed.
+    /// Whether another configuration may be followed.
     ///
     /// # Errors
-    /// If a stream is wrong: then nothing changes.
-    pub fn follow(&mut self, config: &Config) -> Result<()> {
-        if let Some((name, error)) = wrong(config).into_iter().next() {
-            return Err(Error::new(error.kind, format!("stream '{name}' is wrong in the new configuration: {error}")));
+    /// If a stream is wrong that is not wrong already.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        for (name, _, checked) in checked(config) {
+            if let (false, Err(error)) = (self.wrong.contains(&name), checked) {
+                let message = format!("stream '{name}' is wrong in the new configuration: {error}");
+                return Err(Error::new(error.kind, message));
+            }
         }
-        self.take(config);
         Ok(())
     }
 
-    fn take(&mut self, config: &Config) {
+    /// Reads by another configuration from here on. A stream that did not change goes on undisturbed; what is wrong with one is logged,
+    /// and stops that one.
+    pub fn follow(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.tasks);
+        self.wrong.clear();
         let is_same_identity = self.identity == config.identity;
         self.identity = config.identity.clone();
-        for (name, stream, wanted) in sound(config) {
+        for (name, wanted, checked) in checked(config) {
+            let stream = match checked {
+                Ok(stream) => stream,
+                Err(error) => {
+                    log(&error, &format!("stream '{name}'"), "not read until it is mended");
+                    self.wrong.insert(name);
+                    continue;
+                }
+            };
             let old = match before.remove(&name) {
                 Some((known, task)) if known == wanted && is_same_identity => {
                     self.tasks.insert(name, (known, task));
@@ -106,14 +123,6 @@ fn checked(config: &Config) -> Vec<(String, config::Stream, Result<Stream>)> {
         (name.clone(), stream.clone(), checked)
     };
     config.streams.iter().filter(|(_, stream)| stream.enabled).map(check).collect()
-}
-
-fn sound(config: &Config) -> Vec<(String, Stream, config::Stream)> {
-    checked(config).into_iter().filter_map(|(name, wanted, checked)| Some((name, checked.ok()?, wanted))).collect()
-}
-
-fn wrong(config: &Config) -> Vec<(String, Error)> {
-    checked(config).into_iter().filter_map(|(name, _, checked)| Some((name, checked.err()?))).collect()
 }
 
 /// The reading of one stream.

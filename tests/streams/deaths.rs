@@ -90,6 +90,25 @@ async fn instances_share_the_partitions_and_take_over_from_one_another_and_each_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_was_paused_and_overtaken_stores_nothing_when_it_wakes() {
+    let stream = Stream::new(1).await;
+    let plain = producer(&[]);
+    produce(&plain, &stream.topic, 1, &mixed(0..50));
+    let mut paused = stream.serve("paused", "after_batch_read:stop");
+    paused.wait_until_stopped();
+    stream.world.leases_end().await;
+    let mut other = stream.serve("other", "");
+    stream.is_taken_in(50).await;
+    paused.signal(Signal::SIGCONT);
+    paused.logs("another instance reads on");
+    produce(&plain, &stream.topic, 1, &mixed(50..100));
+    stream.is_taken_in(100).await;
+    assert_eq!(stream.count("select sum(messages)::bigint from refusals").await, 10);
+    paused.ends_cleanly();
+    other.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_absent_database_loses_nothing() {
     let stream = Stream::new(2).await;
     let plain = producer(&[]);

@@ -34,7 +34,7 @@ async fn what_a_producer_took_back_is_not_read_and_leaves_no_lag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_was_deleted_and_made_anew_is_read_from_its_start_and_a_missing_one_waited_for() {
+async fn a_topic_that_was_deleted_and_made_anew_is_read_from_its_start() {
     let stream = Stream::new(2).await;
     let plain = producer(&[]);
     produce(&plain, &stream.topic, 2, &orders(0..10));
@@ -110,5 +110,48 @@ async fn a_stream_that_starts_at_the_latest_skips_what_was_there_but_nothing_of_
         kafka::block_on(stream.progress()).iter().any(|of| of.partition == 1 && of.next_offset >= 1).then_some(())
     });
     stream.is_taken_in(3).await;
+    streaming.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_missing_holds_up_no_other_and_is_read_once_it_is_there() {
+    let stream = Stream::new(1).await;
+    let plain = producer(&[]);
+    produce(&plain, &stream.topic, 1, &orders(0..5));
+    let streaming = stream.read().await;
+    stream.is_taken_in(5).await;
+    let later = format!("{}.later", stream.topic);
+    kafka::create_topic(kafka::broker(), &later, 1, &[]);
+    produce(&plain, &later, 1, &orders(5..8));
+    kafka::eventually("it is read", || {
+        kafka::block_on(stream.progress()).iter().any(|of| of.topic == later && of.next_offset == 3).then_some(())
+    });
+    stream.is_taken_in(8).await;
+    streaming.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_configuration_is_followed_and_a_disabled_stream_goes_on_where_it_was() {
+    let stream = Stream::new(1).await;
+    let plain = producer(&[]);
+    produce(&plain, &stream.topic, 1, &orders(0..5));
+    let mut streaming = stream.read().await;
+    stream.is_taken_in(5).await;
+    let mut wrong = stream.config();
+    let mut settings = serde_json::Map::clone(&wrong.streams[&stream.name].settings);
+    settings.insert("mechanism".into(), "carrier-pigeon".into());
+    wrong.streams.get_mut(&stream.name).unwrap().settings = settings.into();
+    let error = streaming.check(&wrong).unwrap_err();
+    assert!(error.message.contains(&format!("stream '{}'", stream.name)), "{error}");
+
+    stream.configure(", enabled: false");
+    streaming.check(&stream.config()).unwrap();
+    streaming.follow(&stream.config());
+    let lease = "select count(*) from leases where name like 'stream:%'";
+    kafka::eventually("it is let go", || (kafka::block_on(stream.count(lease)) == 0).then_some(()));
+    produce(&plain, &stream.topic, 1, &orders(5..7));
+    stream.configure("");
+    streaming.follow(&stream.config());
+    stream.is_taken_in(7).await;
     streaming.stop().await;
 }
