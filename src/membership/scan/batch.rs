@@ -80,7 +80,12 @@ impl Batch {
 
     pub(super) fn clear(&mut self) {
         let Batch { ids, instants, numbers, selected, ends, bytes, .. } = self;
-        (ids.clear(), instants.clear(), numbers.clear(), selected.clear(), ends.clear(), bytes.clear());
+        ids.clear();
+        instants.clear();
+        numbers.clear();
+        selected.clear();
+        ends.clear();
+        bytes.clear();
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Read<'_>> {
