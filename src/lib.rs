@@ -26,6 +26,7 @@ pub mod telemetry;
 
 // The flow.
 pub mod profile;
+pub mod pull;
 pub mod audience;
 pub mod membership;
 pub mod delta;

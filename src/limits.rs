@@ -196,6 +196,17 @@ pub const WRITE_KEY_CHARS: usize = 8;
 /// Refusals told in the answer to one batch; the rest are counted.
 pub const TRACKING_REFUSALS: usize = 25;
 
+/// Characters of a SQL source's name, which message ids begin with.
+pub const SOURCE_NAME_CHARS: usize = 40;
+/// Rows of a SQL source that are fetched and stored together; each has at most the bytes of a message.
+pub const PULL_ROWS: usize = 2_000;
+/// How long one statement on a SQL source's database may take, in milliseconds: the first page waits for its sort.
+pub const PULL_TIMEOUT_MS: u64 = 600_000;
+/// How far before its last value a cursor column is read again when nothing is said: an hour of a time, and of a number as much as
+/// transactions of an hour hold in most databases.
+pub const PULL_LOOKBACK_SECONDS: u64 = 3_600;
+pub const PULL_LOOKBACK_NUMBERS: u64 = 10_000;
+
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;
 /// How deep a mapping may nest; deeper ones are refused when the configuration is read.

@@ -13,6 +13,7 @@ mod mapping;
 mod membership;
 mod plan;
 mod profile;
+mod pull;
 mod retention;
 mod secure;
 mod serve;

@@ -15,10 +15,11 @@ use crate::{
     config::Config,
     deliver::{self, Target},
     profile::{self, rules::Rules},
+    pull,
     stream::Stream,
 };
 
-/// Check the configuration, the database and every destination and stream, and say how to mend what is wrong.
+/// Check the configuration, the database and every destination, stream and SQL source, and say how to mend what is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -74,6 +75,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
     let mut findings = configuration(&config);
     findings.extend(database(context).await);
+    findings.extend(sources(&config, context).await);
     for name in config.chosen_destinations(args.destination.as_deref())? {
         findings.extend(kafka(name, &config, context).await);
     }
@@ -102,7 +104,7 @@ fn configuration(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::good("configuration", counts)];
     for audience in &config.audiences {
         let name = format!("audience '{}'", audience.key());
-        if let Err(error) = audience::parse(&name, &audience.query) {
+        if let Some(Err(error)) = audience.query.as_ref().map(|query| audience::parse(&name, query)) {
             findings.push(Finding::bad(name, &error));
         }
     }
@@ -113,6 +115,25 @@ fn configuration(config: &Config) -> Vec<Finding> {
                 findings.push(Finding::bad(name.clone(), &error));
             }
         }
+    }
+    findings
+}
+
+/// Each statement is understood by its database; no row is read.
+async fn sources(config: &Config, context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, source) in config.sources.iter().filter(|(_, source)| source.enabled) {
+        let looked = async {
+            let own = match (&source.database, context.has_store()?) {
+                (None, false) => {
+                    return Ok("in the embedded database, to be set up by the first command that needs it".into());
+                }
+                (None, true) => Some(context.database().await?),
+                (Some(_), _) => None,
+            };
+            Ok(format!("columns {}", pull::check(own, name, source).await?.join(", ")))
+        };
+        findings.push(Finding::of(format!("source '{name}'"), looked.await));
     }
     findings
 }

@@ -25,6 +25,7 @@ mod partition;
 mod people;
 pub mod promote;
 pub mod prune;
+pub mod pulled;
 pub mod refused;
 pub mod rules;
 pub mod source;

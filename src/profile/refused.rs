@@ -11,7 +11,7 @@ use crate::Result;
 /// Messages of one source that were refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Refused {
-    /// The name of the write key, or of the stream; empty where no key is asked for.
+    /// The name of the write key, of the stream or of the SQL source; empty where no key is asked for.
     pub source: String,
     /// A path in the message, or `line` for the whole.
     pub field: String,

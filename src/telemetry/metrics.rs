@@ -41,6 +41,10 @@ macro_rules! list {
 }
 
 list! {
+    PULLS = "rollcall_pulls_total", Counter, ["outcome", "source"],
+        "Pulls of SQL sources by this instance, by outcome: `finished` or `failed`.";
+    PULLED = "rollcall_pulled_rows_total", Counter, ["outcome", "source"],
+        "Rows of SQL sources that this instance read, by outcome: `stored`, `repeated`, `suppressed` or `refused`.";
     TRACKING_REQUESTS = "rollcall_tracking_requests_total", Counter, ["outcome"],
         "Requests of the tracking API that this instance answered, by outcome.";
     INTAKE_MESSAGES = "rollcall_intake_messages_total", Counter, ["outcome"],
@@ -100,7 +104,7 @@ list! {
     IN_QUARANTINE = "rollcall_destination_quarantined_records", Gauge, ["destination"],
         "Records in quarantine.";
     LEASES = "rollcall_lease_held", Gauge, ["lease"],
-        "1 for each lease that this instance holds: `ticker`, or `destination:` and its name.";
+        "1 for each lease that this instance holds: `ticker`, or `destination:` or `source:` and its name.";
     RELOADS = "rollcall_reloads_total", Counter, ["outcome"],
         "Configurations read again, by outcome: `applied` or `refused`.";
     LOADED = "rollcall_configuration_timestamp_seconds", Gauge, [],
@@ -178,6 +182,14 @@ pub fn expect_audience(key: &str) {
 }
 
 /// As [`expect_audience`].
+pub fn expect_source(name: &str) {
+    for outcome in ["finished", "failed"] {
+        metrics::counter!(PULLS, "source" => name.to_owned(), "outcome" => outcome).increment(0);
+    }
+    pulled_rows(name, [0; 4]);
+}
+
+/// As [`expect_audience`].
 pub fn expect_destination(name: &str) {
     for counter in [TOLD_CHANGES, TOLD_RECORDS, QUARANTINED, DOUBTS] {
         metrics::counter!(counter, "destination" => name.to_owned()).increment(0);
@@ -220,6 +232,18 @@ pub fn set(name: &'static str, label: Option<(&'static str, &str)>, value: f64) 
     match label {
         None => metrics::gauge!(name).set(value),
         Some((label, of)) => metrics::gauge!(name, label => of.to_owned()).set(value),
+    }
+}
+
+/// A source was pulled here; `outcome` is `finished` or `failed`.
+pub fn pulled(source: &str, outcome: &'static str) {
+    metrics::counter!(PULLS, "source" => source.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Rows of a source were stored here, known, dropped, refused.
+pub fn pulled_rows(source: &str, counts: [u64; 4]) {
+    for (outcome, count) in ["stored", "repeated", "suppressed", "refused"].into_iter().zip(counts) {
+        metrics::counter!(PULLED, "source" => source.to_owned(), "outcome" => outcome).increment(count);
     }
 }
 
