@@ -20,6 +20,7 @@ use crate::{
         Class,
         catalogue::{Audience, Catalogue},
         check::Known,
+        parse, parse_trait,
     },
     config::Config,
     ids::{AudienceId, RunId},
@@ -79,7 +80,12 @@ pub async fn remove(
 
 /// The audience as it was, though no configuration names it any more.
 fn stored(class: Class, key: &str, name: &str, query: &str) -> Result<Audience> {
-    let written = serde_json::json!({"name": name, "key": key, "query": query});
+    // Once it was sound: what is not in the audience language is a statement.
+    let is_query = match class {
+        Class::Audience => parse("the definition", query).is_ok(),
+        Class::Trait => parse_trait("the definition", query).is_ok(),
+    };
+    let written = serde_json::json!({"name": name, "key": key, (if is_query { "query" } else { "sql" }): query});
     let wrong = |error| Error::internal("a stored definition cannot be read").because(error);
     let mut config = Config::default();
     match class {
