@@ -200,7 +200,8 @@ impl<'t> Reader<'t> {
             || (fraction.is_some() && rest[end..].starts_with('.') && !rest[end..].starts_with(".."))
         {
             // More than a number: a name, as in the peer.
-            self.at += rest.find(|c: char| !is_identifier(c) && c != '.').unwrap_or(rest.len());
+            let name = &rest[sign..];
+            self.at += sign + name.find(|c: char| !is_identifier(c) && c != '.').unwrap_or(name.len());
             return Expr::Variable(rest.to_owned(), Vec::new());
         }
         self.at += end;
