@@ -122,9 +122,14 @@ impl fmt::Display for Held {
             }
             (Class::Trait, Bound::Share(_), before) => {
                 let before = before.unwrap_or(0);
-                write!(f, "{entered} who have nothing would get a value and {exited} of the {before} who have one lose it")?;
+                write!(
+                    f,
+                    "{entered} who have nothing would get a value and {exited} of the {before} who have one lose it"
+                )?;
             }
-            (Class::Audience, _, Some(before)) => write!(f, "{entered} would enter and {exited} leave a membership of {before}")?,
+            (Class::Audience, _, Some(before)) => {
+                write!(f, "{entered} would enter and {exited} leave a membership of {before}")?
+            }
             (Class::Audience, _, None) => write!(f, "{entered} would enter with the first run")?,
         }
         match self.bound {
