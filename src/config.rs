@@ -14,6 +14,8 @@ mod secret;
 mod sense;
 mod settings;
 mod shape;
+mod sources;
+mod streams;
 mod tracking;
 mod traits;
 mod tree;
@@ -33,6 +35,8 @@ pub use load::{load, parse, schema, value};
 pub use retention::Retention;
 pub use secret::Secret;
 pub use settings::Settings;
+pub use sources::{Cursor, Events, Lookback, Profiles, Source};
+pub use streams::{Start, Stream};
 pub use tracking::{Tracking, WriteKey};
 pub use traits::Trait;
 pub use variables::Surroundings;
@@ -50,6 +54,10 @@ pub struct Config {
     pub http: Http,
     /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
     pub tracking: Option<Tracking>,
+    /// Tables whose rows become people and events, by a name of your choice.
+    pub sources: BTreeMap<String, Source>,
+    /// Topics of Kafka whose Segment events `serve` takes in, by a name of your choice.
+    pub streams: BTreeMap<String, Stream>,
     /// How profiles and events are stored.
     pub store: Store,
     /// For how long what is kept.
@@ -190,7 +198,9 @@ pub struct Audience {
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language.
-    pub query: String,
+    pub query: Option<String>,
+    /// Instead of `query`, a statement that yields the user ids of those who are in, in one column.
+    pub sql: Option<String>,
     /// A disabled audience is not computed, and nothing is told of it.
     #[serde(default = "enabled")]
     pub enabled: bool,
@@ -257,6 +267,11 @@ pub enum OnDelete {
 }
 
 impl Audience {
+    /// Who is in, as it is written: `query`, or else `sql`.
+    pub fn definition(&self) -> &str {
+        self.query.as_deref().or(self.sql.as_deref()).unwrap_or_default()
+    }
+
     /// The given key, else the name in snake_case; [`load`] has checked that it is a key and nobody else's.
     pub fn key(&self) -> String {
         self.key.clone().unwrap_or_else(|| heck::ToSnakeCase::to_snake_case(self.name.as_str()))

@@ -28,6 +28,11 @@ macro_rules! points {
 }
 
 points! {
+    /// Taking in: a batch of a stream is read, nothing of it is written.
+    AfterBatchRead = "after_batch_read",
+    /// The batch is written with the offsets after it, not yet committed.
+    BeforeTakenIn = "before_taken_in",
+    AfterTakenIn = "after_taken_in",
     /// Evaluating: the first rows of an answer have come, others are on their way.
     AmidAnswer = "amid_answer",
     /// Sealing: the run and its ranges are written, not yet committed.

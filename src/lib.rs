@@ -3,7 +3,8 @@
 //! ```text
 //!  messages ──► profile ──► condition sets ──► membership ──► delta ──► Identify ──► record ──► Kafka
 //!  (import,     (Postgres)  (one bitmap per    (bitmap        (sealed   (pure)      (Send       (one transaction
-//!   HTTP)                    condition)         algebra)       log)                  mapping)    with its cursor)
+//!   HTTP,                    condition)         algebra)       log)                  mapping)    with its cursor)
+//!   Kafka)
 //! ```
 //!
 //! The modules stand in the order of that flow; each uses only what stands above it, and the shelf.
@@ -25,12 +26,14 @@ pub mod telemetry;
 
 // The flow.
 pub mod profile;
+pub mod pull;
 pub mod audience;
 pub mod membership;
 pub mod delta;
 pub mod identify;
 pub mod mapping;
 pub mod deliver;
+pub mod stream;
 pub mod retention;
 pub mod sync;
 pub mod plan;

@@ -173,6 +173,16 @@ pub const INTAKE_MESSAGES: usize = 5_000;
 pub const INTAKE_PATIENCE_SECONDS: u64 = 8;
 /// How long one transaction of live messages may take, in seconds, before its connection is given up.
 pub const INTAKE_WRITE_SECONDS: u64 = 30;
+/// Records of a stream that are taken in by one transaction, and their bytes. Three such batches are in memory at a time: one is read,
+/// one waits, one is stored.
+pub const STREAM_RECORDS: usize = 10_000;
+pub const STREAM_BYTES: usize = 8 << 20;
+/// How long the first record of a batch waits for others, in milliseconds.
+pub const STREAM_LINGER_MS: u64 = 50;
+/// How long one transaction of a stream may take, in seconds, before its connection is given up.
+pub const STREAM_WRITE_SECONDS: u64 = 60;
+/// The longest wait before a stream that failed is tried again, in seconds.
+pub const STREAM_RETRY_SECONDS: u64 = 15;
 /// Bytes of a request of the tracking API, unpacked. Segment says 500 KB; its Rust library fills batches to 512 KiB and wraps them.
 pub const TRACKING_BYTES: usize = 528 << 10;
 /// Messages of one batch, as in Segment.
@@ -187,6 +197,17 @@ pub const TRACKING_CONNECTIONS: usize = 5_000;
 pub const WRITE_KEY_CHARS: usize = 8;
 /// Refusals told in the answer to one batch; the rest are counted.
 pub const TRACKING_REFUSALS: usize = 25;
+
+/// Characters of a SQL source's name, which message ids begin with.
+pub const SOURCE_NAME_CHARS: usize = 40;
+/// Rows of a SQL source that are fetched and stored together; each has at most the bytes of a message.
+pub const PULL_ROWS: usize = 2_000;
+/// How long one statement on a SQL source's database may take, in milliseconds: the first page waits for its sort.
+pub const PULL_TIMEOUT_MS: u64 = 600_000;
+/// How far before its last value a cursor column is read again when nothing is said: an hour of a time, and of a number as much as
+/// transactions of an hour hold in most databases.
+pub const PULL_LOOKBACK_SECONDS: u64 = 3_600;
+pub const PULL_LOOKBACK_NUMBERS: u64 = 10_000;
 
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;

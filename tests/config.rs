@@ -243,3 +243,27 @@ fn a_destination_has_50_mappings_or_what_it_says() {
     assert!(parse(&text(51, "max_mappings: 51,")).is_ok());
     assert_eq!(problems(&text(1, "max_mappings: -1,")), ["destinations.k.max_mappings is too small"]);
 }
+
+#[test]
+fn a_stream_that_makes_no_sense_is_told() {
+    let settings = "settings: {brokers: 'a:1', password: a-secret}";
+    let text = format!(
+        "streams:\n  'a b': {{{settings}, topics: [x, x, '..']}}\n  b: {{{settings}, topics: []}}\n  \
+         c: {{{settings}, topics: [y], start: newest}}\n  d: {{topics: [y]}}\n"
+    );
+    let told = problems(&text);
+    for expected in [
+        "`a b` cannot name a stream",
+        "the topic `x` is named twice",
+        "this cannot name a topic",
+        "the stream `b` has no topics",
+        "streams.c.start has no such value",
+        "`streams.d` needs `settings`",
+    ] {
+        assert!(told.iter().any(|told| told == expected), "{expected}: {told:#?}");
+    }
+    let shown = parse(&text).expect_err("it is wrong").problems.expect("with places").text;
+    assert!(!shown.contains("a-secret"), "{shown}");
+    let sound = parse(&format!("streams: {{shop: {{{settings}, topics: [x, y]}}}}")).expect("it is right");
+    assert_eq!(sound.streams["shop"].start, config::Start::Earliest);
+}

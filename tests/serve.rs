@@ -73,7 +73,7 @@ impl Instance {
     }
 
     /// Waits until it has stopped itself, as its fault says.
-    fn wait_until_stopped(&self) {
+    pub fn wait_until_stopped(&self) {
         let status = waitpid(Pid::from_raw(self.child.id() as i32), Some(WaitPidFlag::WUNTRACED)).unwrap();
         assert!(matches!(status, WaitStatus::Stopped(_, Signal::SIGSTOP)), "{status:?}:\n{}", self.log());
     }

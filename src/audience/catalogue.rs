@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ComputedTrait,
     check::{self, Known},
-    computed::{self, Computed, Sql},
+    computed::{self, Computed, Definition, Sql},
     key::{self, Taken},
     options::Options,
     parse, parse_trait,
@@ -79,7 +79,7 @@ impl Catalogue {
             match read(audience, &taken) {
                 Ok(key) => {
                     taken.push(Taken { key: key.clone(), name: audience.name.clone(), deleted: false });
-                    let definition = match parse(&format!("audience '{key}'"), &audience.query) {
+                    let definition = match define(&key, audience) {
                         Ok(definition) => Some(definition),
                         Err(error) => {
                             catalogue.refused.insert(key.clone(), error);
@@ -119,7 +119,7 @@ impl Catalogue {
         let values = stored.keys().chain(known.computed.keys()).filter(|key| !definitions.contains_key(*key));
         let values: BTreeSet<String> = values.cloned().collect();
         for (key, definition) in definitions.iter_mut().filter(|(_, definition)| definition.is_some()) {
-            let text = configured.get(key).map_or("", |audience| &audience.query);
+            let Some(text) = configured.get(key).and_then(|audience| audience.query.as_ref()) else { continue };
             if let Err(error) = parse::misplaced(&format!("audience '{key}'"), text, false, &values) {
                 catalogue.refused.insert(key.clone(), error);
                 *definition = None;
@@ -136,7 +136,7 @@ impl Catalogue {
             };
             catalogue.audiences.push(Audience {
                 name: audience.name.clone(),
-                query: audience.query.clone(),
+                query: audience.definition().to_owned(),
                 enabled: audience.enabled,
                 options: Options::of(audience),
                 rate_limit: audience.rate_limit.map(std::num::NonZeroU32::get),
@@ -229,6 +229,16 @@ impl Catalogue {
         self.audiences.retain(|audience| keys.contains(&audience.key));
         self.refused.retain(|key, _| keys.contains(key));
         Ok(self)
+    }
+}
+
+/// Who is in, as it is written.
+fn define(key: &str, audience: &config::Audience) -> Result<Definition> {
+    match (&audience.query, &audience.sql) {
+        (Some(query), None) => parse(&format!("audience '{key}'"), query).map(Definition::Query),
+        (None, Some(sql)) => Ok(Definition::Statement(sql.clone())),
+        _ => Err(Error::settings(format!("audience '{key}' has no definition, or two"))
+            .help("Give it one of `query` and `sql`.")),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ast::{EventValue, Expr, Path, Reducer, Scalar, Segment, Source},
+    computed::Definition,
     conditions::{Formula, account_level, formula, references},
     key::Taken,
     parse::nearest,
@@ -49,7 +50,7 @@ pub struct Checked {
 ///
 /// `traits` are the keys of computed values, each with the key under which it is stored; none where it cannot be computed.
 pub fn check(
-    audiences: &BTreeMap<String, Option<Expr>>,
+    audiences: &BTreeMap<String, Option<Definition>>,
     traits: &BTreeMap<String, Option<String>>,
     known: &Known,
 ) -> Checked {
@@ -70,7 +71,16 @@ pub fn check(
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
     for (key, definition) in audiences {
-        let Some(definition) = definition else { continue };
+        let definition = match definition {
+            Some(Definition::Query(definition)) => definition,
+            Some(Definition::Statement(statement)) => {
+                // What it reads, nobody here knows; audiences it does not refer to.
+                edges.insert(key.as_str(), BTreeSet::new());
+                checked.formulas.insert(key.clone(), Formula::Statement(statement.clone()));
+                continue;
+            }
+            None => continue,
+        };
         edges.insert(key.as_str(), references(definition, &keys));
         for warning in unknown_names(definition, known, &named) {
             checked.warnings.push((key.clone(), warning));

@@ -12,13 +12,22 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub enum Computed {
     /// An audience: who is in.
-    Members { definition: Expr, formula: Formula },
+    Members { definition: Definition, formula: Formula },
     /// A computed trait: which value each has.
     Value(ComputedTrait),
     /// Several, told together, by their keys.
     Columns(Vec<(String, ComputedTrait)>),
     /// The columns that a statement yields for each user.
     Sql(Sql),
+}
+
+/// What an audience is defined by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Definition {
+    /// The audience language.
+    Query(Expr),
+    /// A statement that yields user ids.
+    Statement(String),
 }
 
 /// A trait whose values come out of a statement.

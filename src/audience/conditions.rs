@@ -33,6 +33,8 @@ pub enum Formula {
     Everyone,
     Nobody,
     Condition(Condition),
+    /// Whom a statement yields: the whole of an audience, never a part of one.
+    Statement(String),
     /// Membership of the audience with this key, as computed in the same tick or last stored.
     Member(String),
     /// A comparison whose left side is a computed trait, and whose right sides are literals.
@@ -80,7 +82,7 @@ pub fn distinct<'f>(formulas: impl IntoIterator<Item = &'f Formula>) -> Vec<&'f 
             }
             Formula::Not(inner) => walk(inner, seen, found),
             Formula::And(terms) | Formula::Or(terms) => terms.iter().for_each(|term| walk(term, seen, found)),
-            Formula::Everyone | Formula::Nobody | Formula::Member(_) | Formula::Value(_) => {}
+            Formula::Everyone | Formula::Nobody | Formula::Statement(_) | Formula::Member(_) | Formula::Value(_) => {}
         }
     }
     let (mut seen, mut found) = (HashSet::new(), Vec::new());

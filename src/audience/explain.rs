@@ -30,7 +30,7 @@ pub enum NextChange {
     /// The first instant of the other answer.
     At(DateTime<Utc>),
     Never,
-    /// A history with so many edges that not all were tried.
+    /// A history with so many edges that not all were tried, or a statement, which nobody here can look into.
     Unknown,
 }
 
@@ -54,6 +54,13 @@ pub struct Reason {
 pub fn explain(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> Explanation {
     let reason = reason(expr, &Scope::new(profile, at));
     Explanation { holds: reason.holds, evaluated_at: at, next_change: next_change(expr, profile, at), reason }
+}
+
+/// Explains whom a statement yields: all that can be said of it is whether it does.
+pub fn statement(yields: bool, at: DateTime<Utc>) -> Explanation {
+    let text = "the statement yields this user".to_owned();
+    let reason = Reason { text, holds: yields, left: None, right: Vec::new(), parts: Vec::new() };
+    Explanation { holds: yields, evaluated_at: at, next_change: NextChange::Unknown, reason }
 }
 
 fn reason(expr: &Expr, scope: &Scope<'_>) -> Reason {

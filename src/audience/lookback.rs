@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::{
     ast::{Comparison, Expr, Filter, Scalar, Stream},
-    computed::Computed,
+    computed::{Computed, Definition},
 };
 
 /// How old an event can be and still count.
@@ -20,14 +20,14 @@ impl Lookback {
     /// Of an audience or a computed trait.
     pub fn of(computed: &Computed) -> Lookback {
         match computed {
-            Computed::Members { definition, .. } => Lookback::of_definition(definition),
+            Computed::Members { definition: Definition::Query(definition), .. } => Lookback::of_definition(definition),
             Computed::Value(computed) => of_stream(&computed.stream, None),
             Computed::Columns(columns) => {
                 let all = columns.iter().map(|(_, computed)| of_stream(&computed.stream, None));
                 all.fold(Lookback::Bounded(TimeDelta::zero()), Ord::max)
             }
             // What somebody else's statement reads, nobody here knows.
-            Computed::Sql(_) => Lookback::Everything,
+            Computed::Sql(_) | Computed::Members { definition: Definition::Statement(_), .. } => Lookback::Everything,
         }
     }
 

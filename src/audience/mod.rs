@@ -25,6 +25,6 @@ pub mod catalogue;
 pub mod options;
 pub mod explain;
 
-pub use computed::{Class, Computed, Sql};
+pub use computed::{Class, Computed, Definition, Sql};
 pub use parse::{ComputedTrait, parse, parse_trait};
 pub use print::print;

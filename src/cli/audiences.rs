@@ -80,7 +80,14 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
     };
     let mut all = Vec::new();
     for of in &config.audiences {
-        all.push(listed(Class::Audience.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.query));
+        all.push(listed(
+            Class::Audience.as_str(),
+            of.key(),
+            &of.name,
+            of.enabled,
+            of.schedule.as_ref(),
+            of.definition(),
+        ));
     }
     for of in &config.traits {
         all.push(listed(Class::Trait.as_str(), of.key(), &of.name, of.enabled, of.schedule.as_ref(), &of.definition()));

@@ -25,7 +25,7 @@ pub struct Args {
 pub enum What {
     /// An import beside psql's `\copy` of the same rows.
     Import(import::Args),
-    /// Live messages over HTTP beside psql's `\copy` of the same rows.
+    /// Live messages over HTTP, or from Kafka, beside psql's `\copy` of the same rows.
     Ingest(ingest::Args),
     /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
     Deliver(deliver::Args),

@@ -2,7 +2,7 @@
 //!
 //! It looks and changes nothing: no schema is set up, no topic made, no record sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
@@ -14,10 +14,12 @@ use crate::{
     Error, Kind, Result, audience,
     config::Config,
     deliver::{self, Target},
-    profile,
+    profile::{self, rules::Rules},
+    pull,
+    stream::Stream,
 };
 
-/// Check the configuration, the database and every destination, and say how to mend what is wrong.
+/// Check the configuration, the database and every destination, stream and SQL source, and say how to mend what is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -73,8 +75,12 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let config = context.config()?;
     let mut findings = configuration(&config);
     findings.extend(database(context).await);
+    findings.extend(sources(&config, context).await);
     for name in config.chosen_destinations(args.destination.as_deref())? {
         findings.extend(kafka(name, &config, context).await);
+    }
+    if args.destination.is_none() {
+        findings.extend(topics_of_streams(&config).await);
     }
     context.output().show(&findings, |findings| findings.iter().map(line).collect())?;
     let bad: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
@@ -98,7 +104,7 @@ fn configuration(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::good("configuration", counts)];
     for audience in &config.audiences {
         let name = format!("audience '{}'", audience.key());
-        if let Err(error) = audience::parse(&name, &audience.query) {
+        if let Some(Err(error)) = audience.query.as_ref().map(|query| audience::parse(&name, query)) {
             findings.push(Finding::bad(name, &error));
         }
     }
@@ -109,6 +115,25 @@ fn configuration(config: &Config) -> Vec<Finding> {
                 findings.push(Finding::bad(name.clone(), &error));
             }
         }
+    }
+    findings
+}
+
+/// Each statement is understood by its database; no row is read.
+async fn sources(config: &Config, context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, source) in config.sources.iter().filter(|(_, source)| source.enabled) {
+        let looked = async {
+            let own = match (&source.database, context.has_store()?) {
+                (None, false) => {
+                    return Ok("in the embedded database, to be set up by the first command that needs it".into());
+                }
+                (None, true) => Some(context.database().await?),
+                (Some(_), _) => None,
+            };
+            Ok(format!("columns {}", pull::check(own, name, source).await?.join(", ")))
+        };
+        findings.push(Finding::of(format!("source '{name}'"), looked.await));
     }
     findings
 }
@@ -191,6 +216,26 @@ async fn steps(connection: &mut PgConnection) -> Result<String> {
         step => Err(Error::settings(format!("at step {step}, but this program knows no more than {newest}"))
             .help("A newer Rollcall has used this database: run that one.")),
     }
+}
+
+/// Whether what the enabled streams read is there.
+async fn topics_of_streams(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, stream) in config.streams.iter().filter(|(_, stream)| stream.enabled) {
+        let subject = format!("stream '{name}'");
+        let looked = async {
+            let rules = Arc::new(Rules::of(&config.identity)?);
+            Arc::new(Stream::of(name, stream, &rules)?).look().await
+        };
+        match looked.await {
+            Ok((partitions, missing)) => {
+                findings.extend(missing.iter().map(|error| Finding::bad(subject.clone(), error)));
+                findings.push(Finding::good(subject, format!("{partitions} partitions")));
+            }
+            Err(error) => findings.push(Finding::bad(subject, &error)),
+        }
+    }
+    findings
 }
 
 /// The streams of the destination's lanes, if the database is there and knows it; what is wrong with the database is told elsewhere.

@@ -11,13 +11,13 @@ use super::{Context, instant};
 use crate::{
     Error, Result,
     audience::{
-        Computed,
+        Computed, Definition,
         catalogue::Catalogue,
         check::Known,
         explain::{self, Explanation, NextChange, Reason},
         interpret::holds,
     },
-    membership::{history, person, values},
+    membership::{history, person, standing, statement, values},
     profile::lookup,
 };
 
@@ -68,7 +68,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let types = lookup::identifier_types(&mut tx, profile).await?;
     let mut history = person::history(&mut tx, profile, BTreeMap::new()).await?;
     let stored = values::of_person(&mut tx, profile).await?;
-    tx.commit().await?;
+    let standing = standing::standings(&mut tx, profile).await?;
 
     // As in a tick: each audience after those it refers to, all as of one instant.
     for audience in &catalogue.audiences {
@@ -108,20 +108,37 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
                 continue;
             }
         };
-        if audience.key == args.key {
-            let explanation = explain::explain(definition, &history, at);
-            let last = history::members(&pool, &args.key, None).await;
-            let answer = Answer {
-                key: args.key,
-                member: explanation.holds && has_identifier,
-                has_identifier,
-                member_at_last_run: last.ok().map(|members| members.contains(profile.0)),
-                explanation,
-            };
-            return context.output().show(&answer, |answer| describe(answer, &args.user));
-        }
-        let member = has_identifier && holds(definition, &history, at);
-        history.memberships.insert(audience.key.clone(), member);
+        let asked = audience.key == args.key;
+        let explanation = match definition {
+            Definition::Query(definition) if asked => explain::explain(definition, &history, at),
+            Definition::Statement(_) if asked && args.at.is_some() => {
+                let error = Error::settings("a statement says who is in now, and not at another time");
+                return Err(error.help("Leave out --at."));
+            }
+            Definition::Statement(text) if asked => {
+                explain::statement(statement::yields(&mut tx, text, profile).await?, at)
+            }
+            Definition::Query(definition) => {
+                let member = has_identifier && holds(definition, &history, at);
+                history.memberships.insert(audience.key.clone(), member);
+                continue;
+            }
+            // Whoever refers to it gets its last members.
+            Definition::Statement(_) => {
+                let member = standing.iter().any(|standing| standing.key == audience.key);
+                history.memberships.insert(audience.key.clone(), member);
+                continue;
+            }
+        };
+        let last = history::members(&pool, &args.key, None).await;
+        let answer = Answer {
+            key: args.key,
+            member: explanation.holds && has_identifier,
+            has_identifier,
+            member_at_last_run: last.ok().map(|members| members.contains(profile.0)),
+            explanation,
+        };
+        return context.output().show(&answer, |answer| describe(answer, &args.user));
     }
     let keys = [args.key];
     catalogue.select(&keys)?;
@@ -144,9 +161,7 @@ fn describe(answer: &Answer, user: &str) -> String {
             format!("Time alone will change the answer at {at}.")
         }
         NextChange::Never => "Time alone will not change the answer.".to_owned(),
-        NextChange::Unknown => {
-            "When time alone will change the answer is not known: the history is too long.".to_owned()
-        }
+        NextChange::Unknown => "When time alone will change the answer is not known.".to_owned(),
     };
     match answer.member_at_last_run {
         Some(member) => text + &format!("\nAs of the last run: {}.", side(member)),

@@ -24,6 +24,7 @@ mod plan;
 mod preview;
 mod prune;
 mod profile;
+mod pull;
 mod refused;
 mod release;
 mod report;
@@ -32,7 +33,9 @@ mod runs;
 mod schedule;
 mod schema;
 mod serve;
+mod sources;
 mod status;
+mod streams;
 mod sync;
 mod topics;
 mod unhalt;
@@ -100,10 +103,13 @@ pub struct Global {
 pub enum Verb {
     Demo(demo::Args),
     Import(import::Args),
+    Pull(pull::Args),
     Sync(sync::Args),
     Plan(plan::Args),
     Apply(apply::Args),
     Serve(serve::Args),
+    Sources(sources::Args),
+    Streams(streams::Args),
     Refused(refused::Args),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -137,10 +143,13 @@ impl Verb {
         let done = match self {
             Verb::Demo(args) => demo::run(args, context).await,
             Verb::Import(args) => import::run(args, context).await,
+            Verb::Pull(args) => pull::run(args, context).await,
             Verb::Plan(args) => return plan::run(args, context).await,
             Verb::Apply(args) => apply::run(args, context).await,
             Verb::Sync(args) => sync::run(args, context).await,
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Sources(args) => sources::run(args, context).await,
+            Verb::Streams(args) => streams::run(args, context).await,
             Verb::Refused(args) => refused::run(args, context).await,
             Verb::Preview(args) => preview::run(args, context).await,
             Verb::Explain(args) => explain::run(args, context).await,

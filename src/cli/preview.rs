@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Context, instant, members::Valued};
 use crate::{
-    Result, audience,
+    Result,
+    audience::{self, conditions::Formula},
     ids::ProfileId,
     membership::{Universe, preview},
     profile::lookup::{self, Name},
@@ -19,9 +20,10 @@ Examples:
   rollcall preview \"event('Order Completed').within(30 days).count() >= 1\"
   rollcall preview \"trait('plan') = 'pro'\" --sample 5 --json
   rollcall preview \"event('Order Completed').sum(property('revenue')) > 500\" --at 1997-06-01
+  rollcall preview --sql \"select user_id from subscriptions where active\"
   rollcall preview --trait \"event('Order Completed').within(90 days).sum(property('revenue'))\"")]
 pub struct Args {
-    /// A definition in the audience language.
+    /// A definition in the audience language, or with --sql a statement.
     #[arg(value_name = "QUERY")]
     pub query: String,
     /// The instant to compute for: RFC 3339, or a date (midnight in UTC). Now, if not given.
@@ -33,6 +35,9 @@ pub struct Args {
     /// Count profiles without a user_id as well.
     #[arg(long)]
     pub include_anonymous: bool,
+    /// The definition is a statement that yields user ids.
+    #[arg(long, conflicts_with_all = ["at", "is_trait"])]
+    pub sql: bool,
     /// The definition is that of a computed trait: show values.
     #[arg(long = "trait")]
     pub is_trait: bool,
@@ -57,9 +62,12 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     if args.is_trait {
         return show_values(args, context).await;
     }
-    let expr = audience::parse("the query", &args.query)?;
+    let expr = if args.sql { None } else { Some(audience::parse("the query", &args.query)?) };
     let pool = context.store().await?;
-    let formula = preview::formula(&pool, &expr).await?;
+    let formula = match &expr {
+        Some(expr) => preview::formula(&pool, expr).await?,
+        None => Formula::Statement(args.query.clone()),
+    };
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let universe = Universe::users(args.include_anonymous);
     let members = preview::members(&pool, &formula, &universe, at).await?;

@@ -13,7 +13,7 @@ use crate::{
     audience::{
         catalogue::Catalogue,
         check::Known,
-        computed::Computed,
+        computed::{Computed, Definition},
         explain::{self, Explanation},
         interpret::holds,
     },
@@ -79,11 +79,11 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     let profile = lookup::find(&mut tx, &args.person).await?;
+    let audiences = standing::standings(&mut tx, profile).await?;
     let mut why = match &config {
-        Some(config) => explanations(&mut tx, config, profile, context.clock().now()).await?,
+        Some(config) => explanations(&mut tx, config, profile, &audiences, context.clock().now()).await?,
         None => BTreeMap::new(),
     };
-    let audiences = standing::standings(&mut tx, profile).await?.into_iter();
     let answer = Answer {
         profile: profile.0,
         metadata: view::metadata(&mut tx, profile).await?,
@@ -94,7 +94,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             .into_iter()
             .filter_map(|(key, value)| Some((key, serde_json::from_str(&value).ok()?)))
             .collect(),
-        audiences: audiences.map(|standing| Membership { why: why.remove(&standing.key), standing }).collect(),
+        audiences: audiences
+            .into_iter()
+            .map(|standing| Membership { why: why.remove(&standing.key), standing })
+            .collect(),
         groups: view::groups(&mut tx, profile).await?,
         events: view::events(&mut tx, profile, DateTime::UNIX_EPOCH, None, 0, args.events.into()).await?,
         merges: merges::of(&mut tx, profile)
@@ -112,6 +115,7 @@ async fn explanations(
     conn: &mut PgConnection,
     config: &Config,
     profile: ProfileId,
+    standing: &[standing::Standing],
     at: DateTime<Utc>,
 ) -> Result<BTreeMap<String, Explanation>> {
     let types = lookup::identifier_types(conn, profile).await?;
@@ -121,7 +125,16 @@ async fn explanations(
     for audience in Catalogue::of(config, &Known::default()).audiences {
         let counts = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
         let definition = match &audience.computed {
-            Computed::Members { definition, .. } => definition,
+            Computed::Members { definition: Definition::Query(definition), .. } => definition,
+            // As of its last run: nobody waits for every statement to look at one person.
+            Computed::Members { definition: Definition::Statement(_), .. } => {
+                let member = standing.iter().any(|standing| standing.key == audience.key);
+                if member {
+                    found.insert(audience.key.clone(), explain::statement(true, at));
+                }
+                history.memberships.insert(audience.key, member);
+                continue;
+            }
             _ => {
                 // As last computed; those told together also each by its own key.
                 let value: Option<Value> = stored.get(&audience.key).and_then(|value| serde_json::from_str(value).ok());

@@ -21,7 +21,7 @@ use crate::{
         operations::Operations,
         report::{Loaded, Reporter},
     },
-    serve::{self, Server},
+    serve::{self, Server, streaming::Streaming},
     telemetry::{Heartbeat, metrics},
 };
 
@@ -43,7 +43,8 @@ Examples:
   rollcall serve --log-format json                  log lines for a collector
   rollcall serve --watch                            take in a changed configuration by itself
   kill -HUP $(pidof rollcall)                       take in a changed configuration or password
-  rollcall serve --only tracking                    take live messages in, and compute nothing
+  rollcall serve --only tracking                    take messages of the tracking API in, and compute nothing
+  rollcall serve --only streams                     take messages from Kafka in, and compute nothing
   rollcall schedule                                 what will run, and when")]
 pub struct Args {
     /// Read the configuration again when its file, or one of those it takes in by `${file:…}`, has changed; as SIGHUP does.
@@ -59,8 +60,10 @@ pub struct Args {
 pub enum Part {
     /// Compute audiences and tell changes.
     Audiences,
-    /// Take live messages in.
+    /// Take live messages in by the tracking API.
     Tracking,
+    /// Take live messages in from Kafka.
+    Streams,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
@@ -73,14 +76,22 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         return Err(Error::settings("`--only tracking` is asked for, but no `tracking` is configured")
             .help("Add `tracking:` with `write_keys` to the configuration."));
     }
+    if args.only == Some(Part::Streams) && !config.streams.values().any(|stream| stream.enabled) {
+        return Err(Error::settings("`--only streams` is asked for, but no stream is configured")
+            .help("Add one to `streams:` in the configuration, with `settings` and `topics`."));
+    }
     let counted = metrics::start();
     let (pool, clock) = (context.store().await?, context.clock().clone());
     let listener = listening::bind(&config.http).await?;
-    let receives = config.tracking.as_ref().filter(|_| args.only != Some(Part::Audiences));
+    let receives = config.tracking.as_ref().filter(|_| does(args.only, Part::Tracking));
     let receiving = Receiving::start(pool.clone(), clock.clone(), receives, &config.identity).await?;
-    let server = match args.only {
-        Some(Part::Tracking) => None,
-        _ => Some(Server::start(pool.clone(), clock.clone(), config.clone()).await?),
+    let streaming = match does(args.only, Part::Streams) {
+        true => Some(Streaming::start(pool.clone(), clock.clone(), &config).await?),
+        false => None,
+    };
+    let server = match does(args.only, Part::Audiences) {
+        true => Some(Server::start(pool.clone(), clock.clone(), config.clone()).await?),
+        false => None,
     };
     let (loaded, in_force) = watch::channel(Arc::new(Loaded { config: config.clone(), at: clock.now() }));
     let instance = server.as_ref().map(Server::instance).unwrap_or_default();
@@ -88,7 +99,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let reporter = Arc::new(Reporter::new(&pool, clock.clone(), in_force, instance));
     let answering = Answering { operations: Operations { reporter, ticker }, pool, clock };
     let listening = Listening::start(listener, &config, answering);
-    let mut serving = Serving { only: args.only, context, server, listening, receiving, loaded };
+    let mut serving = Serving { only: args.only, context, server, listening, receiving, streaming, loaded };
     let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
     loop {
         tokio::select! {
@@ -105,14 +116,24 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         }
     }
     tracing::info!("told to stop");
-    let Serving { server, mut listening, mut receiving, .. } = serving;
+    let Serving { server, mut listening, mut receiving, streaming, .. } = serving;
     let stopped = async {
         if let Some(server) = server {
             server.stop().await;
         }
     };
-    tokio::join!(stopped, listening.stop(), receiving.stop());
+    let streamed = async {
+        if let Some(streaming) = streaming {
+            streaming.stop().await;
+        }
+    };
+    tokio::join!(stopped, listening.stop(), receiving.stop(), streamed);
     Ok(())
+}
+
+/// Whether a part of the work is done here.
+fn does(only: Option<Part>, part: Part) -> bool {
+    only.is_none_or(|only| only == part)
 }
 
 /// Waits for an end of the computing that nobody asked for.
@@ -130,6 +151,7 @@ struct Serving<'a> {
     server: Option<Server>,
     listening: Listening,
     receiving: Receiving,
+    streaming: Option<Streaming>,
     loaded: watch::Sender<Arc<Loaded>>,
 }
 
@@ -148,10 +170,16 @@ impl Serving<'_> {
 
     async fn follow(&mut self) -> Result<()> {
         let config = self.context.config()?;
+        if let Some(streaming) = &self.streaming {
+            streaming.check(&config)?;
+        }
         if let Some(server) = &mut self.server {
             server.reload(config.clone())?;
         }
-        if self.only != Some(Part::Audiences) {
+        if let Some(streaming) = &mut self.streaming {
+            streaming.follow(&config);
+        }
+        if does(self.only, Part::Tracking) {
             self.receiving.follow(&config).await?;
         }
         if let Err(error) = self.listening.follow(&config).await {

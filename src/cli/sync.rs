@@ -137,8 +137,12 @@ pub(super) fn end(report: Report, context: &Context) -> Result<()> {
         Some((format!("audience '{name}'"), error))
     });
     let told = deliveries.into_iter().filter_map(|(name, told)| Some((format!("destination '{name}'"), told.err()?)));
-    let mut failed: Vec<Error> = runs
-        .chain(told)
+    all(runs.chain(told), context)
+}
+
+/// Tells each failure by the name of what failed, in full; the last one, which most needs a person, by returning it.
+pub(super) fn all(failed: impl Iterator<Item = (String, Error)>, context: &Context) -> Result<()> {
+    let mut failed: Vec<Error> = failed
         .map(|(name, mut error)| {
             if !error.message.contains(&name) {
                 error.message = format!("{name}: {}", error.message);

@@ -9,7 +9,7 @@ use heck::ToSnakeCase;
 use super::{
     http, retention,
     shape::nearest,
-    tracking,
+    sources, streams, tracking,
     tree::{Node, Value},
 };
 use crate::{
@@ -26,7 +26,16 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     if let Some(section) = root.get("tracking") {
         tracking::check(section, problems);
     }
+    if let Some(section) = root.get("sources") {
+        sources::check(section, problems);
+    }
+    if let Some(section) = root.get("streams") {
+        streams::check(section, problems);
+    }
     let mut sense = Sense { problems };
+    for (_, source) in root.get("sources").map_or(&[][..], Node::entries) {
+        source.get("schedule").into_iter().for_each(|schedule| sense.schedule(schedule));
+    }
     for (event, paths) in root.path(&["store", "promote"]).map_or(&[][..], Node::entries) {
         if paths.items().len() > limits::PROMOTED_PER_EVENT {
             let message = format!("`{}` has {} promoted properties", event.name, paths.items().len());
@@ -61,9 +70,11 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
         }
         for one in all {
             sense.key(class, one, &mut keys);
-            if class == "trait" {
-                sense.definition(one, &mut keys);
+            match class {
+                "trait" => sense.definition(class, one, &["query", "queries", "sql"]),
+                _ => sense.definition(class, one, &["query", "sql"]),
             }
+            sense.columns(one, &mut keys);
             sense.audience(class, one, &names);
         }
     }
@@ -166,13 +177,28 @@ impl Sense<'_> {
         }
     }
 
-    /// A trait is defined in one of three ways; the keys of several values are keys like others.
-    fn definition<'t>(&mut self, computed: &'t Node, keys: &mut HashMap<String, (&'static str, &'t str)>) {
-        let given = ["query", "queries", "sql"].into_iter().filter(|way| computed.get(way).is_some()).count();
+    /// What is computed is defined in one of several ways.
+    fn definition(&mut self, class: &str, computed: &Node, ways: &[&str]) {
+        let given = ways.iter().filter(|way| computed.get(way).is_some()).count();
         if given != 1 {
-            let message = if given == 0 { "the trait has no definition" } else { "the trait has several definitions" };
-            self.tell(&computed.start(), message, "Give it one of `query`, `queries` and `sql`.");
+            let many = if given == 0 { "no definition" } else { "several definitions" };
+            let ways = ways.join("`, `");
+            let ways = ways.rsplit_once(", ").map_or(ways.clone(), |(first, last)| format!("{first} and {last}"));
+            self.tell(&computed.start(), format!("the {class} has {many}"), format!("Give it one of `{ways}`."));
         }
+        if let Some((node, sql)) = computed.text("sql")
+            && sql.trim().is_empty()
+        {
+            self.tell(
+                &node.span,
+                "the statement is empty",
+                "For example: select user_id from subscriptions where active",
+            );
+        }
+    }
+
+    /// The keys of several values are keys like others.
+    fn columns<'t>(&mut self, computed: &'t Node, keys: &mut HashMap<String, (&'static str, &'t str)>) {
         let queries = computed.get("queries").map_or(&[][..], Node::entries);
         if let Some((extra, _)) = queries.get(limits::COLUMNS) {
             let help = format!("At most {} are told together.", limits::COLUMNS);
@@ -271,7 +297,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// Kafka's rule for topics: `org.apache.kafka.common.internals.Topic`.
-fn is_topic_name(name: &str) -> bool {
+pub(super) fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len())
         && name != "."
         && name != ".."

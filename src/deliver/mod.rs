@@ -1,4 +1,4 @@
-//! How does each sealed change reach Kafka exactly once? The only module that knows Kafka.
+//! How does each sealed change reach Kafka exactly once? The module that knows Kafka; [`crate::stream`] reads by its clients.
 //!
 //! ```text
 //!  log ──► page ──► producer ──► Kafka          recover: new producer → fenced → cursor → decide → go on, or halt
@@ -37,10 +37,10 @@ mod target;
 mod thread;
 pub mod tls;
 mod token;
-mod topic;
+pub mod topic;
 mod topic_ids;
 pub mod topics;
-mod trouble;
+pub mod trouble;
 mod watch;
 pub mod yardstick;
 

@@ -121,6 +121,11 @@ impl Settings {
     /// Reads and checks the settings of the destination called `name`; every problem in one report. What is not given
     /// gets the default that the peer's form fills in.
     pub fn parse(name: &str, settings: &Map<String, Value>) -> Result<Settings> {
+        Settings::parse_of(&format!("destination '{name}'"), settings)
+    }
+
+    /// As [`Settings::parse`], of whatever `owner` calls.
+    pub fn parse_of(owner: &str, settings: &Map<String, Value>) -> Result<Settings> {
         let settings = &with_defaults(settings);
         let (parsed, mut faults) = Self::read(settings);
         faults.extend(unknown_names(settings));
@@ -137,7 +142,7 @@ impl Settings {
         });
         match parsed {
             Some(parsed) if faults.is_empty() => Ok(parsed),
-            _ => Err(report(name, settings, faults)),
+            _ => Err(report(owner, settings, faults)),
         }
     }
 

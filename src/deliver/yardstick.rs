@@ -13,8 +13,11 @@ use sqlx::PgPool;
 use super::{
     Target,
     cluster::{Cluster, Context},
+    cursor,
     page::Pages,
-    producer, properties, trouble,
+    producer, properties,
+    settings::Settings,
+    trouble,
 };
 use crate::{Error, Result, delta, ids::Position, limits};
 
@@ -78,6 +81,26 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
     });
     let sent = sent.await.map_err(|error| Error::internal("the yardstick broke").because(error))?;
     sent.map_err(|error: rdkafka::error::KafkaError| trouble::kafka(&error, "send the yardstick's records"))
+}
+
+/// Creates a topic and writes these values to it, in turn to each partition. Blocks.
+///
+/// # Errors
+/// If Kafka does not do as asked.
+pub fn fill(settings: &Settings, topic: &str, partitions: i32, values: impl Iterator<Item = String>) -> Result<()> {
+    let cluster = Cluster::open("bench", settings)?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    let created = cursor::wait_for(cluster.admin()?.create_topics([&new], &AdminOptions::new()));
+    if let Some(Err((name, code))) = created.map_err(|error| trouble::kafka(&error, "create a topic"))?.first() {
+        return Err(trouble::code(*code, &format!("create the topic '{name}'")));
+    }
+    let client = cluster.producer(&properties::producing(cluster.config()), cluster.context())?;
+    for (partition, value) in (0..partitions.max(1)).cycle().zip(values) {
+        let record = BaseRecord::<str, [u8]>::to(topic).partition(partition).payload(value.as_bytes());
+        send(&client, record).map_err(|error| trouble::kafka(&error, "fill the topic"))?;
+        client.poll(Duration::ZERO);
+    }
+    client.flush(Duration::from_secs(60)).map_err(|error| trouble::kafka(&error, "fill the topic"))
 }
 
 fn send(

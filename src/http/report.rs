@@ -21,6 +21,7 @@ use crate::{
     deliver::state::{self, DestinationRow},
     freshness::{self, Survey},
     limits, profile,
+    profile::streamed::{self, Progress},
     schedule::lease,
     telemetry::{metrics, process},
 };
@@ -61,6 +62,8 @@ pub struct Facts {
     /// The enabled ones of the configuration.
     pub destinations: Vec<DestinationRow>,
     leases: Vec<String>,
+    /// Of the enabled streams of the configuration.
+    streams: Vec<Progress>,
 }
 
 impl Reporter {
@@ -101,7 +104,12 @@ impl Reporter {
         let mut destinations = state::destinations(&self.pool).await?;
         destinations.retain(|row| config.destinations.get(&row.name).is_some_and(|destination| destination.enabled));
         let leases = lease::of(&self.pool, self.instance).await?;
-        Ok((is_current, Facts { survey, destinations, leases }))
+        let mut streams = streamed::progress(&self.pool).await?;
+        streams.retain(|of| {
+            let stream = config.streams.get(&of.stream).filter(|stream| stream.enabled);
+            stream.is_some_and(|stream| stream.topics.contains(&of.topic))
+        });
+        Ok((is_current, Facts { survey, destinations, leases, streams }))
     }
 }
 
@@ -118,6 +126,8 @@ impl Report {
             set(metrics::MEMORY, None, usage.resident_bytes);
             set(metrics::FILES, None, usage.open_files);
         }
+        // Kept by those who change it; as it is, unless it is to be taken for gone.
+        ::metrics::gauge!(metrics::INTAKE_BYTES).increment(0.0);
         if let Ok(facts) = &self.database {
             facts.count();
         }
@@ -162,6 +172,16 @@ impl Facts {
             set(metrics::LAG_SECONDS, label, self.survey.untold_seconds.get(name).copied().unwrap_or(0.0));
             set(metrics::HALTED, label, if halted.contains(name) { 1.0 } else { 0.0 });
             set(metrics::IN_QUARANTINE, label, quarantined as f64);
+        }
+        let mut silent: BTreeMap<&str, f64> = BTreeMap::new();
+        for Progress { stream, topic, partition, lag, looked_at, .. } in &self.streams {
+            metrics::lag(stream, topic, *partition, *lag);
+            let seconds = (self.survey.at - *looked_at).num_milliseconds() as f64 / 1_000.0;
+            let longest = silent.entry(stream).or_default();
+            *longest = longest.max(seconds);
+        }
+        for (stream, seconds) in silent {
+            set(metrics::STREAM_SILENT, Some(("stream", stream)), seconds);
         }
         for lease in &self.leases {
             // The ticker's has another name in every instance, and each time it is acquired.

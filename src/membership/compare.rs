@@ -1,6 +1,6 @@
 //! For whom does a comparison with a computed trait hold? Its values, chunk by chunk, held against the comparator.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
@@ -11,7 +11,7 @@ use super::{
     guard::{self, Counts},
     members::Members,
     tally::Ids,
-    values::{Column, join, settle::Settled, stored, stored_chunks},
+    values::{Column, join, settle::Settled, stored},
 };
 use crate::{
     Error, Result,
@@ -70,20 +70,15 @@ async fn compare(
     let holds = |values: &[Value]| interpret::compares(values, &comparison.comparator, t);
     // Most people have no value: those are never listed, whatever holds for them.
     let missing = holds(&[]);
-    let mut chunks = stored_chunks(conn, key).await?;
-    chunks.extend(settled.iter().flat_map(|settled| settled.chunks.keys()));
-    chunks.sort_unstable();
-    chunks.dedup();
+    let stored = stored(conn, key).await?;
+    let mut chunks: BTreeMap<u16, &[u8]> = stored.iter().map(|(chunk, bytes)| (*chunk, &bytes[..])).collect();
+    chunks.extend(settled.iter().flat_map(|settled| &settled.chunks).map(|(chunk, bytes)| (*chunk, &bytes[..])));
     let mut ids = Ids::default();
     // Counters and categories have few values: each is read once.
     let mut known: HashMap<String, bool> = HashMap::new();
-    for chunk in chunks {
-        let column = match settled.and_then(|settled| settled.chunks.get(&chunk)) {
-            Some(bytes) if bytes.is_empty() => continue,
-            Some(bytes) => Column::decode(bytes)?,
-            None => stored(conn, key, chunk).await?,
-        };
-        for (at, text) in column.iter() {
+    // Where nobody has a value any more, there are no bytes.
+    for (chunk, bytes) in chunks.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        for (at, text) in Column::decode(bytes)?.iter() {
             let answer = match known.get(text) {
                 Some(answer) => *answer,
                 None => {

@@ -8,6 +8,8 @@
 //! Must never read a clock, and never let one condition's failure reach an audience that does not use it.
 
 mod names;
+mod planner;
+mod statements;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,14 +19,14 @@ use std::{
 
 use chrono::{DateTime, SubsecRound, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
 use super::{
     compare,
     compile::{self, Names, Query},
     guard::{self, Limit},
     leave,
-    members::{self, Members},
+    members::{self, Answer, Members},
     query,
     scan::{Asker, Found, Probe, Scan},
     universe::{self, Moment, Universe},
@@ -142,7 +144,7 @@ pub async fn evaluate_all(
     // Instants of the store are whole microseconds.
     let t = t.trunc_subsecs(6);
     let moment = Moment::of(conn).await?;
-    let timeout = prepare(conn, settings).await?;
+    let timeout = planner::prepare(conn, settings).await?;
     let conditions = conditions::distinct(due.iter().map(|due| due.formula));
     let definitions: Vec<&ComputedTrait> = values.iter().flat_map(|due| due.computed.definitions()).collect();
     let names = names::names(conn, &conditions, &definitions).await?;
@@ -153,6 +155,7 @@ pub async fn evaluate_all(
     run.all(&conditions, &definitions).await?;
     let Run { answers, found, mut statistics, .. } = run;
     let mut found = found.into_iter();
+    let yielded = statements::answers(conn, due).await?;
     let mut gathered = Vec::with_capacity(values.len());
     for due in values {
         gathered.push(gather(conn, due.computed, &mut found).await);
@@ -163,7 +166,7 @@ pub async fn evaluate_all(
         universes.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
     }
     let leaving = leave::leaving(conn).await?;
-    restore(conn, &timeout).await?;
+    planner::restore(conn, &timeout).await?;
     let within = |universe: &Universe| {
         let members = universe.types().filter_map(|id_type| universes.get(id_type));
         members.fold(RoaringBitmap::new(), |all, members| all | members) - &leaving
@@ -188,11 +191,6 @@ pub async fn evaluate_all(
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
         let universe = within(due.universe);
-        let condition = |condition: &Condition| match answers.get(condition) {
-            Some(Ok(members)) => Ok(members),
-            Some(Err(error)) => Err(again(error)),
-            None => Err(Error::internal("a condition was not evaluated")),
-        };
         let held = |key: &str, members| {
             let limit = settings.limits.get(key);
             limit.is_some_and(|limit| guard::judge_members(stored.get(key), members, limit).is_some())
@@ -211,12 +209,14 @@ pub async fn evaluate_all(
                     .help(format!("Compute `{key}` first, or in the same run."))
             }),
         };
-        let value = |comparison: &Comparison| match compared.get(comparison) {
-            Some(Ok(members)) => Ok(members),
-            Some(Err(error)) => Err(again(error)),
-            None => Err(Error::internal("a computed trait was not compared")),
+        let answer = |leaf: &Formula| match leaf {
+            Formula::Condition(condition) => told(answers.get(condition)),
+            Formula::Statement(statement) => told(yielded.get(statement.as_str())),
+            Formula::Value(comparison) => told(compared.get(comparison)),
+            Formula::Member(key) => member(key).map(|members| (members, false)),
+            _ => Err(Error::internal("a formula was asked for whole")),
         };
-        let members = members::members(due.formula, &universe, &condition, &member, &value);
+        let members = members::members(due.formula, &universe, &answer);
         audiences.push((due.key.to_owned(), members));
     }
     statistics.took = started.elapsed();
@@ -246,29 +246,20 @@ async fn gather(
     }
 }
 
+/// What was found, for one of those who ask for it.
+fn told(found: Option<&Result<Members, Arc<Error>>>) -> Result<Answer<'_>> {
+    match found {
+        Some(Ok(members)) => Ok(members.answer()),
+        Some(Err(error)) => Err(again(error)),
+        None => Err(Error::internal("what an audience is made of was not evaluated")),
+    }
+}
+
 /// One error, told to each audience that it concerns.
 fn again(error: &Arc<Error>) -> Error {
     let mut told = Error::new(error.kind, error.message.clone());
     told.help = error.help.clone();
     told.because(Arc::clone(error))
-}
-
-/// Sets the planner up for large scans; returns the caller's statement timeout.
-async fn prepare(conn: &mut PgConnection, settings: &Settings) -> Result<String> {
-    let row = sqlx::query(
-        "select current_setting('statement_timeout'), set_config('jit', 'off', true), \
-         set_config('work_mem', $1, true), set_config('statement_timeout', $2, true)",
-    )
-    .bind(format!("{}MB", settings.work_mem_mib))
-    .bind(settings.statement_timeout_ms.to_string())
-    .fetch_one(conn)
-    .await?;
-    Ok(row.try_get(0)?)
-}
-
-async fn restore(conn: &mut PgConnection, statement_timeout: &str) -> Result<()> {
-    sqlx::query("select set_config('statement_timeout', $1, true)").bind(statement_timeout).execute(conn).await?;
-    Ok(())
 }
 
 /// What a scan can answer, and conditions that need a query of their own.

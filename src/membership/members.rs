@@ -6,13 +6,7 @@ use std::borrow::Cow;
 
 use roaring::RoaringBitmap;
 
-use crate::{
-    Result,
-    audience::{
-        ast::Comparison,
-        conditions::{Condition, Formula},
-    },
-};
+use crate::{Result, audience::conditions::Formula};
 
 /// A set of profiles: these, or all but these.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +16,10 @@ pub(super) struct Members {
 }
 
 impl Members {
+    pub(super) fn answer(&self) -> Answer<'_> {
+        (&self.ids, self.all_but)
+    }
+
     pub(super) fn within(&self, universe: &RoaringBitmap) -> RoaringBitmap {
         if self.all_but { universe - &self.ids } else { universe & &self.ids }
     }
@@ -75,43 +73,33 @@ fn drop<'m>(a: Cow<'m, RoaringBitmap>, b: &RoaringBitmap) -> Cow<'m, RoaringBitm
     })
 }
 
-/// The members of a formula within a universe, by the answers to its conditions, the members of other audiences, and the
-/// answers of computed traits.
+/// What a part of a formula that has no parts was answered: these profiles, or all but these.
+pub(super) type Answer<'m> = (&'m RoaringBitmap, bool);
+
+/// The members of a formula within a universe, by the answers to its conditions, statements, references and values.
 pub(super) fn members<'m>(
     formula: &Formula,
     universe: &RoaringBitmap,
-    condition: &dyn Fn(&Condition) -> Result<&'m Members>,
-    member: &dyn Fn(&str) -> Result<&'m RoaringBitmap>,
-    value: &dyn Fn(&Comparison) -> Result<&'m Members>,
+    answer: &dyn Fn(&Formula) -> Result<Answer<'m>>,
 ) -> Result<RoaringBitmap> {
-    let Set { ids, all_but } = set(formula, condition, member, value)?;
+    let Set { ids, all_but } = set(formula, answer)?;
     Ok(Members { ids: ids.into_owned(), all_but }.within(universe))
 }
 
-fn set<'m>(
-    formula: &Formula,
-    condition: &dyn Fn(&Condition) -> Result<&'m Members>,
-    member: &dyn Fn(&str) -> Result<&'m RoaringBitmap>,
-    value: &dyn Fn(&Comparison) -> Result<&'m Members>,
-) -> Result<Set<'m>> {
+fn set<'m>(formula: &Formula, answer: &dyn Fn(&Formula) -> Result<Answer<'m>>) -> Result<Set<'m>> {
     let everyone = || Set { ids: Cow::Owned(RoaringBitmap::new()), all_but: true };
     Ok(match formula {
         Formula::Everyone => everyone(),
         Formula::Nobody => everyone().negated(),
-        Formula::Condition(asked) => {
-            let Members { ids, all_but } = condition(asked)?;
-            Set { ids: Cow::Borrowed(ids), all_but: *all_but }
+        Formula::Condition(_) | Formula::Statement(_) | Formula::Value(_) | Formula::Member(_) => {
+            let (ids, all_but) = answer(formula)?;
+            Set { ids: Cow::Borrowed(ids), all_but }
         }
-        Formula::Value(asked) => {
-            let Members { ids, all_but } = value(asked)?;
-            Set { ids: Cow::Borrowed(ids), all_but: *all_but }
-        }
-        Formula::Member(key) => Set { ids: Cow::Borrowed(member(key)?), all_but: false },
-        Formula::Not(inner) => set(inner, condition, member, value)?.negated(),
+        Formula::Not(inner) => set(inner, answer)?.negated(),
         Formula::And(terms) => {
             let mut all = everyone();
             for term in terms {
-                all = all.and(set(term, condition, member, value)?);
+                all = all.and(set(term, answer)?);
             }
             all
         }
@@ -119,7 +107,7 @@ fn set<'m>(
         Formula::Or(terms) => {
             let mut none = everyone();
             for term in terms {
-                none = none.and(set(term, condition, member, value)?.negated());
+                none = none.and(set(term, answer)?.negated());
             }
             none.negated()
         }
@@ -146,7 +134,7 @@ mod tests {
     fn holds(formula: &Formula, id: u32) -> bool {
         match formula {
             Formula::Everyone => true,
-            Formula::Nobody | Formula::Condition(_) | Formula::Value(_) => false,
+            Formula::Nobody | Formula::Condition(_) | Formula::Statement(_) | Formula::Value(_) => false,
             // Each id has its own combination of the four memberships.
             Formula::Member(key) => id >> (key.as_bytes()[0] - b'a') & 1 == 1,
             Formula::Not(inner) => !holds(inner, id),
@@ -165,9 +153,10 @@ mod tests {
             let got = members(
                 &formula,
                 &universe,
-                &|_| Err(crate::Error::internal("there are no conditions here")),
-                &|key| Ok(&memberships[usize::from(key.as_bytes()[0] - b'a')]),
-                &|_| Err(crate::Error::internal("there are no values here")),
+                &|leaf| match leaf {
+                    Formula::Member(key) => Ok((&memberships[usize::from(key.as_bytes()[0] - b'a')], false)),
+                    _ => Err(crate::Error::internal("there are only references here")),
+                },
             )
             .unwrap();
             prop_assert_eq!(got, (0..16).filter(|id| holds(&formula, *id)).collect());

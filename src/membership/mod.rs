@@ -35,6 +35,7 @@ pub mod removal;
 pub mod seal;
 pub mod turn;
 pub mod standing;
+pub mod statement;
 
 pub use compile::{Names, Query};
 pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};

@@ -3,6 +3,7 @@
 //!
 //! Postgres removes no duplicates and groups nothing: a bitmap and an array do that several times faster.
 
+mod batch;
 mod cell;
 mod fold;
 mod kept;
@@ -12,9 +13,10 @@ mod probe;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rayon::prelude::*;
 use sqlx::PgConnection;
 
-use self::kept::{Read, Tally};
+use self::{batch::Batch, kept::Tally};
 pub(super) use self::{
     kept::{Found, Places},
     probe::{Asker, Probe},
@@ -23,7 +25,6 @@ use super::{
     compile::{self, Compiler, Names, Query, Window},
     copy::Row,
     query,
-    tally::Amount,
 };
 use crate::{
     Result,
@@ -173,10 +174,13 @@ impl<'c> Scan<'c> {
         loop {
             let mut pass = Pass::new(self, &places, from, budget);
             rows += query::rows(conn, &query, |row| pass.add(row)).await?;
+            pass.tally();
             let end = pass.end;
-            let found = pass.tallies.into_iter().zip(&self.probes).map(|(tally, probe)| tally.found(probe));
+            // To write all values out takes as long as the reading: each processor takes some probes.
+            let found = pass.tallies.into_par_iter().zip(&self.probes).map(|(tally, probe)| tally.found(probe));
+            let found: Vec<Found> = found.collect();
             all = Some(match all {
-                None => found.collect(),
+                None => found,
                 Some(before) => before.into_iter().zip(found).map(|(before, found)| before.and(found)).collect(),
             });
             match end {
@@ -195,22 +199,25 @@ struct Pass<'c> {
     end: Option<u32>,
     budget: usize,
     highest: u32,
-    since_weighed: u32,
-    instants: bool,
-    messages: bool,
-    jsons: usize,
-    numbers: Vec<Option<Amount>>,
-    selected: Vec<bool>,
+    since_weighed: usize,
+    batch: Batch,
 }
 
 /// Rows after which memory is looked at again.
-const WEIGH_EVERY: u32 = 65_536;
+const WEIGH_EVERY: usize = 65_536;
 
 impl<'c> Pass<'c> {
     fn new(scan: &Scan<'c>, places: &[Places], from: u32, budget: usize) -> Pass<'c> {
         let distinct =
             |place: fn(&Places) -> Option<usize>| places.iter().filter_map(place).collect::<BTreeSet<_>>().len();
         let tallies = scan.probes.iter().zip(places).map(|(probe, places)| Tally::new(probe, *places, scan.window));
+        let shape = batch::Shape {
+            instants: scan.reads_instants(),
+            messages: scan.reads_messages(),
+            numbers: distinct(|place| place.number),
+            jsons: distinct(|place| place.json),
+            selections: distinct(|place| place.selection),
+        };
         Pass {
             tallies: tallies.collect(),
             from,
@@ -218,11 +225,7 @@ impl<'c> Pass<'c> {
             budget,
             highest: from,
             since_weighed: 0,
-            instants: scan.reads_instants(),
-            messages: scan.reads_messages(),
-            jsons: distinct(|place| place.json),
-            numbers: vec![None; distinct(|place| place.number)],
-            selected: vec![false; distinct(|place| place.selection)],
+            batch: Batch::new(shape),
         }
     }
 
@@ -232,27 +235,24 @@ impl<'c> Pass<'c> {
         if id < self.from || self.end.is_some_and(|end| id >= end) {
             return Ok(());
         }
-        let at = if self.instants { row.int8()?.unwrap_or(i64::MIN) } else { 0 };
-        let message = if self.messages { row.column()?.unwrap_or_default() } else { &[] };
-        for number in &mut self.numbers {
-            *number = row.column()?.and_then(Amount::read);
-        }
-        let mut jsons = [None; MAX_JSONS];
-        for json in jsons.iter_mut().take(self.jsons) {
-            *json = row.column()?;
-        }
-        for selected in &mut self.selected {
-            *selected = row.boolean()?;
-        }
-        let (numbers, jsons, selected) = (&self.numbers[..], &jsons[..self.jsons], &self.selected[..]);
-        let read = Read { id, at, message, numbers, jsons, selected };
-        self.tallies.iter_mut().for_each(|tally| tally.add(&read));
+        self.batch.push(id, row)?;
         self.highest = self.highest.max(id);
-        self.since_weighed += 1;
-        if self.since_weighed >= WEIGH_EVERY {
-            self.weigh();
+        if self.batch.is_full() {
+            self.tally();
+            if self.since_weighed >= WEIGH_EVERY {
+                self.weigh();
+            }
         }
         Ok(())
+    }
+
+    /// Adds the batch up. A probe after the other, so that what one of them keeps stays in the processor's cache meanwhile; and
+    /// each processor takes some.
+    fn tally(&mut self) {
+        let batch = &self.batch;
+        self.tallies.par_iter_mut().for_each(|tally| batch.rows().for_each(|row| tally.add(row)));
+        self.since_weighed += self.batch.len();
+        self.batch.clear();
     }
 
     fn weigh(&mut self) {

@@ -45,7 +45,7 @@ impl Values {
     /// Compresses the last chunk; nothing is added afterwards.
     pub(super) fn close(&mut self) {
         if let Some((chunk, column)) = self.open.take() {
-            self.chunks.insert(chunk, column.encode());
+            self.chunks.insert(chunk, column.squeeze());
         }
     }
 
@@ -78,27 +78,15 @@ pub(super) fn join(chunk: u16, at: u16) -> u32 {
     u32::from(chunk) << 16 | u32::from(at)
 }
 
-/// A chunk of a trait's values as last computed; empty where there is none.
-pub(super) async fn stored(conn: &mut PgConnection, key: &str, chunk: u16) -> Result<Column> {
-    let bytes = sqlx::query_scalar::<_, Vec<u8>>(
-        "select v.values from trait_values v join audiences a on a.id = v.audience_id where a.key = $1 and v.chunk = $2",
-    )
-    .bind(key)
-    .bind(i32::from(chunk))
-    .fetch_optional(conn)
-    .await?;
-    bytes.map_or_else(|| Ok(Column::default()), |bytes| Column::decode(&bytes))
-}
-
-/// The chunks that a trait has, ascending.
-pub(super) async fn stored_chunks(conn: &mut PgConnection, key: &str) -> Result<Vec<u16>> {
-    let chunks: Vec<i32> = sqlx::query_scalar(
-        "select v.chunk from trait_values v join audiences a on a.id = v.audience_id where a.key = $1 order by v.chunk",
+/// A trait's values as last computed, by chunk, each compressed.
+pub(super) async fn stored(conn: &mut PgConnection, key: &str) -> Result<BTreeMap<u16, Vec<u8>>> {
+    let chunks: Vec<(i32, Vec<u8>)> = sqlx::query_as(
+        "select v.chunk, v.values from trait_values v join audiences a on a.id = v.audience_id where a.key = $1",
     )
     .bind(key)
     .fetch_all(conn)
     .await?;
-    Ok(chunks.into_iter().map(|chunk| chunk as u16).collect())
+    Ok(chunks.into_iter().map(|(chunk, bytes)| (chunk as u16, bytes)).collect())
 }
 
 /// The values of some profiles as last computed, as JSON text; those without one are left out.

@@ -247,6 +247,9 @@ pub async fn erase(pool: &PgPool) -> Result<Option<Report>> {
         .execute(&mut *tx)
         .await?;
     report.tables.insert("aliases".into(), Rows { before: aliases.rows_affected().cast_signed(), after: 0 });
+    // What SQL sources said of them last.
+    let rows = sqlx::query("delete from source_rows where key = any($1)").bind(&values).execute(&mut *tx).await?;
+    report.tables.insert("source_rows".into(), Rows { before: rows.rows_affected().cast_signed(), after: 0 });
     for sql in [
         "update suppressions set profile_id = null where profile_id = any($1)",
         "update merges set into_id = null, reason = 'forgotten', from_types = '{}', into_types = '{}' where into_id = any($1)",

@@ -23,7 +23,12 @@ use super::{
     rules::Rules,
     store::{Store, Stored},
 };
-use crate::{Error, Result, clock::Clock, limits};
+use crate::{
+    Error, Result,
+    clock::Clock,
+    limits,
+    telemetry::metrics::{INTAKE_BYTES, INTAKE_COMMIT, INTAKE_MESSAGES},
+};
 
 /// While one waits for its commit, the other sends.
 const WRITERS: usize = 2;
@@ -95,7 +100,7 @@ impl Room {
 
     fn show(&self) {
         let held = limits::INTAKE_BYTES.saturating_sub(self.all.available_permits());
-        metrics::gauge!("rollcall_intake_bytes").set(held as f64);
+        metrics::gauge!(INTAKE_BYTES).set(held as f64);
     }
 }
 
@@ -205,7 +210,7 @@ impl Writer {
             while !group.is_given_up() {
                 let start = Instant::now();
                 let written = timeout(limit, self.write(&group.messages)).await;
-                metrics::histogram!("rollcall_intake_commit_seconds").record(start.elapsed().as_secs_f64());
+                metrics::histogram!(INTAKE_COMMIT).record(start.elapsed().as_secs_f64());
                 match written.unwrap_or_else(|_| Err(Error::wait("Postgres takes too long to store messages"))) {
                     Ok(refused) => {
                         group.answer(refused);
@@ -239,7 +244,7 @@ impl Writer {
                 Ok(Stored { accepted, suppressed }) => {
                     let repeated = part.len() as u64 - accepted - suppressed;
                     for (outcome, count) in [("stored", accepted), ("repeated", repeated), ("suppressed", suppressed)] {
-                        metrics::counter!("rollcall_intake_messages_total", "outcome" => outcome).increment(count);
+                        metrics::counter!(INTAKE_MESSAGES, "outcome" => outcome).increment(count);
                     }
                 }
                 Err(error) if is_about_data(&error) && part.len() == 1 => {

@@ -121,6 +121,10 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
     let json =
         str::from_utf8(bytes).map_err(|error| ("line", format!("is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
     check_storable(json).map_err(|reason| ("line", reason))?;
+    if json.trim_ascii_start().starts_with('[') {
+        // Taken for the fields in their order otherwise.
+        return Err(("line", "is not a JSON object".into()));
+    }
     let raw: Line = serde_json::from_str(json).map_err(|error| ("line", syntax(&error)))?;
 
     let user_id = identifier("userId", raw.user_id)?;
@@ -285,9 +289,12 @@ fn raw_or_empty(raw: Option<&RawValue>) -> String {
     present(raw).map_or_else(|| "{}".into(), |raw| raw.get().to_owned())
 }
 
-/// What serde_json says, without the line number, which is always 1 here.
+/// What serde_json says, without the line number, which is always 1 here. Of a value that is no object it would show the value.
 fn syntax(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or_default();
+    if error.is_data() && !said.starts_with("duplicate field") {
+        return "is not a JSON object".into();
+    }
     format!("is not a JSON object: {said} (byte {})", error.column())
 }

@@ -25,15 +25,17 @@ mod partition;
 mod people;
 pub mod promote;
 pub mod prune;
+pub mod pulled;
 pub mod refused;
 pub mod rules;
 pub mod source;
 mod store;
+pub mod streamed;
 mod suppression;
 mod time;
 mod traits;
 pub mod view;
 
-pub use message::{Body, Defaults, Message, Refusal};
+pub use message::{Body, Defaults, Message, Refusal, digest};
 pub use migrate::{is_current, migrate, newest_step};
 pub use time::parse_timestamp;

@@ -3,7 +3,7 @@
 //! (An import writes its refusals beside its file; whoever sends live reads an answer that nobody may look at.)
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use super::Refusal;
 use crate::Result;
@@ -11,7 +11,7 @@ use crate::Result;
 /// Messages of one source that were refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Refused {
-    /// The name of the write key; empty where none is asked for.
+    /// The name of the write key, of the stream or of the SQL source; empty where no key is asked for.
     pub source: String,
     /// A path in the message, or `line` for the whole.
     pub field: String,
@@ -36,7 +36,7 @@ pub fn cause(source: Option<&str>, refusal: &Refusal) -> Cause {
 }
 
 /// Adds what was refused since the last time.
-pub async fn add(pool: &PgPool, counts: &[(Cause, i64)]) -> Result<()> {
+pub async fn add(database: impl PgExecutor<'_>, counts: &[(Cause, i64)]) -> Result<()> {
     let columns = |pick: fn(&Cause) -> &str| counts.iter().map(|(cause, _)| pick(cause)).collect::<Vec<_>>();
     sqlx::query(
         "insert into refusals as r (source, field, reason, messages)
@@ -48,7 +48,7 @@ pub async fn add(pool: &PgPool, counts: &[(Cause, i64)]) -> Result<()> {
     .bind(columns(|cause| cause.1))
     .bind(columns(|cause| &cause.2))
     .bind(counts.iter().map(|(_, count)| *count).collect::<Vec<_>>())
-    .execute(pool)
+    .execute(database)
     .await?;
     Ok(())
 }

@@ -124,6 +124,14 @@ pub async fn of(database: impl PgExecutor<'_>, holder: Uuid) -> Result<Vec<Strin
     Ok(names.bind(holder).fetch_all(database).await?)
 }
 
+/// Who holds a lease now whose name begins so, in a fixed order.
+pub async fn holders(database: impl PgExecutor<'_>, prefix: &str) -> Result<Vec<Uuid>> {
+    let holders = sqlx::query_scalar(
+        "select distinct holder from leases where starts_with(name, $1) and expires_at > clock_timestamp() order by holder",
+    );
+    Ok(holders.bind(prefix).fetch_all(database).await?)
+}
+
 /// Deletes what dead instances left behind, a day after it ended. To be called now and then.
 pub async fn sweep(database: impl PgExecutor<'_>) -> Result<u64> {
     let swept = sqlx::query("delete from leases where expires_at < clock_timestamp() - interval '1 day'");

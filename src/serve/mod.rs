@@ -10,6 +10,8 @@
 
 mod forgetting;
 mod plan;
+mod pulling;
+pub mod streaming;
 mod telling;
 mod ticker;
 mod upkeep;
@@ -44,6 +46,7 @@ pub struct Server {
     ticker: Task,
     upkeep: Task,
     forgetting: Task,
+    pulling: Task,
     telling: BTreeMap<String, (config::Destination, Task)>,
 }
 
@@ -63,11 +66,12 @@ impl Server {
         let (sealed, _) = watch::channel(());
         let heartbeat = Heartbeat::new(instance.clock.clone());
         let upkeep = Task::start(|stop| upkeep::run(instance.clone(), plans.clone(), stop));
+        let pulling = Task::start(|stop| pulling::run(instance.clone(), plans.clone(), stop));
         let ticker = Ticker::new(instance.clone(), plans, sealed.clone(), heartbeat.clone());
         let ticker = Task::start(|stop| ticker.run(stop));
         let forgetting = Task::start(|stop| forgetting::run(instance.clone(), sealed.clone(), stop));
         let telling = BTreeMap::new();
-        let mut server = Server { instance, heartbeat, plan, sealed, ticker, upkeep, forgetting, telling };
+        let mut server = Server { instance, heartbeat, plan, sealed, ticker, upkeep, forgetting, pulling, telling };
         server.follow();
         tracing::info!(instance = %server.instance.id, destinations = server.telling.len(), "serving");
         Ok(server)
@@ -149,7 +153,7 @@ impl Server {
             .telling
             .into_values()
             .map(|(_, task)| task)
-            .chain([self.ticker, self.upkeep, self.forgetting])
+            .chain([self.ticker, self.upkeep, self.forgetting, self.pulling])
             .collect();
         join_all(tasks.into_iter().map(Task::end)).await;
         // Also those of tasks that were abandoned.

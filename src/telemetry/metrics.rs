@@ -2,7 +2,7 @@
 //!
 //! Counters and histograms are what this process did since it started; gauges are what is the case now, mostly as the database
 //! says, so every instance gives the same. Labels are keys and names of the configuration and fixed words, nothing else: there
-//! are as many series as the configuration has audiences and destinations. `docs/metrics.md` is held against the list by a test.
+//! are as many series as the configuration has audiences and destinations, and its streams have partitions. `docs/metrics.md` is held against the list by a test.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -41,6 +41,26 @@ macro_rules! list {
 }
 
 list! {
+    PULLS = "rollcall_pulls_total", Counter, ["outcome", "source"],
+        "Pulls of SQL sources by this instance, by outcome: `finished` or `failed`.";
+    PULLED = "rollcall_pulled_rows_total", Counter, ["outcome", "source"],
+        "Rows of SQL sources that this instance read, by outcome: `stored`, `repeated`, `suppressed` or `refused`.";
+    TRACKING_REQUESTS = "rollcall_tracking_requests_total", Counter, ["outcome"],
+        "Requests of the tracking API that this instance answered, by outcome.";
+    INTAKE_MESSAGES = "rollcall_intake_messages_total", Counter, ["outcome"],
+        "Messages that this instance was sent by the tracking API, by outcome: `stored`, `repeated`, `suppressed`, `refused` or `dropped`.";
+    INTAKE_BYTES = "rollcall_intake_bytes", Gauge, [],
+        "Bytes of the requests of the tracking API that this instance holds now.";
+    INTAKE_COMMIT = "rollcall_intake_commit_seconds", Histogram, [],
+        "Time of a transaction that stores messages of the tracking API.";
+    STREAM_RECORDS = "rollcall_stream_records_total", Counter, ["outcome", "stream"],
+        "Records that this instance took in, by outcome: `stored`, `repeated`, `suppressed` or `refused`.";
+    STREAM_GAPS = "rollcall_stream_gaps_total", Counter, ["reason", "stream"],
+        "Partitions that went on elsewhere than where they had stopped, by reason: `out_of_range` if records were gone, `recreated` if the topic is another one.";
+    STREAM_LAG = "rollcall_stream_lag_records", Gauge, ["partition", "stream", "topic"],
+        "Records that can be read and are not taken in yet, in offsets.";
+    STREAM_SILENT = "rollcall_stream_silent_seconds", Gauge, ["stream"],
+        "How long ago an instance last looked at the partition of the stream that waits longest.";
     TICKS = "rollcall_ticks_total", Counter, ["outcome"],
         "Ticks that fired here, by outcome: `fired` for the first time, `retried` after a failure, `taken_over` from another instance.";
     RUNS = "rollcall_runs_total", Counter, ["audience", "outcome"],
@@ -84,7 +104,7 @@ list! {
     IN_QUARANTINE = "rollcall_destination_quarantined_records", Gauge, ["destination"],
         "Records in quarantine.";
     LEASES = "rollcall_lease_held", Gauge, ["lease"],
-        "1 for each lease that this instance holds: `ticker`, or `destination:` and its name.";
+        "1 for each lease that this instance holds: `ticker`, or `destination:` or `source:` and its name.";
     RELOADS = "rollcall_reloads_total", Counter, ["outcome"],
         "Configurations read again, by outcome: `applied` or `refused`.";
     LOADED = "rollcall_configuration_timestamp_seconds", Gauge, [],
@@ -120,6 +140,7 @@ pub fn start() -> &'static PrometheusHandle {
         let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(GONE_AFTER));
         let builder = buckets(builder, EVALUATE, &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0]);
         let builder = buckets(builder, TRANSACTION, &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0]);
+        let builder = buckets(builder, INTAKE_COMMIT, &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0]);
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
@@ -138,6 +159,14 @@ pub fn start() -> &'static PrometheusHandle {
         for outcome in ["applied", "refused"] {
             metrics::counter!(RELOADS, "outcome" => outcome).absolute(0);
         }
+        let answers = ["stored", "stored_in_part", "dropped", "invalid", "unauthorized", "not_found", "full", "away"];
+        for outcome in answers {
+            metrics::counter!(TRACKING_REQUESTS, "outcome" => outcome).absolute(0);
+        }
+        for outcome in ["stored", "repeated", "suppressed", "refused", "dropped"] {
+            metrics::counter!(INTAKE_MESSAGES, "outcome" => outcome).absolute(0);
+        }
+        drop(metrics::histogram!(INTAKE_COMMIT));
         handle
     })
 }
@@ -153,10 +182,49 @@ pub fn expect_audience(key: &str) {
 }
 
 /// As [`expect_audience`].
+pub fn expect_source(name: &str) {
+    for outcome in ["finished", "failed"] {
+        metrics::counter!(PULLS, "source" => name.to_owned(), "outcome" => outcome).increment(0);
+    }
+    pulled_rows(name, [0; 4]);
+}
+
+/// As [`expect_audience`].
 pub fn expect_destination(name: &str) {
     for counter in [TOLD_CHANGES, TOLD_RECORDS, QUARANTINED, DOUBTS] {
         metrics::counter!(counter, "destination" => name.to_owned()).increment(0);
     }
+}
+
+/// As [`expect_audience`].
+pub fn expect_stream(name: &str) {
+    for outcome in TAKEN_IN {
+        metrics::counter!(STREAM_RECORDS, "outcome" => outcome, "stream" => name.to_owned()).increment(0);
+    }
+    for reason in ["out_of_range", "recreated"] {
+        metrics::counter!(STREAM_GAPS, "reason" => reason, "stream" => name.to_owned()).increment(0);
+    }
+}
+
+/// What may become of a record of a stream.
+const TAKEN_IN: [&str; 4] = ["stored", "repeated", "suppressed", "refused"];
+
+/// Records of a stream were taken in here, so many of each outcome in the order of the list.
+pub fn taken_in(stream: &str, records: [u64; 4]) {
+    for (outcome, records) in TAKEN_IN.into_iter().zip(records) {
+        metrics::counter!(STREAM_RECORDS, "outcome" => outcome, "stream" => stream.to_owned()).increment(records);
+    }
+}
+
+/// A partition of a stream goes on elsewhere than where it had stopped; `reason` is `out_of_range` or `recreated`.
+pub fn gap(stream: &str, reason: &'static str) {
+    metrics::counter!(STREAM_GAPS, "reason" => reason, "stream" => stream.to_owned()).increment(1);
+}
+
+/// How far a partition of a stream is behind.
+pub fn lag(stream: &str, topic: &str, partition: i32, records: i64) {
+    let (partition, stream, topic) = (partition.to_string(), stream.to_owned(), topic.to_owned());
+    metrics::gauge!(STREAM_LAG, "partition" => partition, "stream" => stream, "topic" => topic).set(records as f64);
 }
 
 /// One gauge, with at most one label.
@@ -164,6 +232,18 @@ pub fn set(name: &'static str, label: Option<(&'static str, &str)>, value: f64) 
     match label {
         None => metrics::gauge!(name).set(value),
         Some((label, of)) => metrics::gauge!(name, label => of.to_owned()).set(value),
+    }
+}
+
+/// A source was pulled here; `outcome` is `finished` or `failed`.
+pub fn pulled(source: &str, outcome: &'static str) {
+    metrics::counter!(PULLS, "source" => source.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Rows of a source were stored here, known, dropped, refused.
+pub fn pulled_rows(source: &str, counts: [u64; 4]) {
+    for (outcome, count) in ["stored", "repeated", "suppressed", "refused"].into_iter().zip(counts) {
+        metrics::counter!(PULLED, "source" => source.to_owned(), "outcome" => outcome).increment(count);
     }
 }
 

@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall::audience::{
-    ast::Expr,
+    Definition,
     check::{Checked, Known, check},
     parse,
 };
 
 fn checked(definitions: &[(&str, &str)], known: &Known) -> Checked {
-    let definitions: BTreeMap<String, Option<Expr>> =
-        definitions.iter().map(|(key, text)| (key.to_string(), Some(parse(key, text).unwrap()))).collect();
+    let definitions: BTreeMap<String, Option<Definition>> = definitions
+        .iter()
+        .map(|(key, text)| match text.strip_prefix("sql: ") {
+            Some(statement) => (key.to_string(), Some(Definition::Statement(statement.to_owned()))),
+            None => (key.to_string(), Some(Definition::Query(parse(key, text).unwrap()))),
+        })
+        .collect();
     check(&definitions, &BTreeMap::new(), known)
 }
 
@@ -92,4 +97,14 @@ fn a_name_that_nothing_has_is_a_warning_with_the_nearest_known_one() {
     a: no trait 'plam' has been seen yet (did you mean 'plan'?)
     b: no property of 'Order Completed' 'revenu' has been seen yet (did you mean 'revenue'?)
     ");
+}
+
+#[test]
+fn a_statement_refers_to_nobody_and_may_be_referred_to() {
+    let checked = checked(
+        &[("a", "trait('z') = 'true'"), ("z", "sql: select user_id from t where trait('a')")],
+        &Known::default(),
+    );
+    assert_eq!(checked.order, ["z", "a"]);
+    assert!(checked.refused.is_empty() && checked.warnings.is_empty());
 }

@@ -21,7 +21,7 @@ fn audiences() -> BTreeSet<String> {
 fn says(formula: &Formula, profile: &Profile, at: chrono::DateTime<chrono::Utc>) -> bool {
     match formula {
         Formula::Everyone => true,
-        Formula::Nobody => false,
+        Formula::Nobody | Formula::Statement(_) => false,
         Formula::Condition(condition) => {
             // A condition reads the store alone: it must not see memberships.
             let profile = Profile { memberships: Default::default(), ..profile.clone() };

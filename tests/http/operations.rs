@@ -75,11 +75,21 @@ fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
     found.unwrap_or_else(|| panic!("no {name} {labels:?}")).value
 }
 
+/// A source of nobody.
+const SOURCE: &str =
+    "\nsources: {nobody: {query: select 'x' as user_id where false, profiles: {}, schedule: every 1s}}";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_served_sync_exports_every_metric_of_the_list_and_no_other_with_its_labels() {
-    let world = World::new(BUYERS).await;
+    let world = World::new(&format!("{BUYERS}{SOURCE}")).await;
+    let path = world.folder.path().join("rollcall.yaml");
+    let settings = format!("settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false}}", kafka::broker());
+    let events = kafka::topic(kafka::broker(), "events", 1);
+    let streams = format!("\nstreams:\n  shop: {{{settings}, topics: [{events}]}}\n");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + &streams).unwrap();
     buy(&world, 0..7);
     let mut instance = Instance::start(&world, "one", "");
+    instance.logs("partitions=1 of=1 instances=1");
     told(&world, &users(0..7));
     let url = instance.http();
     assert_eq!(json(&format!("{url}/healthz")).await.0, 200);

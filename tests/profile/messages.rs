@@ -194,6 +194,7 @@ async fn a_bad_line_stops_only_itself_and_is_told_without_its_content() {
     let bad: Vec<(Vec<u8>, &str, &str)> = vec![
         (b"not json secret".to_vec(), "line", "is not a JSON object"),
         (b"[1]".to_vec(), "line", "is not a JSON object"),
+        (b"\"secret\"".to_vec(), "line", "is not a JSON object"),
         (br#"{"type":"track","userId":"u","event":"E","properties":{"a":"secret\u0000"}}"#.to_vec(), "line", "NUL"),
         (br#"{"type":"track","userId":"u","event":"E","properties":{"a":"\ud800"}}"#.to_vec(), "line", "surrogate"),
         (b"{\"type\":\"track\",\"userId\":\"\xff\"}".to_vec(), "line", "UTF-8"),

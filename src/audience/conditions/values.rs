@@ -45,7 +45,11 @@ impl Formula {
             Formula::Value(comparison) => see(comparison),
             Formula::Not(inner) => inner.values(see),
             Formula::And(terms) | Formula::Or(terms) => terms.iter().for_each(|term| term.values(see)),
-            Formula::Everyone | Formula::Nobody | Formula::Condition(_) | Formula::Member(_) => {}
+            Formula::Everyone
+            | Formula::Nobody
+            | Formula::Condition(_)
+            | Formula::Statement(_)
+            | Formula::Member(_) => {}
         }
     }
 }

@@ -1,15 +1,26 @@
-//! How fast are live messages taken in over HTTP, beside psql's `\copy` of the same rows into the same tables?
+//! How fast are live messages taken in over HTTP or from Kafka, beside psql's `\copy` of the same rows into the same tables?
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 
+use serde_json::json;
+use sqlx::PgPool;
+
 use super::{super::Context, import};
-use crate::{Error, Result, cli::table, clock::Clock, config, http::tracking::Tracking};
+use crate::{
+    Error, Result,
+    cli::table,
+    clock::Clock,
+    config,
+    deliver::{settings::Settings, yardstick},
+    http::tracking::Tracking,
+    serve::streaming::Streaming,
+};
 
 /// How much to send.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,19 +37,27 @@ pub struct Args {
     /// Clients, each with one connection, that send one request after the other.
     #[arg(long, default_value_t = 16)]
     pub clients: u64,
+    /// `host:port` of a Kafka without authentication: the messages then come from a topic of it, which is filled before and left there.
+    #[arg(long, value_name = "BROKER")]
+    pub kafka: Option<String>,
+    /// Partitions of that topic.
+    #[arg(long, default_value_t = 6)]
+    pub partitions: i32,
 }
 
 /// What was measured.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Report {
     pub messages: u64,
-    /// From the first request to the last answer, the clients' own work included.
-    pub http_seconds: f64,
+    /// `HTTP` or `Kafka`.
+    pub way: &'static str,
+    /// Of HTTP from the first request to the last answer, the clients' own work included; from Kafka until the last one is stored.
+    pub seconds: f64,
     /// psql's `\copy` of the rows that came of it.
     pub copy_seconds: f64,
-    /// HTTP's time over `\copy`'s; the promise is 3 at most.
+    /// Our time over `\copy`'s; the promise is 3 at most.
     pub ratio: f64,
-    /// What this process, with server and clients, held at most: after a tenth of the messages, and after all.
+    /// What this process, over HTTP with server and clients, held at most: after a tenth of the messages, and after all.
     pub peak_mebibytes: [f64; 2],
 }
 
@@ -46,36 +65,22 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let server = context.database().await?;
     let name = "rollcall_bench_ingest";
     let pool = import::database(&server, name).await?;
-    let config = config::Tracking {
-        listen: Some(config::Listen(SocketAddr::from(([127, 0, 0, 1], 0)))),
-        ..config::Tracking::default()
+    let (way, seconds, peak_mebibytes) = match &args.kafka {
+        None => over_http(&args, &pool).await?,
+        Some(broker) => from_kafka(&args, broker, &pool).await?,
     };
-    let tracking = Tracking::start(pool.clone(), Clock::system(), &config, Default::default()).await?;
-    let start = Instant::now();
-    let tenth = args.messages / 10 / args.batch.max(1) * args.batch.max(1);
-    send(&args, tracking.address(), 0..tenth).await?;
-    let early = super::deliver::peak_mebibytes().unwrap_or_default();
-    send(&args, tracking.address(), tenth..args.messages).await?;
-    let http_seconds = start.elapsed().as_secs_f64();
-    let late = super::deliver::peak_mebibytes().unwrap_or_default();
-    tracking.stop().await;
     let stored: i64 = sqlx::query_scalar("select count(*) from messages").fetch_one(&pool).await?;
     if stored.unsigned_abs() != args.messages {
         return Err(Error::internal(format!("{stored} of {} messages are stored", args.messages)));
     }
     let copy_seconds = import::copy_again(&server, pool, name).await?;
-    let report = Report {
-        messages: args.messages,
-        http_seconds,
-        copy_seconds,
-        ratio: http_seconds / copy_seconds,
-        peak_mebibytes: [early, late],
-    };
+    let report =
+        Report { messages: args.messages, way, seconds, copy_seconds, ratio: seconds / copy_seconds, peak_mebibytes };
     context.output().show(&report, |report| {
         let row = |what: &str, seconds: f64| {
             [what.to_owned(), format!("{seconds:.1}"), format!("{:.0}", report.messages as f64 / seconds)]
         };
-        let rows = [row("HTTP", report.http_seconds), row("psql \\copy", report.copy_seconds)];
+        let rows = [row(report.way, report.seconds), row("psql \\copy", report.copy_seconds)];
         let [early, late] = report.peak_mebibytes;
         format!(
             "{}\n{} messages, {:.2} times as long; peak memory {early:.0} MiB after a tenth, {late:.0} MiB after all",
@@ -84,6 +89,68 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             report.ratio
         )
     })
+}
+
+type Measured = (&'static str, f64, [f64; 2]);
+
+async fn over_http(args: &Args, pool: &PgPool) -> Result<Measured> {
+    let config = config::Tracking {
+        listen: Some(config::Listen(SocketAddr::from(([127, 0, 0, 1], 0)))),
+        ..config::Tracking::default()
+    };
+    let tracking = Tracking::start(pool.clone(), Clock::system(), &config, Default::default()).await?;
+    let start = Instant::now();
+    let tenth = args.messages / 10 / args.batch.max(1) * args.batch.max(1);
+    send(args, tracking.address(), 0..tenth).await?;
+    let early = super::deliver::peak_mebibytes().unwrap_or_default();
+    send(args, tracking.address(), tenth..args.messages).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    let late = super::deliver::peak_mebibytes().unwrap_or_default();
+    tracking.stop().await;
+    Ok(("HTTP", seconds, [early, late]))
+}
+
+/// Fills a topic, and then reads it as `serve` does.
+async fn from_kafka(args: &Args, broker: &str, pool: &PgPool) -> Result<Measured> {
+    let run: String = sqlx::query_scalar("select gen_random_uuid()::text").fetch_one(pool).await?;
+    let topic = format!("rollcall-bench-ingest-{run}");
+    let settings = json!({"brokers": broker, "mechanism": "none", "ssl_enabled": false});
+    let settings = settings.as_object().cloned().unwrap_or_default();
+    let (named, values) = (args.clone(), topic.clone());
+    let reached = Settings::parse("bench", &settings)?;
+    let filled = tokio::task::spawn_blocking(move || {
+        yardstick::fill(&reached, &values, named.partitions, (0..named.messages).map(|n| message(&named, n)))
+    });
+    filled.await.map_err(|error| Error::internal("the topic was not filled").because(error))??;
+    let stream = config::Stream {
+        settings: settings.into(),
+        topics: vec![topic],
+        start: config::Start::Earliest,
+        enabled: true,
+    };
+    let config = config::Config { streams: [("bench".to_owned(), stream)].into(), ..config::Config::default() };
+    let start = Instant::now();
+    let streaming = Streaming::start(pool.clone(), Clock::system(), &config).await?;
+    until_stored(pool, args.messages / 10).await?;
+    let early = super::deliver::peak_mebibytes().unwrap_or_default();
+    until_stored(pool, args.messages).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    let late = super::deliver::peak_mebibytes().unwrap_or_default();
+    streaming.stop().await;
+    Ok(("Kafka", seconds, [early, late]))
+}
+
+/// Looks at the offsets, which move with the messages: to count those would cost what is measured.
+async fn until_stored(pool: &PgPool, messages: u64) -> Result<()> {
+    loop {
+        let taken: i64 = sqlx::query_scalar("select coalesce(sum(next_offset), 0)::bigint from stream_offsets")
+            .fetch_one(pool)
+            .await?;
+        if taken.unsigned_abs() >= messages {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Sends these messages from all clients at once, each its share.
@@ -134,28 +201,27 @@ fn post(connection: &mut BufReader<TcpStream>, body: &str) -> std::io::Result<()
     if status.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(std::io::Error::other(status)) }
 }
 
-/// Messages as a shop's server would send them; those of the same number are the same in every run.
+/// Messages in one body of a request.
 fn batch(args: &Args, messages: std::ops::Range<u64>) -> String {
+    let messages: Vec<String> = messages.map(|n| message(args, n)).collect();
+    format!("{{\"batch\":[{}]}}", messages.join(","))
+}
+
+/// A message as a shop's server would send it; that of the same number is the same in every run.
+fn message(args: &Args, n: u64) -> String {
     let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default();
-    let mut out = String::from("{\"batch\":[");
-    for n in messages {
-        if !out.ends_with('[') {
-            out.push(',');
-        }
-        let at = (start + TimeDelta::seconds(n.cast_signed() * 60)).to_rfc3339_opts(SecondsFormat::Millis, true);
-        // A step that is prime to any usual number of people: all of them come, in no order of their ids.
-        let user = n.wrapping_mul(7_919) % args.profiles.max(1);
-        out += &match n % 6 {
-            0 => format!(
-                r#"{{"type":"identify","messageId":"bench-{n:010}","userId":"user-{user}","timestamp":"{at}","traits":{{"email":"user-{user}@example.com","plan":"free","age":{}}}}}"#,
-                18 + n % 60
-            ),
-            _ => format!(
-                r#"{{"type":"track","messageId":"bench-{n:010}","userId":"user-{user}","event":"Order Completed","timestamp":"{at}","properties":{{"order_id":"{n}","revenue":{}.5,"quantity":{},"currency":"USD"}},"context":{{"ip":"192.0.2.1","library":{{"name":"analytics-node","version":"3.1.0"}}}}}}"#,
-                n % 600,
-                1 + n % 5
-            ),
-        };
+    let at = (start + TimeDelta::seconds(n.cast_signed() * 60)).to_rfc3339_opts(SecondsFormat::Millis, true);
+    // A step that is prime to any usual number of people: all of them come, in no order of their ids.
+    let user = n.wrapping_mul(7_919) % args.profiles.max(1);
+    match n % 6 {
+        0 => format!(
+            r#"{{"type":"identify","messageId":"bench-{n:010}","userId":"user-{user}","timestamp":"{at}","traits":{{"email":"user-{user}@example.com","plan":"free","age":{}}}}}"#,
+            18 + n % 60
+        ),
+        _ => format!(
+            r#"{{"type":"track","messageId":"bench-{n:010}","userId":"user-{user}","event":"Order Completed","timestamp":"{at}","properties":{{"order_id":"{n}","revenue":{}.5,"quantity":{},"currency":"USD"}},"context":{{"ip":"192.0.2.1","library":{{"name":"analytics-node","version":"3.1.0"}}}}}}"#,
+            n % 600,
+            1 + n % 5
+        ),
     }
-    out + "]}"
 }

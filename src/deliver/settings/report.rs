@@ -34,7 +34,7 @@ const SECRET: [&str; 7] = [
 ];
 
 /// One error that shows every faulty setting, secrets hidden.
-pub(super) fn report(name: &str, settings: &Map<String, Value>, faults: Vec<Fault>) -> Error {
+pub(super) fn report(owner: &str, settings: &Map<String, Value>, faults: Vec<Fault>) -> Error {
     let mut text = String::new();
     let mut problems = Vec::with_capacity(faults.len());
     for fault in faults {
@@ -57,16 +57,12 @@ pub(super) fn report(name: &str, settings: &Map<String, Value>, faults: Vec<Faul
     }
     let count = problems.len();
     let message = match problems.as_slice() {
-        [only] => format!("destination '{name}': {}", only.message),
-        _ => format!("destination '{name}': {count} settings are wrong"),
+        [only] => format!("{owner}: {}", only.message),
+        _ => format!("{owner}: {count} settings are wrong"),
     };
     let help = problems
         .first()
         .and_then(|problem| problem.help.clone())
         .unwrap_or_else(|| "Correct it under settings.".into());
-    Error::settings(message).help(help).at(Problems {
-        name: format!("settings of destination '{name}'"),
-        text,
-        problems,
-    })
+    Error::settings(message).help(help).at(Problems { name: format!("settings of {owner}"), text, problems })
 }

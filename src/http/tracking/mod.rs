@@ -41,6 +41,7 @@ use crate::{
         live::{Intake, Unstored, Writers},
         rules::Rules,
     },
+    telemetry::metrics::{INTAKE_MESSAGES, TRACKING_REQUESTS},
 };
 use answer::{Answer, RATE_LIMIT_RESET};
 use body::Unread;
@@ -147,7 +148,7 @@ async fn take(State(shared): State<Shared>, Path(name): Path<String>, headers: H
         (None, "m") => Answer::Stored { refused: Vec::new() },
         (None, _) => Answer::Nowhere,
     };
-    metrics::counter!("rollcall_tracking_requests_total", "outcome" => answer.outcome()).increment(1);
+    metrics::counter!(TRACKING_REQUESTS, "outcome" => answer.outcome()).increment(1);
     answer.into_response()
 }
 
@@ -203,7 +204,7 @@ impl Shared {
             Source::Anybody => None,
             Source::Missing | Source::Unknown if !reading.keys.is_strict => {
                 let sent = call.count() as u64;
-                metrics::counter!("rollcall_intake_messages_total", "outcome" => "dropped").increment(sent);
+                metrics::counter!(INTAKE_MESSAGES, "outcome" => "dropped").increment(sent);
                 return Err(Answer::Dropped);
             }
             Source::Missing => return Err(Answer::Unknown("there is no write key")),

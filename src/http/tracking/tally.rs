@@ -10,9 +10,12 @@ use std::{
 use sqlx::PgPool;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
-use crate::profile::{
-    Refusal,
-    refused::{self, Cause},
+use crate::{
+    profile::{
+        Refusal,
+        refused::{self, Cause},
+    },
+    telemetry::metrics::INTAKE_MESSAGES,
 };
 
 /// How often it is told.
@@ -51,7 +54,7 @@ impl Tally {
         if refusals.is_empty() {
             return;
         }
-        metrics::counter!("rollcall_intake_messages_total", "outcome" => "refused").increment(refusals.len() as u64);
+        metrics::counter!(INTAKE_MESSAGES, "outcome" => "refused").increment(refusals.len() as u64);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for refusal in refusals {
             *counts.entry(refused::cause(source, refusal)).or_default() += 1;

@@ -269,7 +269,7 @@ impl<'c> Fold<'c> {
             Kept::Avg(counts, sums) => {
                 counts.iter().for_each(|(id, count)| push(id, &mut |out| sums.push_average(out, id, count)));
             }
-            Kept::Best(bests) => bests.finish(&mut |id, decimal| push(id, &mut |out| push_decimal(out, decimal))),
+            Kept::Best(bests) => bests.finish(&mut |id, best| push(id, &mut |out| best.push(out))),
             Kept::Text(best, symbols) => {
                 for (id, symbol) in BTreeMap::from_iter(best) {
                     push(id, &mut |out| js::push_string(out, symbols.text(symbol)));

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     POSTGRES_EPOCH,
+    batch::Read,
     fold::{Event, Fold},
     probe::{Measure, Probe},
 };
@@ -47,16 +48,6 @@ pub(in crate::membership) struct Places {
     pub selection: Option<usize>,
 }
 
-/// A row of the scan.
-pub(super) struct Read<'r> {
-    pub id: u32,
-    pub at: i64,
-    pub message: &'r [u8],
-    pub numbers: &'r [Option<Amount>],
-    pub jsons: &'r [Option<&'r [u8]>],
-    pub selected: &'r [bool],
-}
-
 /// What is added up for one probe.
 pub(super) struct Tally<'c> {
     places: Places,
@@ -91,23 +82,23 @@ impl<'c> Tally<'c> {
     }
 
     #[inline]
-    pub(super) fn add(&mut self, row: &Read<'_>) {
+    pub(super) fn add(&mut self, row: Read<'_>) {
         if let Some((after, until)) = self.window
-            && (row.at <= after || row.at > until)
+            && (row.instant() <= after || row.instant() > until)
         {
             return;
         }
-        if self.places.selection.is_some_and(|place| !row.selected[place]) {
+        if self.places.selection.is_some_and(|place| !row.is_selected(place)) {
             return;
         }
-        let amount = || self.places.number.and_then(|place| row.numbers[place].as_ref());
+        let amount = || self.places.number.and_then(|place| row.number(place));
         match &mut self.kept {
-            Kept::Ids(ids) => ids.insert(row.id),
-            Kept::Counts(counts) => counts.increment(row.id),
+            Kept::Ids(ids) => ids.insert(row.id()),
+            Kept::Counts(counts) => counts.increment(row.id()),
             Kept::Sums(sums) => match amount() {
                 None => {}
                 Some(Amount::Millionths(value)) => {
-                    let sum = sums.at(row.id);
+                    let sum = sums.at(row.id());
                     match sum.checked_add(*value) {
                         Some(total) => *sum = total,
                         None => self.kept = Kept::Unfit,
@@ -116,11 +107,11 @@ impl<'c> Tally<'c> {
                 Some(Amount::Other(_)) => self.kept = Kept::Unfit,
             },
             Kept::Value(fold) => fold.add(Event {
-                id: row.id,
-                at: row.at,
-                message: row.message,
+                id: row.id(),
+                at: row.instant(),
+                message: row.message(),
                 amount: amount(),
-                json: self.places.json.and_then(|place| row.jsons[place]),
+                json: self.places.json.and_then(|place| row.json(place)),
             }),
             Kept::Unfit => {}
         }

@@ -105,7 +105,8 @@ impl Bests {
         self.other.shrink_to_fit();
     }
 
-    pub(super) fn finish(mut self, each: &mut dyn FnMut(u32, &BigDecimal)) {
+    /// Hands on each profile's number, in the order of ids.
+    pub(super) fn finish(mut self, each: &mut dyn FnMut(u32, Best<'_>)) {
         // What does not fit is rare: its profiles are given a place among the others, and looked up there.
         for (id, other) in &mut self.other {
             if let Some(fit) = self.fit.at(*id).replace(0).map(decimal)
@@ -116,10 +117,26 @@ impl Bests {
         }
         for (id, fit) in self.fit.iter() {
             match (self.other.get(&id), fit) {
-                (Some(other), _) => each(id, other),
-                (None, Some(fit)) => each(id, &decimal(fit)),
+                (Some(other), _) => each(id, Best::Other(other)),
+                (None, Some(fit)) => each(id, Best::Millionths(fit)),
                 (None, None) => {}
             }
+        }
+    }
+}
+
+/// The least or greatest number of a profile.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Best<'b> {
+    Millionths(i64),
+    Other(&'b BigDecimal),
+}
+
+impl Best<'_> {
+    pub(super) fn push(self, out: &mut String) {
+        match self {
+            Best::Millionths(number) => push_units(out, number.into(), SUM_DECIMALS),
+            Best::Other(number) => push_decimal(out, number),
         }
     }
 }
@@ -194,8 +211,13 @@ mod tests {
             sums.push_average(&mut average, 3, numbers.len() as u32);
             prop_assert_eq!(written, plain(&sum));
             prop_assert_eq!(average, Number::average(sum, numbers.len() as u64).text());
-            least.finish(&mut |id, best| assert_eq!((id, Some(best)), (3, numbers.iter().min())));
-            most.finish(&mut |id, best| assert_eq!((id, Some(best)), (3, numbers.iter().max())));
+            for (bests, expected) in [(least, numbers.iter().min()), (most, numbers.iter().max())] {
+                bests.finish(&mut |id, best| {
+                    let mut written = String::new();
+                    best.push(&mut written);
+                    assert_eq!((id, Some(written)), (3, expected.map(plain)));
+                });
+            }
         }
     }
 }

@@ -7,10 +7,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use rayon::prelude::*;
 use roaring::RoaringBitmap;
 use sqlx::PgConnection;
 
-use super::{Column, Values, columns, join, stored, stored_chunks};
+use super::{Column, Values, columns, join, stored};
 use crate::{
     Result,
     audience::Computed,
@@ -87,14 +88,16 @@ pub(in crate::membership) async fn settle(
     universe: &RoaringBitmap,
     shape: &Shape,
 ) -> Result<Settled> {
-    let mut chunks: Vec<u16> = found.chunks().collect();
-    chunks.extend(stored_chunks(conn, key).await?);
-    chunks.sort_unstable();
-    chunks.dedup();
+    let stored = stored(conn, key).await?;
+    let chunks: BTreeSet<u16> = found.chunks().chain(stored.keys().copied()).collect();
+    // Chunks have nothing to do with each other: each processor takes some.
+    let chunks = chunks.into_par_iter().map(|chunk| {
+        let old = stored.get(&chunk).map_or_else(|| Ok(Column::default()), |bytes| Column::decode(bytes))?;
+        Ok(Settled::chunk(chunk, &old, &found.column(chunk)?, universe, shape))
+    });
     let mut settled = Settled { columns: found.columns.clone(), ..Settled::default() };
-    for chunk in chunks {
-        let old = stored(conn, key, chunk).await?;
-        settled.take(chunk, &old, &found.column(chunk)?, universe, shape);
+    for chunk in chunks.collect::<Result<Vec<_>>>()? {
+        settled.absorb(chunk);
     }
     Ok(settled)
 }
@@ -117,47 +120,66 @@ impl Settled {
         Ok(sample)
     }
 
-    fn take(&mut self, chunk: u16, old: &Column, found: &Column, universe: &RoaringBitmap, shape: &Shape) {
+    /// What became of one chunk.
+    fn chunk(chunk: u16, old: &Column, found: &Column, universe: &RoaringBitmap, shape: &Shape) -> Settled {
+        let mut settled = Settled::default();
         let (mut state, mut patches) = (Column::default(), Column::default());
+        let (mut members, mut entered, mut exited) = (Vec::new(), Vec::new(), Vec::new());
         let several = matches!(shape, Shape::Columns { .. });
-        let mut changed = false;
         for (at, old, found) in merged(old, found) {
             let id = join(chunk, at);
-            let possible = universe.contains(id);
-            let now = shape.now(old, found).filter(|_| possible);
+            let now = if universe.contains(id) { shape.now(old, found) } else { None };
             let (was, is) = (shape.is_something(old), shape.is_something(now.as_deref()));
-            self.standing.before += u64::from(was);
-            self.standing.change.entered += u64::from(is && !was);
-            self.standing.change.exited += u64::from(was && !is);
+            settled.standing.before += u64::from(was);
+            settled.standing.change.entered += u64::from(is && !was);
+            settled.standing.change.exited += u64::from(was && !is);
             match (old, now.as_deref()) {
                 (old, Some(now)) => {
                     state.push(at, now);
-                    self.members.insert(id);
+                    members.push(id);
                     if old != Some(now) {
-                        changed = true;
                         if several {
                             patches.push(at, &columns::patch(old, Some(now)));
                         }
-                        self.change.entered.insert(id);
+                        entered.push(id);
                     }
                 }
                 (Some(old), None) => {
-                    changed = true;
                     if several {
                         patches.push(at, &columns::patch(Some(old), None));
                     }
-                    self.change.exited.insert(id);
+                    exited.push(id);
                 }
                 (None, None) => {}
             }
         }
         if !patches.is_empty() {
-            self.patches.insert(chunk, patches.encode());
+            settled.patches.insert(chunk, patches.encode());
         }
-        if changed {
-            self.chunks.insert(chunk, if state.is_empty() { Vec::new() } else { state.encode() });
+        if !entered.is_empty() || !exited.is_empty() {
+            settled.chunks.insert(chunk, if state.is_empty() { Vec::new() } else { state.encode() });
         }
+        settled.members = ascending(members);
+        settled.change = Change { entered: ascending(entered), exited: ascending(exited) };
+        settled
     }
+
+    /// Takes in a chunk beyond all those before.
+    fn absorb(&mut self, mut chunk: Settled) {
+        self.members |= chunk.members;
+        self.change.entered |= chunk.change.entered;
+        self.change.exited |= chunk.change.exited;
+        self.standing.before += chunk.standing.before;
+        self.standing.change.entered += chunk.standing.change.entered;
+        self.standing.change.exited += chunk.standing.change.exited;
+        self.chunks.append(&mut chunk.chunks);
+        self.patches.append(&mut chunk.patches);
+    }
+}
+
+/// A set of ids that come in order: several times faster than to look up each one's place.
+fn ascending(ids: Vec<u32>) -> RoaringBitmap {
+    RoaringBitmap::from_sorted_iter(ids.iter().copied()).unwrap_or_else(|_| ids.into_iter().collect())
 }
 
 /// Each id that either column has, ascending, with its value in both.
@@ -200,8 +222,7 @@ mod tests {
         #[test]
         fn what_is_told_turns_what_held_into_what_holds(old in values(), found in values(), zero: bool, outside in 0u32..40) {
             let universe: RoaringBitmap = (0..40).filter(|id| *id != outside).collect();
-            let mut settled = Settled::default();
-            settled.take(0, &column(&old), &column(&found), &universe, &Shape::One { zero });
+            let settled = Settled::chunk(0, &column(&old), &column(&found), &universe, &Shape::One { zero });
             let mut expected = BTreeMap::new();
             for id in (0u16..40).filter(|id| u32::from(*id) != outside) {
                 match (found.get(&id), old.get(&id)) {

@@ -7,20 +7,18 @@ use serde_json::{Value, value::RawValue};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::{Values, columns::member};
-use crate::{Error, Result, audience::Sql, js, limits};
+use crate::{Error, Result, audience::Sql, js, limits, membership::statement};
 
 /// Runs the statement on the caller's snapshot and within its time limit. After an error the transaction goes on.
 pub(in crate::membership) async fn values(conn: &mut PgConnection, sql: &Sql) -> Result<Values> {
-    // What is set within a savepoint ends with it: only this statement may not write.
-    sqlx::raw_sql("savepoint trait_statement; set local transaction_read_only = on").execute(&mut *conn).await?;
-    let values = read(conn, &sql.statement).await;
-    sqlx::raw_sql("rollback to savepoint trait_statement; release savepoint trait_statement").execute(conn).await?;
+    statement::begin(conn).await?;
+    let values = read(conn, statement::one(&sql.statement)).await;
+    statement::end(conn).await?;
     values
 }
 
 async fn read(conn: &mut PgConnection, statement: &str) -> Result<Values> {
-    let statement = statement.trim().trim_end_matches(';');
-    // As a prepared statement it is one statement, whatever stands in it. A profile with several users has its latest one's.
+    // A profile with several users has its latest one's.
     let text = format!(
         "select distinct on (i.profile_id) i.profile_id, (to_jsonb(r) - 'user_id')::text from ({statement}\n) r \
          join identifiers i on i.type = 'user_id' and i.value = r.user_id::text \
@@ -28,7 +26,7 @@ async fn read(conn: &mut PgConnection, statement: &str) -> Result<Values> {
     );
     let mut rows = sqlx::query(AssertSqlSafe(text)).persistent(false).fetch(conn);
     let (mut values, mut count) = (Values::default(), 0);
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
+    while let Some(row) = rows.try_next().await.map_err(statement::failed)? {
         count += 1;
         if count > limits::SQL_ROWS {
             return Err(Error::definition(format!("the statement yields more than {} users", limits::SQL_ROWS)));
@@ -85,16 +83,5 @@ fn canonical(json: &str) -> Option<String> {
             Some(text)
         }
         _ => Some(json.to_owned()),
-    }
-}
-
-fn failed(error: sqlx::Error) -> Error {
-    match &error {
-        // The statement is the user's own: what Postgres says of it is for them, and holds no person's data but by their doing.
-        sqlx::Error::Database(database) if !matches!(database.code().as_deref(), Some("57014")) => {
-            Error::definition(format!("the statement of the trait fails: {}", database.message()))
-                .help("It must be one query that yields `user_id` and columns, and writes nothing.")
-        }
-        _ => error.into(),
     }
 }

@@ -1,0 +1,201 @@
+//! How are rows read? On one snapshot that cannot write, a page at a time, so that memory stays flat.
+
+use std::{future::Future, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _,
+    SqlSafeStr as _, Statement as _, TypeInfo as _, postgres::PgConnectOptions,
+};
+use tokio::time::timeout;
+
+use super::{
+    cursor::{self, Moment, quoted},
+    row::Rows,
+};
+use crate::{
+    Error, Kind, Result, config, limits,
+    profile::pulled::{Kept, Place},
+};
+
+/// How long a database may take to let us in.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a page may take beyond what its statement may.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// One row: what it is ordered by, as text, and all its columns; none if they are longer than any message.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Row {
+    pub key: Option<String>,
+    pub json: Option<String>,
+}
+
+/// The rows of a statement, from the first to the last.
+pub(super) struct Reader {
+    /// Its own: dropped, the transaction ends.
+    connection: PgConnection,
+    columns: Vec<String>,
+    /// The type of the cursor column and whether it is a time.
+    column: Option<(String, bool)>,
+    position: Option<String>,
+}
+
+impl Reader {
+    /// Begins to read. What it returns beside is to be kept once all is read.
+    pub async fn open(
+        options: PgConnectOptions,
+        name: &str,
+        source: &config::Source,
+        rows: &Rows<'_>,
+        place: &Place,
+    ) -> Result<(Reader, Kept)> {
+        let options = options.application_name("rollcall").disable_statement_logging();
+        let connected = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+        let mut connection =
+            connected.map_err(|_| away(name, sqlx::Error::PoolTimedOut))?.map_err(|error| away(name, error))?;
+        let (asked, columns, kept) = patience(begin(&mut connection, source, rows, place)).await?;
+        let reader = Reader { connection, columns, column: asked.column, position: place.position.clone() };
+        Ok((reader, kept))
+    }
+
+    /// The names of the columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The next rows; none when all are read.
+    pub async fn page(&mut self) -> Result<Vec<Row>> {
+        let fetch = format!("fetch {} from pulled", limits::PULL_ROWS);
+        let rows = sqlx::query_as(AssertSqlSafe(fetch)).persistent(false).fetch_all(&mut self.connection);
+        patience(async { rows.await.map_err(failed) }).await
+    }
+
+    /// The position after a page that ends with the value `last`; none without a cursor column.
+    pub async fn position(&mut self, last: Option<&str>) -> Result<Option<String>> {
+        let Some((kind, is_time)) = &self.column else { return Ok(None) };
+        // Never back, where a page was read again; nor into the future, where one mistyped year would end all reading.
+        let bound =
+            if *is_time { format!("least($1::text::{kind}, now()::{kind})") } else { format!("$1::text::{kind}") };
+        let furthest = format!("select greatest({bound}, $2::text::{kind})::text");
+        let query = sqlx::query_scalar(AssertSqlSafe(furthest)).bind(last).bind(&self.position).persistent(false);
+        self.position = query.fetch_one(&mut self.connection).await.map_err(failed)?;
+        Ok(self.position.clone())
+    }
+
+    pub async fn close(self) {
+        // Everything is read: how the connection ends does not matter.
+        timeout(PATIENCE, self.connection.close()).await.ok();
+    }
+}
+
+async fn begin(
+    connection: &mut PgConnection,
+    source: &config::Source,
+    rows: &Rows<'_>,
+    place: &Place,
+) -> Result<(cursor::Asked, Vec<String>, Kept)> {
+    sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut *connection).await?;
+    // All of a cursor is fetched: its first rows need not come fast. Times as text are those of all sessions here.
+    sqlx::query(
+        "select set_config('statement_timeout', $1, true), set_config('cursor_tuple_fraction', '1', true),
+                set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO, YMD', true)",
+    )
+    .bind(limits::PULL_TIMEOUT_MS.to_string())
+    .execute(&mut *connection)
+    .await?;
+    let statement = source.query.trim().trim_end_matches(';');
+    let text = AssertSqlSafe(format!("select * from ({statement}\n) r"));
+    let prepared = (&mut *connection).prepare(text.into_sql_str()).await.map_err(failed)?;
+    let columns: Vec<String> = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
+    for needed in rows.needed() {
+        match columns.iter().filter(|column| *column == needed).count() {
+            1 => {}
+            0 => {
+                let help = format!("It yields {}. Name one by `as`.", columns.join(", "));
+                return Err(Error::settings(format!("the statement yields no column `{needed}`")).help(help));
+            }
+            _ => return Err(Error::settings(format!("the statement yields `{needed}` several times"))),
+        }
+    }
+    let mut kept = Kept::default();
+    let asked = match &source.cursor {
+        None => cursor::Asked {
+            key: rows.key().map(quoted),
+            // Byte by byte, as they are kept here, whatever the encoding there.
+            order_by: rows.key().map(|key| format!("convert_to((r.{})::text, 'UTF8')", quoted(key))),
+            ..cursor::Asked::default()
+        },
+        Some(cursor) => {
+            let name = cursor.xid.as_deref().or(cursor.column.as_deref()).unwrap_or_default();
+            let column = prepared.columns().iter().find(|column| column.name() == name);
+            let kind = column.map(|column| column.type_info().name().to_ascii_lowercase()).unwrap_or_default();
+            let now = if cursor.xid.is_some() { moment(connection).await? } else { Moment::default() };
+            let seen = place.xmin.filter(|_| place.cluster.as_deref() == Some(&now.cluster));
+            if cursor.xid.is_some() {
+                kept = Kept { xmin: Some(now.xmin), cluster: Some(now.cluster.clone()) };
+            }
+            cursor::ask(cursor, &kind, place.position.as_deref(), seen, &now)?
+        }
+    };
+    let key = asked.key.as_ref().map_or("null::text".into(), |column| format!("(r.{column})::text"));
+    let order = asked.order_by.as_ref().map(|by| format!(" order by {by} nulls last")).unwrap_or_default();
+    let condition = asked.condition.as_ref().map(|condition| format!(" where {condition}")).unwrap_or_default();
+    // `offset 0` keeps the JSON from being made twice.
+    let declare = format!(
+        "declare pulled no scroll cursor for
+         select {key} as key, case when octet_length(j.json) <= {} then j.json end as json
+         from ({statement}\n) r cross join lateral (select to_jsonb(r)::text as json offset 0) j{condition}{order}",
+        limits::MESSAGE_BYTES
+    );
+    let mut query = sqlx::query(AssertSqlSafe(declare)).persistent(false);
+    if let Some(parameter) = &asked.parameter {
+        query = query.bind(parameter);
+    }
+    query.execute(&mut *connection).await.map_err(failed)?;
+    Ok((asked, columns, kept))
+}
+
+async fn moment(connection: &mut PgConnection) -> Result<Moment> {
+    let row = sqlx::query(
+        "select txid_snapshot_xmin(s), txid_snapshot_xmax(s), pg_is_in_recovery(),
+                (select system_identifier from pg_control_system()) || '/' || (select timeline_id from pg_control_checkpoint())
+         from txid_current_snapshot() s",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Moment { xmin: row.try_get(0)?, xmax: row.try_get(1)?, is_standby: row.try_get(2)?, cluster: row.try_get(3)? })
+}
+
+/// A database that says nothing any more is given up.
+async fn patience<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let limit = Duration::from_millis(limits::PULL_TIMEOUT_MS) + GRACE;
+    timeout(limit, work).await.unwrap_or_else(|_| Err(Error::wait("the source's database does not answer any more")))
+}
+
+/// The error of a statement, without the values that Postgres may quote.
+fn failed(error: sqlx::Error) -> Error {
+    let Some(database) = error.as_database_error() else { return error.into() };
+    let code = database.code().unwrap_or_default().into_owned();
+    match &*code {
+        "57014" => Error::wait("the statement takes too long").because(error).help("Give its cursor an index."),
+        code if code.starts_with("22") => Error::settings(format!("the statement fails at a value (SQLSTATE {code})"))
+            .help("Run it by hand: Postgres says more there."),
+        "42501" => {
+            let message = format!("the statement may not be run: {}", database.message());
+            Error::settings(message).help("The role needs SELECT on what the statement reads, and nothing else.")
+        }
+        code if ["42", "25", "0A"].iter().any(|class| code.starts_with(class)) => {
+            let message = format!("the statement fails: {}", database.message());
+            Error::settings(message).help("It must be one query, and write nothing.")
+        }
+        _ => error.into(),
+    }
+}
+
+fn away(name: &str, error: sqlx::Error) -> Error {
+    let error = Error::from(error);
+    let message = match error.kind {
+        Kind::Settings => format!("the database of the source '{name}' refused the connection"),
+        _ => format!("the database of the source '{name}' cannot be reached"),
+    };
+    Error::new(error.kind, message).help("Check `database` of the source.").because(error)
+}
