@@ -152,7 +152,7 @@ traits:
     let output = world.run(&["sync", "--at", AT]);
     let said = text(&output.stderr);
     for part in [
-        "audience 'within':1:59",
+        "audience 'within':1:55",
         "the computed trait 'orders' within where(…)",
         "audience 'right':1:39",
         "the computed trait 'orders' on the right of a comparison",
