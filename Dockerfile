@@ -10,6 +10,7 @@ COPY data ./data
 # Cargo reads no manifest whose targets are missing.
 COPY benches ./benches
 COPY tests/main.rs ./tests/main.rs
+COPY fuzz ./fuzz
 RUN cargo build --release --locked --bin rollcall
 
 FROM debian:bookworm-slim

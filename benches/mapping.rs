@@ -15,7 +15,7 @@ use std::{
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use rollcall::{
     config::{self, OnExit},
-    mapping::{Event, Known, Mapping, Outcome},
+    mapping::{Event, Json, Known, Mapping, Outcome, Reads},
 };
 use serde_json::{Value, json};
 
@@ -52,6 +52,10 @@ fn between(start: &str, end: &str) -> &'static str {
     rest.split_once(end).expect("an end").0
 }
 
+/// The same for all events of a run.
+static CONTEXT: LazyLock<Json<'static>> =
+    LazyLock::new(|| Json::read(between(r#""context":"#, r#","integrations":{"All""#)).expect("JSON"));
+
 /// What its writer knows of it.
 static KNOWN: LazyLock<Known<'static>> = LazyLock::new(|| Known {
     kind: Some("identify"),
@@ -60,7 +64,7 @@ static KNOWN: LazyLock<Known<'static>> = LazyLock::new(|| Known {
     message_id: Some("personas_2fyFNSKX4MjAbsNJF5ZnNzCq0OV"),
     timestamp: Some("2024-05-03T19:42:50.066Z"),
     event: None,
-    context: Some(between(r#""context":"#, r#","integrations":{"All""#)),
+    context: Some(&CONTEXT),
     traits: Some(between(r#""traits":"#, r#","type""#)),
     member: Some(true),
 });
@@ -107,6 +111,17 @@ fn identify_by_the_default_mapping(bencher: Bencher) {
 fn identify_by_a_rich_mapping(bencher: Bencher) {
     let mapping = rich_mapping();
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| apply(&mapping));
+}
+
+/// Parsed once for all of them.
+#[divan::bench]
+fn identify_by_twenty_rich_mappings(bencher: Bencher) {
+    let mappings: Vec<Mapping> = (0..20).map(|_| rich_mapping()).collect();
+    let reads = Reads::of(&mappings);
+    bencher.counter(ItemsCount::new(20u32)).bench_local(|| {
+        let event = Event::known(IDENTIFY, *KNOWN).read_by(&reads);
+        mappings.iter().for_each(|mapping| drop(black_box(mapping.apply(black_box(&event)))));
+    });
 }
 
 #[divan::bench]

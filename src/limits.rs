@@ -211,6 +211,8 @@ pub const PULL_LOOKBACK_NUMBERS: u64 = 10_000;
 
 /// Mappings of one destination, unless its `max_mappings` says otherwise; the peer's limit.
 pub const MAPPINGS_PER_DESTINATION: usize = 50;
+/// Bytes of one event that `rollcall map` reads; several times the record that Kafka takes unless told otherwise.
+pub const MAPPED_EVENT_BYTES: usize = 4 << 20;
 /// How deep a mapping may nest; deeper ones are refused when the configuration is read.
 pub const MAPPING_DEPTH: usize = 100;
 /// Nodes of one mapping.

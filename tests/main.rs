@@ -6,6 +6,7 @@ mod audience;
 mod cli;
 mod config;
 mod deliver;
+mod fuzz;
 mod guard;
 mod http;
 mod lanes;

@@ -3,6 +3,7 @@
 mod deaths;
 mod places;
 mod poison;
+mod secure;
 
 use std::{fs, time::Duration};
 

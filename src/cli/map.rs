@@ -1,11 +1,12 @@
 //! `rollcall map`: which record would this event become? Sends nothing, and needs neither Postgres nor Kafka.
 
+mod events;
 pub mod show;
 pub mod vectors;
 
 use std::{
-    fs,
-    io::{self, Read, Write},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, IsTerminal as _, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -14,8 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     config::{self, Config},
     error::{Error, Result},
-    mapping::{Event, Mapping, Trigger},
+    mapping::{Mapping, Trigger},
+    profile::source::decompress,
 };
+use events::Events;
 
 /// Shows the records that events become, or why they do not.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -32,11 +35,11 @@ pub struct MapArgs {
     /// The mappings of a destination of the configuration.
     #[arg(long, value_name = "NAME")]
     pub destination: Option<String>,
-    /// Events as JSON, one after the other or in an array; - reads standard input.
+    /// Events as JSON, one after the other or in arrays, perhaps compressed (gzip, zstd); - reads standard input, as without it.
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
     /// Shows which events this trigger (FQL) lets through, instead of mapping them.
-    #[arg(long, value_name = "FQL", conflicts_with_all = ["mapping", "destination"])]
+    #[arg(long, value_name = "FQL", conflicts_with_all = ["mapping", "destination", "explain"])]
     pub trigger: Option<String>,
     /// Shows where each field of the record comes from.
     #[arg(long)]
@@ -53,7 +56,7 @@ pub fn run(args: MapArgs, json: bool, config: impl FnOnce() -> Result<Config>, o
     }
     if let Some(text) = &args.trigger {
         let trigger = Trigger::read("the command line", text)?;
-        return show::trigger(&trigger, &events(&args)?, json, out);
+        return show::trigger(&trigger, &mut events(&args)?, json, out);
     }
     let mappings = match (&args.mapping, &args.destination) {
         (Some(path), _) => mappings_of(path)?,
@@ -65,11 +68,14 @@ pub fn run(args: MapArgs, json: bool, config: impl FnOnce() -> Result<Config>, o
     };
     if args.explain {
         show::explanation(&mappings, json, out)?;
+        if args.events.is_none() {
+            return Ok(());
+        }
     }
-    if args.explain && args.events.is_none() {
-        return Ok(());
+    if !mappings.iter().any(Mapping::enabled) {
+        return Err(Error::settings("no mapping is enabled").help("Set enabled: true for the one to try."));
     }
-    show::outcomes(&mappings, &events(&args)?, json, out)
+    show::outcomes(&mappings, &mut events(&args)?, json, out)
 }
 
 fn run_vectors(text: &str, json: bool, out: &mut dyn Write) -> Result<()> {
@@ -98,24 +104,26 @@ fn read(path: &Path) -> Result<String> {
     })
 }
 
-/// The events of the file, as their own texts: a JSON value after the other, or one array of them.
-fn events(args: &MapArgs) -> Result<Vec<String>> {
-    let path = args.events.clone().unwrap_or_else(|| "-".into());
-    let text = read(&path)?;
-    let mut events = Vec::new();
-    for value in serde_json::Deserializer::from_str(&text).into_iter::<Box<serde_json::value::RawValue>>() {
-        let number = events.len() + 1;
-        let value = value.map_err(|cause| {
-            Error::settings(format!("event {number} of {} is not JSON", path.display()))
-                .help("Give one JSON object a line, or an array of them.")
-                .because(cause)
-        })?;
-        match serde_json::from_str::<Vec<&serde_json::value::RawValue>>(value.get()) {
-            Ok(list) => events.extend(list.into_iter().map(|event| event.get().to_owned())),
-            Err(_) => events.push(value.get().to_owned()),
-        }
-    }
-    Ok(events)
+/// The events of the file, read while they are shown.
+fn events(args: &MapArgs) -> Result<Events<Box<dyn BufRead>>> {
+    let path = args.events.as_deref().unwrap_or(Path::new("-"));
+    let unreadable = |cause: io::Error| {
+        Error::settings(format!("{} cannot be read", path.display()))
+            .help("Check the path; - is standard input.")
+            .because(cause)
+    };
+    let reader: Box<dyn Read + Send> = if path != Path::new("-") {
+        Box::new(File::open(path).map_err(unreadable)?)
+    } else if args.mapping.as_deref() == Some(path) {
+        return Err(Error::settings("standard input cannot be both the mapping and the events")
+            .help("Give one of them as a file."));
+    } else if args.events.is_none() && io::stdin().is_terminal() {
+        return Err(Error::settings("there are no events to map")
+            .help("Give --events FILE, or pipe events in; --events - reads what you type."));
+    } else {
+        Box::new(io::stdin())
+    };
+    Ok(Events::new(Box::new(BufReader::new(decompress(reader).map_err(unreadable)?))))
 }
 
 /// The mappings of a file, compiled.
@@ -134,13 +142,12 @@ fn mappings_of(path: &Path) -> Result<Vec<Mapping>> {
     let mut mappings = Vec::new();
     for (at, value) in list.into_iter().enumerate() {
         // Fields alone are a mapping of the default trigger.
-        let value = match value {
+        let mut value = match value {
             Value::Object(fields) if !matches!(fields.get("mapping"), Some(Value::Object(_))) => {
                 json!({"mapping": fields})
             }
             other => other,
         };
-        let mut value = value;
         if let Value::Object(members) = &mut value {
             members.entry("name").or_insert_with(|| format!("mapping {}", at + 1).into());
         }
@@ -148,7 +155,7 @@ fn mappings_of(path: &Path) -> Result<Vec<Mapping>> {
             serde_json::from_value::<config::Mapping>(value).map_err(|cause| wrong().help(shape).because(cause))?,
         );
     }
-    mappings.iter().map(|mapping| Mapping::compile(&mapping.name, mapping)).collect()
+    Mapping::compile_list(&path.display().to_string(), &mappings)
 }
 
 fn of_destination(name: &str, config: &Config) -> Result<Vec<Mapping>> {
@@ -161,12 +168,5 @@ fn of_destination(name: &str, config: &Config) -> Result<Vec<Mapping>> {
         };
         Error::settings(format!("there is no destination '{name}'")).help(help)
     })?;
-    let mut mappings = Mapping::compile_all(name, destination)?;
-    mappings.retain(Mapping::enabled);
-    Ok(mappings)
-}
-
-/// An event of its text; what is not JSON or not an object is said, not fatal.
-fn parsed(text: &str) -> Result<Event<'_>, String> {
-    Event::parse(text).map_err(|cause| format!("not JSON: {cause}"))
+    Mapping::compile_all(name, destination)
 }

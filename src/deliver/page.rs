@@ -19,7 +19,7 @@ use crate::{
     identify::{self, Envelope, Person},
     ids::{AudienceId, Position, ProfileId, RunId},
     limits,
-    mapping::{Event, Known, Mapping, Outcome, Record},
+    mapping::{Event, Json, Known, Mapping, Outcome, Reads, Record},
     membership::{merges::Merges, values},
     profile::merges,
 };
@@ -64,6 +64,8 @@ pub struct Pages {
     space_id: String,
     stream: Uuid,
     mappings: Arc<[Mapping]>,
+    /// What they read of an event.
+    reads: Reads,
     reader: delta::Reader,
     /// The bytes of text of the page before: a buffer that is used again.
     text: String,
@@ -77,6 +79,7 @@ impl Pages {
             name: target.name.clone(),
             space_id: target.space_id.clone(),
             stream: head.stream,
+            reads: Reads::of(&target.mappings),
             mappings: target.mappings.clone(),
             reader: delta::Reader::new(head.destination),
             text: String::new(),
@@ -131,6 +134,8 @@ impl Pages {
         let nobody = Person::default();
         for part in changes {
             let envelope = Envelope::new(&part.run, &self.space_id, &self.name, self.stream);
+            // Parsed here once, not with every event.
+            let context = Json::read(envelope.context());
             for (index, (profile, now)) in part.changes.iter().enumerate() {
                 let position = Position(part.from.0 + index as i64);
                 let person = people.hears(*profile, &part.run);
@@ -152,7 +157,7 @@ impl Pages {
                         message_id: Some(&written.message_id),
                         timestamp: Some(envelope.timestamp()),
                         event: None,
-                        context: Some(envelope.context()),
+                        context: context.as_ref(),
                         traits: Some(&self.text[written.traits.clone()]),
                         member: match now {
                             Now::In => Some(true),
@@ -160,7 +165,7 @@ impl Pages {
                             Now::Value(_) | Now::Nothing => None,
                         },
                     };
-                    let event = Event::known(&self.text, known);
+                    let event = Event::known(&self.text, known).read_by(&self.reads);
                     for (mapping, how) in self.mappings.iter().enumerate() {
                         let identify = nth as i16;
                         if is_skipped(skipped, position, identify, how.name()) {

@@ -38,45 +38,64 @@ pub struct Known<'a> {
     pub timestamp: Option<&'a str>,
     /// `event`: the name of a track call.
     pub event: Option<&'a str>,
-    /// The JSON text of `context`; `None` leaves it to be found.
-    pub context: Option<&'a str>,
-    /// The JSON text of `traits`, likewise.
+    /// `context`, which is the same for all events of a run and so parsed once for them; `None` leaves it to be found.
+    pub context: Option<&'a Json<'static>>,
+    /// The JSON text of `traits`; `None` leaves it to be found.
     pub traits: Option<&'a str>,
     /// What an Engage event tells: in (true) or out (false) of its audience.
     pub member: Option<bool>,
 }
 
 impl<'a> Known<'a> {
-    /// The value of a top-level member, if it is one of those that are known.
-    fn field(&self, key: &str) -> Option<Option<&'a str>> {
-        Some(match key {
-            "type" => self.kind,
-            "userId" => self.user_id,
-            "anonymousId" => self.anonymous_id,
-            "messageId" => self.message_id,
-            "timestamp" => self.timestamp,
-            "event" => self.event,
-            _ => return None,
-        })
+    /// The value of a top-level member.
+    fn member(&self, top: Top) -> Option<&'a str> {
+        match top {
+            Top::Type => self.kind,
+            Top::UserId => self.user_id,
+            Top::AnonymousId => self.anonymous_id,
+            Top::MessageId => self.message_id,
+            Top::Timestamp => self.timestamp,
+            Top::Event => self.event,
+        }
     }
 
     /// An event of the members that are read, if all of them are objects that it is known of where they stand.
     fn objects(&self, reads: &'a Reads) -> Option<Json<'a>> {
         let Reads::Members(members) = reads else { return None };
         let object = |(name, reads): &'a (Box<str>, Reads)| {
-            let text = match &**name {
-                "context" => self.context,
-                "traits" => self.traits,
-                _ => None,
+            let value = match &**name {
+                "context" => Json::Ref(self.context?),
+                "traits" => sparse::parse(self.traits?, reads)?,
+                _ => return None,
             };
-            Some((Cow::Borrowed(&**name), sparse::parse(text?, reads)?))
+            Some((Cow::Borrowed(&**name), value))
         };
         members.iter().map(object).collect::<Option<Members<'a>>>().map(Json::Object)
     }
+}
 
-    /// Whether a top-level member is one of those that are known.
-    pub fn answers(key: &str) -> bool {
-        Known::default().field(key).is_some()
+/// A text at the top of an event that may be known without parsing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Top {
+    Type,
+    UserId,
+    AnonymousId,
+    MessageId,
+    Timestamp,
+    Event,
+}
+
+impl Top {
+    pub fn named(key: &str) -> Option<Top> {
+        Some(match key {
+            "type" => Top::Type,
+            "userId" => Top::UserId,
+            "anonymousId" => Top::AnonymousId,
+            "messageId" => Top::MessageId,
+            "timestamp" => Top::Timestamp,
+            "event" => Top::Event,
+            _ => return None,
+        })
     }
 }
 
@@ -87,12 +106,17 @@ impl<'a> Event<'a> {
         Event { text: Some(text), known: Some(known), reads: None, tree: OnceCell::new() }
     }
 
-    /// The same event for somebody who reads no more than this of it; `None` if it is parsed already.
-    pub fn narrowed<'n>(&self, reads: &'n Reads) -> Option<Event<'n>>
+    /// The same event for readers who ask for no more than this of it, and parse it once for all of them.
+    pub fn read_by(self, reads: &'a Reads) -> Self {
+        Event { reads: Some(reads), ..self }
+    }
+
+    /// The same event for one reader; `None` if it was said already what is read, or it is parsed.
+    pub(super) fn narrowed<'n>(&self, reads: &'n Reads) -> Option<Event<'n>>
     where
         'a: 'n,
     {
-        let (None, Some(text)) = (self.tree.get(), self.text) else { return None };
+        let (None, None, Some(text)) = (self.reads, self.tree.get(), self.text) else { return None };
         Some(Event { text: Some(text), known: self.known, reads: Some(reads), tree: OnceCell::new() })
     }
 
@@ -123,10 +147,8 @@ impl<'a> Event<'a> {
 
     /// The value at a path.
     pub fn get<'v>(&'v self, path: &Path) -> Json<'v> {
-        if let (Some(known), Some(key)) = (&self.known, path.single())
-            && let Some(field) = known.field(key)
-        {
-            return field.map_or(Json::Undefined, Json::text);
+        if let (Some(known), Some(top)) = (&self.known, path.top()) {
+            return known.member(top).map_or(Json::Undefined, Json::text);
         }
         path.of(self.tree())
     }

@@ -24,7 +24,7 @@ pub fn write_json(value: &Json<'_>, out: &mut String) {
     match value.view() {
         Json::Undefined | Json::Null | Json::Ref(_) => out.push_str("null"),
         Json::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
-        Json::Number(number) => write_number(number, out),
+        Json::Number(number) => number.write(out),
         Json::Text(text) => push_string(out, text),
         Json::Array(items) => {
             out.push('[');

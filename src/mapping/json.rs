@@ -7,7 +7,9 @@
 use std::{borrow::Cow, fmt};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde_json::Value;
+
+use super::number::Number;
 
 /// The members of an object, in the order of the event. Keys are unique.
 pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
@@ -19,7 +21,7 @@ pub enum Json<'a> {
     Undefined,
     Null,
     Bool(bool),
-    Number(Number),
+    Number(Number<'a>),
     Text(Cow<'a, str>),
     Array(Vec<Json<'a>>),
     Object(Members<'a>),
@@ -28,6 +30,11 @@ pub enum Json<'a> {
 }
 
 impl<'a> Json<'a> {
+    /// The value of a text, borrowing nothing; `None` if it is not JSON.
+    pub fn read(text: &str) -> Option<Json<'static>> {
+        serde_json::from_str::<Json<'_>>(text).ok().map(Json::into_owned)
+    }
+
     /// The value itself, behind any references.
     pub fn view(&self) -> &Json<'a> {
         let mut value = self;
@@ -91,7 +98,7 @@ impl<'a> Json<'a> {
             Json::Undefined => Json::Undefined,
             Json::Null => Json::Null,
             Json::Bool(bool) => Json::Bool(bool),
-            Json::Number(number) => Json::Number(number),
+            Json::Number(number) => Json::Number(number.into_owned()),
             Json::Text(text) => Json::Text(Cow::Owned(text.into_owned())),
             Json::Array(items) => Json::Array(items.into_iter().map(Json::into_owned).collect()),
             Json::Object(members) => Json::Object(
@@ -106,7 +113,7 @@ impl<'a> Json<'a> {
         match self.view() {
             Json::Undefined | Json::Null | Json::Ref(_) => Value::Null,
             Json::Bool(bool) => Value::Bool(*bool),
-            Json::Number(number) => Value::Number(number.clone()),
+            Json::Number(number) => Value::Number(number.read().into_owned()),
             Json::Text(text) => Value::String(text.to_string()),
             Json::Array(items) => Value::Array(items.iter().map(Json::to_value).collect()),
             Json::Object(members) => Value::Object(
@@ -125,7 +132,7 @@ impl<'a> From<&'a Value> for Json<'a> {
         match value {
             Value::Null => Json::Null,
             Value::Bool(bool) => Json::Bool(*bool),
-            Value::Number(number) => Json::Number(number.clone()),
+            Value::Number(number) => Json::Number(number.clone().into()),
             Value::String(text) => Json::text(text),
             Value::Array(items) => Json::Array(items.iter().map(Json::from).collect()),
             Value::Object(map) => {
@@ -215,10 +222,10 @@ impl<'de> Visitor<'de> for Builder {
         Ok(Json::Bool(bool))
     }
     fn visit_i64<E>(self, number: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Number(number.into()))
+        Ok(Json::Number(Number::Read(number.into())))
     }
     fn visit_u64<E>(self, number: u64) -> Result<Json<'de>, E> {
-        Ok(Json::Number(number.into()))
+        Ok(Json::Number(Number::Read(number.into())))
     }
     fn visit_f64<E>(self, number: f64) -> Result<Json<'de>, E> {
         Ok(Number::from_f64(number).map_or(Json::Null, Json::Number))

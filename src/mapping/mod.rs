@@ -16,6 +16,7 @@ pub mod js;
 mod json;
 mod liquid;
 pub mod membership;
+mod number;
 pub mod partition;
 mod path;
 mod plan;
@@ -36,6 +37,7 @@ pub use compile::{Flaw, compile};
 pub use event::{Event, Known};
 pub use json::{Json, Members};
 pub use liquid::Liquid;
+pub use number::Number;
 pub use partition::{murmur2, partition_for_key};
 pub use path::Path;
 pub use plan::{Plan, Scope};
@@ -97,23 +99,29 @@ impl Mapping {
             return Err(Error::definition(format!("{limit} mappings, and has {count}"))
                 .help("Set max_mappings of the destination to allow more, or split it."));
         }
-        for (at, mapping) in config.mappings.iter().enumerate() {
-            if config.mappings[..at].iter().any(|earlier| earlier.name == mapping.name) {
-                let message = format!("destination '{destination}' has two mappings called '{}'", mapping.name);
+        Self::compile_list(&format!("destination '{destination}'"), &config.mappings)
+    }
+
+    /// Compiles some mappings that belong together, by whom they are called `owner`; the problems of all of them in one error.
+    pub fn compile_list(owner: &str, mappings: &[config::Mapping]) -> Result<Vec<Mapping>> {
+        for (at, mapping) in mappings.iter().enumerate() {
+            if mappings[..at].iter().any(|earlier| earlier.name == mapping.name) {
+                let message = format!("{owner} has two mappings called '{}'", mapping.name);
                 return Err(Error::definition(message).help("Give each mapping a name of its own."));
             }
         }
         let (mut compiled, mut errors) = (Vec::new(), Vec::new());
-        for mapping in &config.mappings {
+        for mapping in mappings {
             match Self::compile(&mapping.name, mapping) {
                 Ok(mapping) => compiled.push(mapping),
-                Err(error) => errors.push(error),
+                Err(error) => errors.push((&*mapping.name, error)),
             }
         }
-        if errors.is_empty() { Ok(compiled) } else { Err(report::all(destination, errors)) }
+        if errors.is_empty() { Ok(compiled) } else { Err(report::all(owner, errors)) }
     }
 
-    /// What one event becomes. Whether the mapping is enabled is the caller's concern.
+    /// What one event becomes. Whether the mapping is enabled is the caller's concern. Whoever applies several mappings to an
+    /// event says so by [`Event::read_by`], or each parses it for itself.
     pub fn apply(&self, event: &Event<'_>) -> Outcome {
         match event.narrowed(&self.reads) {
             Some(narrow) => self.outcome(&narrow),
@@ -138,6 +146,10 @@ impl Mapping {
 
     pub fn enabled(&self) -> bool {
         self.enabled
+    }
+
+    pub fn on_exit(&self) -> OnExit {
+        self.on_exit
     }
 
     pub fn trigger(&self) -> &Trigger {

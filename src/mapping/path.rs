@@ -1,12 +1,13 @@
 //! Which value does a path name? `$.a.b[0]['c']`, as the peer's `get` walks it.
 
-use super::json::Json;
-use serde_json::Number;
+use super::{event::Top, json::Json, number::Number};
 
 /// A path, split into its steps; without steps it is the whole value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     steps: Vec<Step>,
+    /// It leads to a text at the top of the event, which may be known without parsing it.
+    top: Option<Top>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +45,20 @@ impl Path {
         if start < text.len() {
             steps.push(Step::new(&text[start..].replace(['\'', '"'], "")));
         }
-        Path { steps }
+        Self::of_steps(steps)
     }
 
     /// Of keys that are taken as they are.
     pub fn of_keys<'k>(keys: impl IntoIterator<Item = &'k str>) -> Path {
-        Path { steps: keys.into_iter().map(Step::new).collect() }
+        Self::of_steps(keys.into_iter().map(Step::new).collect())
+    }
+
+    fn of_steps(steps: Vec<Step>) -> Path {
+        let top = match steps.as_slice() {
+            [only] => Top::named(&only.key),
+            _ => None,
+        };
+        Path { steps, top }
     }
 
     pub fn is_root(&self) -> bool {
@@ -61,12 +70,8 @@ impl Path {
         self.steps.iter().map(|step| &*step.key)
     }
 
-    /// The key, if the path has a single step.
-    pub fn single(&self) -> Option<&str> {
-        match self.steps.as_slice() {
-            [only] => Some(&only.key),
-            _ => None,
-        }
+    pub fn top(&self) -> Option<Top> {
+        self.top
     }
 
     /// The value at this path. A null or otherwise falsy value on the way is itself the answer, as in the peer.

@@ -114,11 +114,8 @@ impl Plan {
             Plan::Path(path) => scope.get(path),
             Plan::Template(template) => Json::Text(Cow::Owned(template.render(|path| scope.get(path)))),
             Plan::Object(members) => {
-                let mut object: Members<'a> = Vec::with_capacity(members.len());
-                for (key, plan) in members {
-                    // A member without a value stays for now: in a merge it hides those before it.
-                    object.push((Cow::Borrowed(key), plan.resolve(scope)?));
-                }
+                let mut object = Vec::with_capacity(members.len());
+                resolve_members(members, scope, &mut object)?;
                 Json::Object(object)
             }
             Plan::Array(items) => Json::Array(items.iter().map(|item| item.resolve(scope)).collect::<Result<_, _>>()?),
@@ -151,7 +148,11 @@ impl Plan {
             Plan::Decode(value) => shape::decode(value.resolve(scope)?),
             Plan::Merge(winner, objects) => {
                 let mut members = Vec::with_capacity(16);
-                let mut add = |object: &'a Plan| object.resolve(scope).map(|made| shape::assign(&mut members, made));
+                let mut add = |object: &'a Plan| match object {
+                    // Straight to where it goes.
+                    Plan::Object(more) => resolve_members(more, scope, &mut members),
+                    object => object.resolve(scope).map(|made| shape::assign(&mut members, made)),
+                };
                 match winner {
                     Winner::Last => objects.iter().try_for_each(&mut add)?,
                     Winner::First => objects.iter().rev().try_for_each(&mut add)?,
@@ -170,6 +171,18 @@ impl Plan {
             Plan::ExcludeWhenNull(value) => shape::without_nulls(value.resolve(scope)?),
         })
     }
+}
+
+/// Adds the members of an object. One without a value stays for now: in a merge it hides those before it.
+fn resolve_members<'a, 'e: 'a>(
+    members: &'a [(String, Plan)],
+    scope: Scope<'a, 'e>,
+    object: &mut Members<'a>,
+) -> Result<(), Fault> {
+    for (key, plan) in members {
+        object.push((Cow::Borrowed(key), plan.resolve(scope)?));
+    }
+    Ok(())
 }
 
 fn wanted_text<'a>(directive: &str, value: Json<'a>) -> Result<Cow<'a, str>, Fault> {

@@ -1,7 +1,7 @@
 //! Which members of an event does a mapping read? Known once it is compiled, so that no event is parsed any further.
 
 use super::{
-    event::Known,
+    Mapping,
     path::Path,
     plan::{Plan, Test},
     template::{Part, Template},
@@ -23,9 +23,32 @@ impl Default for Reads {
 }
 
 impl Reads {
+    /// What any of these mappings reads, so that an event is parsed once for all of them; see [`Event::read_by`].
+    ///
+    /// [`Event::read_by`]: super::Event::read_by
+    pub fn of(mappings: &[Mapping]) -> Reads {
+        let mut all = Reads::default();
+        mappings.iter().for_each(|mapping| all.add(&mapping.reads));
+        all
+    }
+
+    fn add(&mut self, more: &Reads) {
+        let Reads::Members(members) = self else { return };
+        let Reads::Members(more) = more else {
+            *self = Reads::All;
+            return;
+        };
+        for (name, reads) in more {
+            match members.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => known.add(reads),
+                None => members.push((name.clone(), reads.clone())),
+            }
+        }
+    }
+
     /// Adds what stands at a path. What an event knows without being parsed is not read.
     pub fn path(&mut self, path: &Path) {
-        if !path.single().is_some_and(Known::answers) {
+        if path.top().is_none() {
             self.keys(path.keys());
         }
     }

@@ -44,18 +44,15 @@ pub fn refusal(
         .at(Problems { name: format!("mapping '{name}'"), text, problems })
 }
 
-/// One error for several mappings of a destination.
-pub fn all(destination: &str, mut errors: Vec<Error>) -> Error {
+/// One error for several mappings; each comes with its name.
+pub fn all(owner: &str, mut errors: Vec<(&str, Error)>) -> Error {
     if errors.len() == 1 {
-        return errors.remove(0);
+        return errors.remove(0).1;
     }
-    let mut joined = Problems {
-        name: format!("mappings of destination '{destination}'"),
-        text: String::new(),
-        problems: Vec::new(),
-    };
+    let mut joined = Problems { name: format!("mappings of {owner}"), text: String::new(), problems: Vec::new() };
     let count = errors.len();
-    for error in errors {
+    for (name, error) in errors {
+        joined.text.push_str(&format!("# {name}\n"));
         let start = joined.text.len();
         let (text, problems) = match error.problems {
             Some(problems) => (problems.text, problems.problems),
@@ -71,7 +68,7 @@ pub fn all(destination: &str, mut errors: Vec<Error>) -> Error {
             .map(|problem| Problem { span: start + problem.span.start..start + problem.span.end, ..problem });
         joined.problems.extend(shifted);
     }
-    Error::definition(format!("{count} mappings of destination '{destination}' cannot be used"))
+    Error::definition(format!("{count} mappings of {owner} cannot be used"))
         .help("docs/mapping.md shows what each directive takes.")
         .at(joined)
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::{
     json::{Json, Members},
+    number::Number,
     reads::Reads,
 };
 
@@ -52,7 +53,7 @@ impl<'a> Scan<'a> {
                     "true" => Some(Json::Bool(true)),
                     "false" => Some(Json::Bool(false)),
                     "null" => Some(Json::Null),
-                    other => serde_json::from_str(other).ok(),
+                    other => Number::written(other).map(Json::Number),
                 }
             }
         }

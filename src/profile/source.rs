@@ -165,7 +165,7 @@ fn next_line(reader: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<Option<
 }
 
 /// By its first bytes, not by its name: standard input has none.
-fn decompress(mut reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+pub fn decompress(mut reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut head = Vec::new();
     reader.by_ref().take(4).read_to_end(&mut head)?;
     let kind: [u8; 4] = std::array::from_fn(|n| head.get(n).copied().unwrap_or_default());

@@ -54,6 +54,7 @@ fn each_event_and_mapping_is_shown_with_its_record_or_the_reason() {
       value      {"type":"identify","userId":"u1"}
     event 2, mapping 1: not sent, the trigger does not match
     event 3, mapping 1: not sent, the trigger does not match
+    3 events: 1 sent, 2 not matched, 0 rejected
     "#);
 }
 
@@ -125,4 +126,75 @@ fn what_cannot_be_used_says_how_to_fix_it() {
     let wrong = output(MapArgs { mapping: file(&folder, "m", "[1]"), ..MapArgs::default() }).unwrap_err();
     assert!(wrong.help.is_some_and(|help| help.contains("{topic: …, payload: …}")));
     assert!(output(MapArgs::default()).unwrap_err().help.is_some());
+}
+
+#[test]
+fn what_is_no_json_is_told_costs_no_other_event_and_fails_the_command() {
+    let folder = TempDir::new().unwrap();
+    let text =
+        "{\"type\":\"identify\",\"userId\":\"u1\"}\n{\"type\":\"identify\"\n{\"type\":\"track\",\"userId\":\"u2\"}\n";
+    let args = |json| {
+        let mut out = Vec::new();
+        let args = MapArgs { destination: Some("prod".into()), events: file(&folder, "e", text), ..MapArgs::default() };
+        let error = run(args, json, || Ok(config()), &mut out).expect_err("one is no event");
+        (error.message, String::from_utf8(out).expect("UTF-8"))
+    };
+    let (message, shown) = args(false);
+    assert_eq!(message, "1 of 3 events cannot be read");
+    assert!(shown.contains("event 2, on: rejected, EVENT_NOT_JSON: line 2: not JSON"), "{shown}");
+    assert!(shown.ends_with("3 events: 2 sent, 0 not matched, 1 rejected\n"), "{shown}");
+    let lines: Vec<Value> = args(true).1.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!([0, 1, 2].map(|at| lines[at]["outcome"].as_str()), [Some("sent"), Some("rejected"), Some("sent")]);
+}
+
+#[test]
+fn events_may_be_compressed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("e.ndjson.zst");
+    fs::write(&path, zstd::encode_all(EVENTS.as_bytes(), 0).unwrap()).unwrap();
+    let args = MapArgs { destination: Some("prod".into()), events: Some(path), ..MapArgs::default() };
+    assert!(output(args).unwrap().ends_with("3 events: 1 sent, 2 not matched, 0 rejected\n"));
+}
+
+#[test]
+fn every_problem_of_every_mapping_of_a_file_is_told_under_its_name() {
+    let folder = TempDir::new().unwrap();
+    let list = json!([
+        {"name": "one", "subscribe": "type = ", "mapping": {"topic": {"@case": {"operator": "up", "value": "x"}}, "payload": {"@path": 5}}},
+        {"name": "two", "mapping": {"topic": {"@nope": 1}, "payload": {"@path": "$."}}},
+    ]);
+    let args = MapArgs { mapping: file(&folder, "m.json", &list.to_string()), explain: true, ..MapArgs::default() };
+    let error = output(args).expect_err("both are wrong");
+    assert!(error.message.starts_with("2 mappings of "), "{}", error.message);
+    let problems = error.problems.expect("each with its place");
+    assert_eq!(problems.problems.len(), 4, "{:?}", problems.problems);
+    assert!(problems.text.contains("# one\n") && problems.text.contains("# two\n"), "{}", problems.text);
+}
+
+#[test]
+fn explain_tells_what_is_disabled_and_what_goes_out_on_exit() {
+    let folder = TempDir::new().unwrap();
+    let mapping = r#"{"name": "m", "enabled": false, "on_exit": "tombstone", "mapping": {"topic": "t", "payload": {"@path": "$."}, "key": "k"}}"#;
+    let args = |explain| MapArgs {
+        mapping: file(&folder, "m.json", mapping),
+        explain,
+        events: (!explain).then(|| file(&folder, "e", EVENTS)).flatten(),
+        ..MapArgs::default()
+    };
+    let shown = output(args(true)).unwrap();
+    assert!(shown.contains(", disabled)") && shown.contains("on exit            a tombstone"), "{shown}");
+    assert_eq!(output(args(false)).unwrap_err().message, "no mapping is enabled");
+}
+
+#[test]
+fn a_timestamp_and_a_tombstone_are_shown() {
+    let folder = TempDir::new().unwrap();
+    let mapping = r#"{"name": "m", "on_exit": "tombstone", "mapping": {"topic": "t", "payload": {"@path": "$."}, "key": {"@path": "$.userId"},
+        "timestamp": {"@path": "$.timestamp"}}}"#;
+    let exit = r#"{"type":"identify","userId":"u1","timestamp":"2025-03-14T09:26:53.589Z","traits":{"vip":false},
+        "context":{"personas":{"computation_class":"audience","computation_key":"vip"}}}"#;
+    let args = MapArgs { mapping: file(&folder, "m", mapping), events: file(&folder, "e", exit), ..MapArgs::default() };
+    let shown = output(args).unwrap();
+    assert!(shown.contains("timestamp  1741944413589 (2025-03-14T09:26:53.589Z)"), "{shown}");
+    assert!(shown.contains("value      (tombstone)"), "{shown}");
 }

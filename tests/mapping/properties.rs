@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rollcall::mapping::{
-    Event, Json, Known, Liquid, Outcome, Trigger, coerce, compile, js, murmur2, partition_for_key,
+    Event, Json, Known, Liquid, Outcome, Reads, Trigger, coerce, compile, js, murmur2, partition_for_key,
 };
 use serde_json::{Value, json};
 
@@ -228,19 +228,27 @@ proptest! {
             "traits": {"b": traits, "\"a": 1}, "type": "identify", "userId": "u1",
         });
         let json_text = |value: &Value| js::json_text(&Json::from(value));
-        let (text, traits, context) = (json_text(&event), json_text(&event["traits"]), json_text(&event["context"]));
-        let text_of = |text| Some(text).filter(|_| located);
+        let (text, traits) = (json_text(&event), json_text(&event["traits"]));
+        let context = Json::read(&json_text(&event["context"]));
         let known = Known {
             kind: Some("identify"),
             user_id: Some("u1"),
-            traits: text_of(traits.as_str()),
-            context: text_of(context.as_str()),
+            traits: located.then_some(traits.as_str()),
+            context: context.as_ref().filter(|_| located),
             ..Known::default()
         };
         let payload = json!({"x": fields, "y": {"@path": "$.traits.b.a"}, "z": {"@path": "$.context.a"}, "t": {"@path": "$.traits"}});
         if let Ok(mapping) = mapping(json!({"topic": "t", "payload": payload, "headers": {"h": fields}})) {
             let foreign = Event::parse(&text).expect("JSON");
             prop_assert_eq!(mapping.apply(&Event::known(&text, known)), mapping.apply(&foreign));
+            // Parsed once for several mappings, it gives each of them what it gives it alone.
+            let other = super::compile(json!({"topic": {"@path": "$.extra.a"}, "payload": {"@path": "$.context"}, "key": {"@path": "$.a.b"}}));
+            let several = [mapping, other.expect("a valid mapping")];
+            let reads = Reads::of(&several);
+            let shared = Event::known(&text, known).read_by(&reads);
+            for mapping in &several {
+                prop_assert_eq!(mapping.apply(&shared), mapping.apply(&foreign));
+            }
         }
     }
 

@@ -1,28 +1,42 @@
 //! How are mapped events shown? As lines for people, or as one JSON object a line.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, Write},
+};
 
 use serde_json::{Value, json};
 
-use super::{super::output::unwritten, parsed, vectors::Case};
+use super::{super::output::unwritten, events::Events, vectors::Case};
 use crate::{
-    error::Result,
-    mapping::{Mapping, Outcome, Record, Trigger, murmur2},
+    config::OnExit,
+    error::{Error, Result},
+    mapping::{Event, Mapping, Outcome, Record, Rejection, Trigger, murmur2},
 };
 
-/// Per event and mapping, the record that would be sent, or why none is.
-pub fn outcomes(mappings: &[Mapping], events: &[String], json: bool, out: &mut dyn Write) -> Result<()> {
-    for (number, text) in events.iter().enumerate() {
-        let event = parsed(text);
-        for mapping in mappings {
+/// Per event and enabled mapping, the record that would be sent, or why none is; then how many.
+pub fn outcomes(
+    mappings: &[Mapping],
+    events: &mut Events<impl BufRead>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let (mut number, mut unread, mut counts) = (0, 0, [0; 3]);
+    while let Some(found) = events.next().map_err(cut_off)? {
+        number += 1;
+        let event = found.as_ref().map_err(Clone::clone).and_then(|text| parsed(text));
+        unread += usize::from(event.is_err());
+        for mapping in mappings.iter().filter(|mapping| mapping.enabled()) {
             let outcome = match &event {
                 Ok(event) => mapping.apply(event),
-                Err(cause) => {
-                    let rejection = crate::mapping::Rejection { code: "EVENT_NOT_JSON", detail: cause.clone() };
-                    Outcome::Rejected(rejection)
-                }
+                Err(cause) => Outcome::Rejected(Rejection { code: "EVENT_NOT_JSON", detail: cause.clone() }),
             };
-            let (number, name) = (number + 1, mapping.name());
+            let name = mapping.name();
+            counts[match outcome {
+                Outcome::Record(_) => 0,
+                Outcome::Unsubscribed => 1,
+                Outcome::Rejected(_) => 2,
+            }] += 1;
             if json {
                 write_line(out, &as_json(number, name, &outcome))?
             } else {
@@ -30,7 +44,25 @@ pub fn outcomes(mappings: &[Mapping], events: &[String], json: bool, out: &mut d
             }
         }
     }
-    Ok(())
+    let [sent, unsubscribed, rejected] = counts;
+    if !json {
+        let events = if number == 1 { "event" } else { "events" };
+        write_text(out, &format!("{number} {events}: {sent} sent, {unsubscribed} not matched, {rejected} rejected\n"))?;
+    }
+    all_read(number, unread)
+}
+
+/// What is no event fails the command, once all that are were shown.
+fn all_read(events: usize, unread: usize) -> Result<()> {
+    if unread == 0 {
+        return Ok(());
+    }
+    Err(Error::settings(format!("{unread} of {events} events cannot be read"))
+        .help("Give JSON objects, one a line, or an array of them."))
+}
+
+fn cut_off(cause: std::io::Error) -> Error {
+    Error::settings("the events cannot be read to their end").because(cause)
 }
 
 fn as_json(number: usize, mapping: &str, outcome: &Outcome) -> Value {
@@ -76,7 +108,9 @@ fn for_people(number: usize, mapping: &str, outcome: &Outcome, out: &mut dyn Wri
                 text.push_str(&format!("  header     {name}: {value}\n"));
             }
             if let Some(timestamp_ms) = record.timestamp_ms {
-                text.push_str(&format!("  timestamp  {timestamp_ms}\n"));
+                let instant = chrono::DateTime::from_timestamp_millis(timestamp_ms);
+                let shown = instant.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+                text.push_str(&format!("  timestamp  {timestamp_ms} ({})\n", shown.unwrap_or_default()));
             }
             let value = record.value.as_ref().map(|value| String::from_utf8_lossy(value));
             text.push_str(&format!("  value      {}\n", value.as_deref().unwrap_or("(tombstone)")));
@@ -86,16 +120,17 @@ fn for_people(number: usize, mapping: &str, outcome: &Outcome, out: &mut dyn Wri
 }
 
 /// Which events a trigger lets through.
-pub fn trigger(trigger: &Trigger, events: &[String], json: bool, out: &mut dyn Write) -> Result<()> {
+pub fn trigger(trigger: &Trigger, events: &mut Events<impl BufRead>, json: bool, out: &mut dyn Write) -> Result<()> {
     if !json {
         write_text(out, &format!("trigger: {trigger}\n"))?;
     }
-    let mut matching = 0;
-    for (number, text) in events.iter().enumerate() {
-        let event = parsed(text);
+    let (mut number, mut unread, mut matching) = (0, 0, 0);
+    while let Some(found) = events.next().map_err(cut_off)? {
+        number += 1;
+        let event = found.as_ref().map_err(Clone::clone).and_then(|text| parsed(text));
         let matches = event.as_ref().is_ok_and(|event| trigger.matches(event));
+        unread += usize::from(event.is_err());
         matching += usize::from(matches);
-        let number = number + 1;
         match (&event, json) {
             (Err(cause), true) => write_line(out, &json!({"event": number, "match": false, "reason": cause}))?,
             (Err(cause), false) => write_text(out, &format!("event {number}: {cause}\n"))?,
@@ -106,9 +141,14 @@ pub fn trigger(trigger: &Trigger, events: &[String], json: bool, out: &mut dyn W
         }
     }
     if !json {
-        write_text(out, &format!("{matching} of {} events match\n", events.len()))?;
+        write_text(out, &format!("{matching} of {number} events match\n"))?;
     }
-    Ok(())
+    all_read(number, unread)
+}
+
+/// An event of its text, or why it cannot be one.
+fn parsed(text: &str) -> std::result::Result<Event<'_>, String> {
+    Event::parse(text).map_err(|cause| format!("not JSON: {cause}"))
 }
 
 /// Where each field of the record comes from.
@@ -120,13 +160,22 @@ pub fn explanation(mappings: &[Mapping], json: bool, out: &mut dyn Write) -> Res
         if json {
             let fields: serde_json::Map<_, _> =
                 fields.into_iter().map(|(name, from)| (name.to_owned(), from.into())).collect();
-            let shown = json!({"mapping": name, "version": version, "trigger": mapping.trigger().to_string(), "fields": fields});
+            let trigger = mapping.trigger().to_string();
+            let shown = json!({"mapping": name, "version": version, "enabled": mapping.enabled(), "trigger": trigger, "fields": fields,
+                "on_exit": if mapping.on_exit() == OnExit::Tombstone { "tombstone" } else { "record" }});
             write_line(out, &shown)?;
             continue;
         }
-        write_text(out, &format!("{name} (version {version})\n  trigger            {}\n", mapping.trigger()))?;
+        let disabled = if mapping.enabled() { "" } else { ", disabled" };
+        write_text(
+            out,
+            &format!("{name} (version {version}{disabled})\n  trigger            {}\n", mapping.trigger()),
+        )?;
         for (field, from) in fields {
             write_text(out, &format!("  {field:<18} {from}\n"))?;
+        }
+        if mapping.on_exit() == OnExit::Tombstone {
+            write_text(out, "  on exit            a tombstone in place of the payload\n")?;
         }
     }
     Ok(())

@@ -10,7 +10,8 @@ use crate::{
     deliver::settings::{Mechanism, Pem, Settings, Tls},
     error::{Error, Result},
     mapping::{
-        Event, Mapping, Outcome, Record, Trigger, compile, js, membership, murmur2, partition, partition_for_key,
+        Event, Mapping, Outcome, Record, Rejection, Trigger, compile, js, membership, murmur2, partition,
+        partition_for_key,
     },
 };
 
@@ -227,27 +228,31 @@ fn event_texts(case: &Value, events: &Map<String, Value>) -> Result<Vec<String>,
 
 /// What each event becomes; all of them are rejected if the trigger or the mapping is refused.
 fn outcomes(case: &Value, texts: &[String]) -> Result<Vec<Outcome>, String> {
-    let mut mapping = case["mapping"].as_object().cloned().unwrap_or_default();
-    if case["mode"] == "single" && !mapping.keys().any(|key| key.starts_with('@')) {
-        mapping.entry("enable_batching").or_insert(json!(false));
-    }
-    let config = config::Mapping {
-        name: "vector".into(),
-        enabled: true,
-        // A trigger that is no text is as good as an empty one, which is refused.
-        subscribe: Some(case["subscribe"].as_str().unwrap_or_default().to_owned()),
-        mapping,
-        on_exit: OnExit::Record,
-    };
-    let compiled = Mapping::compile("vector", &config);
-    let apply = |text: &String| match (&compiled, Event::parse(text)) {
+    let mapping = case["mapping"].as_object().cloned().unwrap_or_default();
+    let as_it_is = compiled(case, mapping.clone());
+    // By itself an event is sent as if batching was off, whatever the mapping says; that it says something valid still counts.
+    let alone = (case["mode"] == "single" && !mapping.keys().any(|key| key.starts_with('@'))).then(|| {
+        let mut alone = mapping;
+        alone.insert("enable_batching".into(), json!(false));
+        compiled(case, alone)
+    });
+    let applied = |compiled: &crate::Result<Mapping>, text: &str| match (compiled, Event::parse(text)) {
         (Ok(mapping), Ok(event)) => mapping.apply(&event),
-        (Err(error), _) => {
-            Outcome::Rejected(crate::mapping::Rejection { code: "MAPPING", detail: error.message.clone() })
-        }
-        (_, Err(cause)) => Outcome::Rejected(crate::mapping::Rejection { code: "EVENT", detail: cause.to_string() }),
+        (Err(error), _) => Outcome::Rejected(Rejection { code: "MAPPING", detail: error.message.clone() }),
+        (_, Err(cause)) => Outcome::Rejected(Rejection { code: "EVENT", detail: cause.to_string() }),
     };
-    Ok(texts.iter().map(apply).collect())
+    let outcome = |text: &String| match (applied(&as_it_is, text), &alone) {
+        (Outcome::Record(_), Some(alone)) => applied(alone, text),
+        (outcome, _) => outcome,
+    };
+    Ok(texts.iter().map(outcome).collect())
+}
+
+fn compiled(case: &Value, mapping: Map<String, Value>) -> crate::Result<Mapping> {
+    // A trigger that is no text is as good as an empty one, which is refused.
+    let subscribe = Some(case["subscribe"].as_str().unwrap_or_default().to_owned());
+    let config = config::Mapping { name: "vector".into(), enabled: true, subscribe, mapping, on_exit: OnExit::Record };
+    Mapping::compile("vector", &config)
 }
 
 type Queues = HashMap<String, Vec<(Value, String)>>;

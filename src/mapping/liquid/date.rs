@@ -45,98 +45,130 @@ fn read(value: &Value<'_>, text: &str) -> Option<DateTime<Utc>> {
     zoned.ok().or_else(|| local().or_else(day).map(|instant| instant.and_utc()))
 }
 
+/// Wider is not padded. The peer sets no bound, so that a short template can fill its memory.
+const WIDEST: usize = 10_000;
+
 fn write(instant: DateTime<Utc>, form: &str) -> String {
     let mut out = String::new();
     let mut rest = form;
     while let Some(at) = rest.find('%') {
         out.push_str(&rest[..at]);
-        let directive = &rest[at + 1..];
-        let flags_end =
-            directive.find(|c: char| !matches!(c, '-' | '_' | '^' | '#' | '0' | ':')).unwrap_or(directive.len());
-        let (flags, after) = directive.split_at(flags_end);
-        let width_end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        let (width, after) = after.split_at(width_end);
-        let Some(conversion) = after.chars().next() else {
-            out.push_str(&rest[at..]);
-            return out;
-        };
-        rest = &after[conversion.len_utf8()..];
-        match piece(instant, conversion, flags) {
-            Some((text, natural, pad)) => {
-                let width = width.parse::<usize>().unwrap_or(natural).min(100);
-                let pad = if flags.contains('_') {
-                    ' '
-                } else if flags.contains('0') {
-                    '0'
-                } else {
-                    pad
-                };
-                if !flags.contains('-') {
-                    out.extend(std::iter::repeat_n(pad, width.saturating_sub(text.chars().count())));
-                }
-                out.push_str(&if flags.contains('^') { text.to_uppercase() } else { text });
-            }
-            None => {
-                out.push('%');
-                out.push_str(flags);
-                out.push_str(width);
-                out.push(conversion);
-            }
+        let directive = Directive::read(&rest[at + 1..]);
+        let end = at + 1 + directive.length;
+        match directive.text(instant) {
+            Some(text) => out.push_str(&text),
+            None => out.push_str(&rest[at..end]),
         }
+        rest = &rest[end..];
     }
     out.push_str(rest);
     out
 }
 
-/// A conversion's text, its usual width and what it is padded with.
-fn piece(at: DateTime<Utc>, conversion: char, flags: &str) -> Option<(String, usize, char)> {
-    let number = |number: i64, width: usize| Some((number.to_string(), width, '0'));
-    let spaced = |number: u32| Some((number.to_string(), 2, ' '));
-    let text = |text: String| Some((text, 0, ' '));
-    let hour12 = at.hour12().1;
-    let half = if at.hour() < 12 { "am" } else { "pm" };
-    match conversion {
-        'Y' => number(at.year().into(), 4),
-        'y' => number((at.year() % 100).into(), 2),
-        'C' => number((at.year() / 100).into(), 2),
-        'm' => number(at.month().into(), 2),
-        'd' => number(at.day().into(), 2),
-        'e' => spaced(at.day()),
-        'j' => number(at.ordinal().into(), 3),
-        'H' => number(at.hour().into(), 2),
-        'k' => spaced(at.hour()),
-        'I' => number(hour12.into(), 2),
-        'l' => spaced(hour12),
-        'M' => number(at.minute().into(), 2),
-        'S' => number(at.second().into(), 2),
-        'L' => number(at.timestamp_subsec_millis().into(), 3),
-        'N' => number(i64::from(at.timestamp_subsec_millis()) * 1_000_000, 9),
-        // LiquidJS rounds.
-        's' => number((at.timestamp_millis() as f64 / 1000.0).round() as i64, 0),
-        'u' => number(at.weekday().number_from_monday().into(), 1),
-        'w' => number(at.weekday().num_days_from_sunday().into(), 1),
-        'U' | 'W' => text(at.format(&format!("%{conversion}")).to_string()),
-        'A' | 'a' | 'B' | 'b' | 'h' => text(at.format(&format!("%{conversion}")).to_string()),
-        'p' => text(if flags.contains('#') { half.into() } else { half.to_uppercase() }),
-        'P' => text(half.into()),
-        'z' => text(if flags.contains(':') { "+00:00".into() } else { "+0000".into() }),
-        'Z' => text("UTC".into()),
-        'q' => text(match at.day() {
-            11..=13 => "th".into(),
-            day => match day % 10 {
-                1 => "st",
-                2 => "nd",
-                3 => "rd",
+/// One `%…` of a form: flags, width, a modifier (`E`, `O`) that means nothing, and what is asked for.
+struct Directive<'f> {
+    flags: &'f str,
+    width: Option<usize>,
+    conversion: Option<char>,
+    /// In bytes, without the percent sign.
+    length: usize,
+}
+
+impl<'f> Directive<'f> {
+    fn read(form: &'f str) -> Self {
+        let until =
+            |text: &'f str, is_part: fn(char) -> bool| text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()));
+        let (flags, after) = until(form, |c| matches!(c, '-' | '_' | '^' | '#' | '0' | ':'));
+        let (digits, after) = until(after, |c| c.is_ascii_digit());
+        let after = after.strip_prefix(['E', 'O']).unwrap_or(after);
+        // A directive does not go on in the next line.
+        let conversion = after.chars().next().filter(|c| !matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}'));
+        let length = form.len() - after.len() + conversion.map_or(0, char::len_utf8);
+        // Too many digits for a number are wide, too.
+        let width = Some(digits).filter(|digits| !digits.is_empty()).map(|digits| digits.parse().unwrap_or(WIDEST));
+        Directive { flags, width: width.filter(|width| *width > 0), conversion, length }
+    }
+
+    /// `None` if nothing of that name can be asked for; it then stays as it is.
+    fn text(&self, at: DateTime<Utc>) -> Option<String> {
+        let conversion = self.conversion?;
+        let has = |flag| self.flags.contains(flag);
+        let mut text = self.plain(at, conversion)?;
+        // Swapping the case makes capitals of everything in which there is a small letter.
+        let swapped_up = has('#') && text.contains(|c: char| c.is_ascii_lowercase());
+        if has('^') || swapped_up {
+            text.make_ascii_uppercase();
+        } else if has('#') {
+            text.make_ascii_lowercase();
+        }
+        let usual = match conversion {
+            'd' | 'e' | 'H' | 'I' | 'k' | 'l' | 'm' | 'M' | 'S' | 'U' | 'W' => 2,
+            'j' | 'L' => 3,
+            _ => 0,
+        };
+        let width = if has('-') { 0 } else { self.width.unwrap_or(usual).min(WIDEST) };
+        let pad = match conversion {
+            _ if has('_') => ' ',
+            _ if has('0') => '0',
+            'a' | 'A' | 'b' | 'B' | 'c' | 'e' | 'k' | 'l' | 'p' | 'P' => ' ',
+            _ => '0',
+        };
+        text.insert_str(0, &pad.to_string().repeat(width.saturating_sub(text.len())));
+        Some(text)
+    }
+
+    /// Without padding, in its usual case. All of it is ASCII.
+    fn plain(&self, at: DateTime<Utc>, conversion: char) -> Option<String> {
+        let millis = at.timestamp_subsec_millis();
+        // The number of the week, which begins on this day of it.
+        let week = |start: i64| {
+            let sunday_0 = |weekday: chrono::Weekday| i64::from(weekday.num_days_from_sunday());
+            let today = i64::from(at.ordinal()) + start - sunday_0(at.weekday());
+            let first = at.date_naive().with_ordinal(1).map_or(0, |first| sunday_0(first.weekday()));
+            (today - (7 - first + start)).div_euclid(7) + 1
+        };
+        Some(match conversion {
+            'Y' => at.year().to_string(),
+            'y' => at.year().to_string().chars().skip(2).take(2).collect(),
+            'C' => at.year().to_string().chars().take(2).collect(),
+            'm' => at.month().to_string(),
+            'd' | 'e' => at.day().to_string(),
+            'j' => at.ordinal().to_string(),
+            'H' | 'k' => at.hour().to_string(),
+            'I' | 'l' => at.hour12().1.to_string(),
+            'M' => at.minute().to_string(),
+            'S' => at.second().to_string(),
+            'L' => millis.to_string(),
+            'N' => {
+                let digits = self.width.unwrap_or(9).min(WIDEST);
+                format!("{:0<digits$}", &format!("{millis:03}")[..digits.min(3)])
+            }
+            // LiquidJS rounds.
+            's' => ((at.timestamp_millis() as f64 / 1000.0).round() as i64).to_string(),
+            'u' => at.weekday().number_from_monday().to_string(),
+            'w' => at.weekday().num_days_from_sunday().to_string(),
+            'U' => week(0).to_string(),
+            'W' => week(1).to_string(),
+            'A' | 'a' | 'B' | 'b' | 'h' => at.format(&format!("%{conversion}")).to_string(),
+            'p' => (if at.hour() < 12 { "AM" } else { "PM" }).into(),
+            'P' => (if at.hour() < 12 { "am" } else { "pm" }).into(),
+            'z' => (if self.flags.contains(':') { "+00:00" } else { "+0000" }).into(),
+            'Z' => "UTC".into(),
+            'q' => match (at.day(), at.day() % 10) {
+                (11..=13, _) => "th",
+                (_, 1) => "st",
+                (_, 2) => "nd",
+                (_, 3) => "rd",
                 _ => "th",
             }
             .into(),
-        }),
-        'c' => text(at.format("%-m/%-d/%Y, %-I:%M:%S %p").to_string()),
-        'x' => text(at.format("%-m/%-d/%Y").to_string()),
-        'X' => text(at.format("%-I:%M:%S %p").to_string()),
-        'n' => text("\n".into()),
-        't' => text("\t".into()),
-        '%' => text("%".into()),
-        _ => None,
+            'c' => at.format("%-m/%-d/%Y, %-I:%M:%S %p").to_string(),
+            'x' => at.format("%-m/%-d/%Y").to_string(),
+            'X' => at.format("%-I:%M:%S %p").to_string(),
+            'n' => "\n".into(),
+            't' => "\t".into(),
+            '%' => "%".into(),
+            _ => return None,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Expr, Filter, Operator};
-use crate::mapping::json::Json;
+use crate::mapping::{json::Json, number::Number};
 
 /// How deep tags, and expressions, may nest.
 pub const DEPTH: usize = 50;
@@ -205,7 +205,7 @@ impl<'t> Reader<'t> {
         }
         self.at += end;
         let number = rest[..end].trim_start_matches('+').parse::<f64>().ok();
-        Expr::Literal(number.and_then(serde_json::Number::from_f64).map_or(Json::Null, Json::Number))
+        Expr::Literal(number.and_then(Number::from_f64).map_or(Json::Null, Json::Number))
     }
 
     fn steps(&mut self, variable: String) -> Result<Expr, String> {

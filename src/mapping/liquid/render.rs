@@ -2,12 +2,10 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use serde_json::Number;
-
 use super::{Condition, Expr, Filtered, Node, Operator, filters};
 use crate::{
     limits,
-    mapping::{js, json::Json, plan::Fault},
+    mapping::{js, json::Json, number::Number, plan::Fault},
 };
 
 /// A value while rendering.

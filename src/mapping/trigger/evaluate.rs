@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::Number;
-
 use super::{Call, Expr, Op, Operand, Root};
-use crate::mapping::{Event, Json, js};
+use crate::mapping::{Event, Json, Number, js};
 
 pub fn holds(expr: &Expr, event: &Event<'_>) -> bool {
     match expr {

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use heck::{ToKebabCase, ToTitleCase};
-use serde_json::Number;
 
-use crate::mapping::{Json, js};
+use crate::mapping::{Json, Number, js};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
@@ -94,7 +93,7 @@ impl Function {
                 Json::Text(text) if !text.trim().is_empty() => {
                     js::number(text).and_then(Number::from_f64).map_or(Json::Null, Json::Number)
                 }
-                Json::Bool(bool) => Json::Number(u8::from(*bool).into()),
+                Json::Bool(bool) => Json::Number(usize::from(*bool).into()),
                 Json::Number(number) => Json::Number(number.clone()),
                 _ => Json::Null,
             },
