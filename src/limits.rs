@@ -157,6 +157,8 @@ pub const QUARANTINED_PER_RUN: i64 = 1_000;
 /// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
 pub const DOUBTS_IN_A_ROW: u32 = 3;
 
+/// Requests a second that the Profile API answers; the peer's.
+pub const PROFILE_REQUESTS_A_SECOND: u32 = 100;
 /// Items in one answer of the Profile API, and the days of events that it shows; the peer's.
 pub const PROFILE_ITEMS: usize = 200;
 pub const PROFILE_EVENT_DAYS: i64 = 14;

@@ -1,5 +1,7 @@
 //! Definitions as code: `rollcall plan` shows what a configuration would do, `rollcall apply` does that and nothing else.
 
+mod traits;
+
 use std::{fs, process::Output};
 
 use rollcall::membership::held;

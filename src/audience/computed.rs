@@ -1,10 +1,8 @@
 //! What is computed of each profile: whether it is in, or a value? Checks what a computed trait may speak of. Pure.
 
-use std::collections::BTreeSet;
-
 use super::{
     ComputedTrait,
-    ast::{Comparator, Comparison, Expr, Scalar, Segment, Source, Stream},
+    ast::{Comparator, Comparison, Expr, Scalar, Source},
     conditions::Formula,
     visit,
 };
@@ -42,8 +40,10 @@ pub struct Sql {
 }
 
 /// Audience or trait, as the store and the peer's `computation_class` name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Class {
+    #[default]
     Audience,
     Trait,
 }
@@ -95,39 +95,22 @@ impl Computed {
     }
 }
 
-/// Refuses a trait over what is not computed. `keys` are those of all audiences and computed traits.
-pub(super) fn check(definition: &ComputedTrait, keys: &BTreeSet<String>) -> Result<()> {
-    let (mut entity, mut reference) = (None, None);
-    let mut see = |stream: &Stream| {
-        if let Source::Entity(name) = &stream.source {
-            entity.get_or_insert(name.clone());
-        }
-    };
-    see(&definition.stream);
-    for condition in definition.stream.conditions() {
-        visit::comparisons(condition, &mut |comparison| {
-            for scalar in comparison.scalars() {
-                match scalar {
-                    Scalar::Reduce(stream, _) => see(stream),
-                    Scalar::Trait(path) => match path.0.first() {
-                        Some(Segment::Key(key)) if keys.contains(key) => drop(reference.get_or_insert(key.clone())),
-                        _ => {}
-                    },
-                    _ => {}
-                }
+/// Refuses a trait over what is not computed; what it may refer to, [`super::parse::misplaced`] knows.
+pub(super) fn check(definition: &ComputedTrait) -> Result<()> {
+    let mut entity = None;
+    visit::comparisons(&as_expr(definition), &mut |comparison| {
+        for scalar in comparison.scalars() {
+            if let Scalar::Reduce(stream, _) = scalar
+                && let Source::Entity(name) = &stream.source
+            {
+                entity.get_or_insert(name.clone());
             }
-        });
-    }
-    if let Some(name) = entity {
-        return Err(Error::definition(format!(
-            "entity('{name}') is of a linked audience, and those are not computed yet"
-        ))
-        .help("Import what the entity holds as events or traits, and refer to these."));
-    }
-    match reference {
-        Some(key) => {
-            Err(Error::definition(format!("a computed trait cannot refer to `{key}`, which is computed itself"))
-                .help("Refer to it in an audience, or write its conditions out here."))
+        }
+    });
+    match entity {
+        Some(name) => {
+            Err(Error::definition(format!("entity('{name}') is of a linked audience, and those are not computed yet"))
+                .help("Import what the entity holds as events or traits, and refer to these."))
         }
         None => Ok(()),
     }

@@ -18,6 +18,7 @@ mod connections;
 mod listener;
 pub mod operations;
 pub mod report;
+mod rate;
 pub mod profiles;
 pub mod token;
 pub mod tracking;

@@ -24,12 +24,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 
+use super::rate::Rate;
 use crate::{
     Error,
     clock::Clock,
     config::Secret,
     ids::ProfileId,
-    limits::{PROFILE_EVENT_DAYS, PROFILE_ITEMS},
+    limits::{PROFILE_EVENT_DAYS, PROFILE_ITEMS, PROFILE_REQUESTS_A_SECOND},
     membership::{standing, values},
     profile::view,
 };
@@ -44,12 +45,20 @@ struct Profiles {
     clock: Clock,
     space_id: Arc<str>,
     token: Option<Arc<[u8; 32]>>,
+    /// Of whoever has the token.
+    rate: Arc<Rate>,
 }
 
 /// The routes of one space.
 pub fn routes(pool: PgPool, clock: Clock, space_id: &str, token: Option<&Secret>) -> Router {
     let token = token.map(|token| Arc::new(digest(token.expose())));
-    let profiles = Profiles { pool, clock, space_id: space_id.into(), token };
+    let profiles = Profiles {
+        rate: Arc::new(Rate::new(PROFILE_REQUESTS_A_SECOND, clock.now())),
+        pool,
+        clock,
+        space_id: space_id.into(),
+        token,
+    };
     let path = "/v1/spaces/{space}/collections/{collection}/profiles/{id}/{part}";
     Router::new().route(path, get(answer)).with_state(profiles)
 }
@@ -87,6 +96,9 @@ impl IntoResponse for Refusal {
         let mut response = (status, Json(json!({"error": {"code": code, "message": message}}))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic"));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
         response
     }
@@ -151,7 +163,12 @@ impl Profiles {
         };
         // Digests are compared, and each in full: neither the time nor the length tells how near a guess was.
         match carried(headers).is_some_and(|given| memcmp::eq(&digest(&given), &**token)) {
-            true => Ok(()),
+            // Whoever has no token takes nothing of it from those who have.
+            true if self.rate.passes(self.clock.now()) => Ok(()),
+            true => {
+                let message = format!("More than {PROFILE_REQUESTS_A_SECOND} requests a second; try again.");
+                Err(Refusal(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message))
+            }
             false => Err(Refusal(StatusCode::UNAUTHORIZED, "authentication_error", "The token is not valid.".into())),
         }
     }

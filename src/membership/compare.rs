@@ -42,7 +42,8 @@ pub(super) async fn answer(
     let before = stored.get(key).map(RoaringBitmap::len);
     let held = |settled: &Settled| {
         let counts = Counts { entered: settled.change.entered.len(), exited: settled.change.exited.len() };
-        settings.limits.get(key).is_some_and(|limit| guard::judge(before, counts, limit).is_some())
+        let judge = |limit| guard::judge_values(before.is_none(), counts, settled.standing, limit);
+        settings.limits.get(key).is_some_and(|limit| judge(limit).is_some())
     };
     let settled = settled.filter(|settled| !held(settled));
     if settled.is_none() && before.is_none() {

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 
 use crate::{
     Error, Result,
-    audience::{catalogue::Audience, options::Options},
+    audience::{Class, catalogue::Audience, options::Options},
     config::{Config, Delivery, Destination},
 };
 
@@ -21,6 +21,7 @@ pub type Settings = BTreeMap<String, String>;
 pub struct Configured {
     pub key: String,
     pub name: String,
+    pub class: Class,
     /// `enabled`, `disabled` or `deleted`.
     pub state: String,
     /// Of its definition in force.
@@ -36,20 +37,20 @@ pub struct Configured {
 /// # Errors
 /// The database's own.
 pub async fn audiences(conn: &mut PgConnection) -> Result<Vec<Configured>> {
-    type Row = (String, String, String, i32, String, serde_json::Value, Option<Json<Settings>>);
+    type Row = (String, String, String, String, i32, String, serde_json::Value, Option<Json<Settings>>);
     let rows: Vec<Row> = sqlx::query_as(
-        "select a.key, a.name, a.state, d.version, d.query, d.options, a.settings
+        "select a.key, a.name, a.class, a.state, d.version, d.query, d.options, a.settings
          from audiences a cross join lateral (
              select * from definitions where audience_id = a.id order by version desc limit 1
          ) d order by a.key",
     )
     .fetch_all(conn)
     .await?;
-    let configured = rows.into_iter().map(|(key, name, state, version, query, options, settings)| {
+    let configured = rows.into_iter().map(|(key, name, class, state, version, query, options, settings)| {
         let options = serde_json::from_value(options)
             .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?;
         let settings = settings.map(|Json(settings)| settings);
-        Ok(Configured { key, name, state, version, query, options, settings })
+        Ok(Configured { key, name, class: Class::of(&class), state, version, query, options, settings })
     });
     configured.collect()
 }

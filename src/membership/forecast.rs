@@ -10,7 +10,7 @@ use super::{
     Due, DueValue, Settings, Universe,
     diff::{self, Change},
     evaluate_all,
-    guard::{self, Counts, Held, Limit},
+    guard::{self, Counts, Held, Limit, Standing},
     seal,
 };
 use crate::{
@@ -60,18 +60,19 @@ pub async fn forecast(
     let settings = Settings { remember: false, ..Settings::default() };
     let computed = evaluate_all(&mut tx, t, &due, &values, &stored, &settings).await?;
     let nobody = RoaringBitmap::new();
-    let mut found: HashMap<String, Result<(Change, RoaringBitmap)>> = HashMap::new();
+    let mut found: HashMap<String, Result<(Change, Standing, RoaringBitmap)>> = HashMap::new();
     for (key, members) in computed.audiences {
         let before = stored.get(&key).unwrap_or(&nobody);
-        let change = members.map(|members| (Change::between(before, &members), members));
+        let change = members.map(|members| (Change::between(before, &members), Standing::default(), members));
         found.insert(key, change);
     }
-    found.extend(computed.values.into_iter().map(|(key, of)| (key, of.map(|of| (of.change, of.members)))));
+    found.extend(computed.values.into_iter().map(|(key, of)| (key, of.map(|of| (of.change, of.standing, of.members)))));
     let mut forecasts = Vec::with_capacity(audiences.len());
     for audience in audiences {
         let forecast = match found.remove(&audience.key) {
-            Some(Ok((change, members))) => {
-                Ok(of(&mut tx, audience, stored.get(&audience.key), &change, &members, samples).await?)
+            Some(Ok((change, standing, members))) => {
+                let before = stored.get(&audience.key);
+                Ok(of(&mut tx, audience, before, (&change, standing), &members, samples).await?)
             }
             Some(Err(error)) => Err(error),
             None => Err(Error::internal("what was asked for was not evaluated")),
@@ -85,7 +86,7 @@ async fn of(
     tx: &mut PgConnection,
     audience: &Audience,
     before: Option<&RoaringBitmap>,
-    change: &Change,
+    (change, standing): (&Change, Standing),
     members: &RoaringBitmap,
     samples: usize,
 ) -> Result<Forecast> {
@@ -107,7 +108,10 @@ async fn of(
         before,
         members: members.len(),
         change: counts,
-        held: guard::judge(before, counts, &limit),
+        held: match audience.computed.class() {
+            Class::Audience => guard::judge(before, counts, &limit),
+            Class::Trait => guard::judge_values(before.is_none(), counts, standing, &limit),
+        },
         told: told.collect(),
         entered: names(tx, &change.entered, samples).await?,
         exited: names(tx, &change.exited, samples).await?,

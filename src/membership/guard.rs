@@ -7,6 +7,7 @@ use std::fmt;
 
 use roaring::RoaringBitmap;
 
+use crate::audience::Class;
 pub use crate::config::Bounds;
 
 /// How many entered and left.
@@ -43,6 +44,18 @@ pub struct Limit {
     pub confirmed: Option<Counts>,
 }
 
+/// What a run of a computed trait puts at stake, held against the values before.
+///
+/// Most values of a window are others a week later, as they should be: no share of those says that something is wrong. So
+/// a trait is judged as the audience of those *for whom it is something*: a value, and not the 0 that nothing adds up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// For how many it was something.
+    pub before: u64,
+    /// Entered: for whom it became something. Exited: for whom nothing is left of it.
+    pub change: Counts,
+}
+
 /// Why a run is held.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Held {
@@ -50,6 +63,7 @@ pub struct Held {
     pub before: Option<u64>,
     pub change: Counts,
     bound: Bound,
+    class: Class,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +80,7 @@ pub fn judge(before: Option<u64>, change: Counts, limit: &Limit) -> Option<Held>
     if limit.confirmed.is_some_and(|confirmed| confirmed.covers(change)) {
         return None;
     }
-    let held = |bound| Some(Held { before, change, bound });
+    let held = |bound| Some(Held { before, change, bound, class: Class::Audience });
     match (before, bounds.max_changes) {
         (_, Some(most)) if change.changes() > most => held(Bound::Changes(most)),
         (Some(before), _) if before > bounds.over && change.changes() as f64 > bounds.share * before as f64 => {
@@ -74,6 +88,20 @@ pub fn judge(before: Option<u64>, change: Counts, limit: &Limit) -> Option<Held>
         }
         _ => None,
     }
+}
+
+/// The same for a computed trait whose run tells `change`: `max_changes` bounds all that is told, the share is of those for whom
+/// the trait was something. `first` if there was no run before.
+pub fn judge_values(first: bool, change: Counts, standing: Standing, limit: &Limit) -> Option<Held> {
+    let bounds = limit.bounds?;
+    if limit.confirmed.is_some_and(|confirmed| confirmed.covers(change)) {
+        return None;
+    }
+    let before = (!first).then_some(standing.before);
+    let of = |bounds, change| judge(before, change, &Limit { bounds: Some(bounds), confirmed: None });
+    let told = bounds.max_changes.and_then(|_| of(Bounds { over: u64::MAX, ..bounds }, change));
+    let held = told.or_else(|| of(Bounds { max_changes: None, ..bounds }, standing.change))?;
+    Some(Held { class: Class::Trait, ..held })
 }
 
 /// The same for the bitmaps themselves.
@@ -88,9 +116,21 @@ pub fn judge_members(before: Option<&RoaringBitmap>, members: &RoaringBitmap, li
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { entered, exited } = self.change;
-        match self.before {
-            Some(before) => write!(f, "{entered} would enter and {exited} leave a membership of {before}")?,
-            None => write!(f, "{entered} would enter with the first run")?,
+        match (self.class, self.bound, self.before) {
+            (Class::Trait, Bound::Changes(_), _) => {
+                write!(f, "{entered} would get another value and {exited} lose theirs")?;
+            }
+            (Class::Trait, Bound::Share(_), before) => {
+                let before = before.unwrap_or(0);
+                write!(
+                    f,
+                    "{entered} who have nothing would get a value and {exited} of the {before} who have one lose it"
+                )?;
+            }
+            (Class::Audience, _, Some(before)) => {
+                write!(f, "{entered} would enter and {exited} leave a membership of {before}")?
+            }
+            (Class::Audience, _, None) => write!(f, "{entered} would enter with the first run")?,
         }
         match self.bound {
             Bound::Share(share) => write!(f, ": more than the share of {share} that the guard lets through"),
@@ -173,5 +213,33 @@ mod tests {
         assert!(judge(None, Counts { entered: 11, exited: 0 }, &limit).is_some());
         assert!(judge(Some(3), Counts { entered: 8, exited: 3 }, &limit).is_some());
         assert!(judge(Some(3), Counts { entered: 7, exited: 3 }, &limit).is_none());
+    }
+
+    #[test]
+    fn a_trait_is_held_when_nothing_is_left_for_many_and_not_when_all_values_are_others() {
+        let limit = Limit { bounds: Some(Bounds::default()), confirmed: None };
+        let counts = |entered, exited| Counts { entered, exited };
+        let standing = |entered, exited| Standing { before: 2_000, change: counts(entered, exited) };
+        assert!(judge_values(false, counts(2_000, 0), standing(0, 0), &limit).is_none(), "a window slides");
+        // Counters tell 0, other values null: for either nothing is left.
+        let told = judge_values(false, counts(1_500, 0), standing(0, 1_500), &limit).unwrap();
+        assert_eq!(
+            told.to_string(),
+            "0 who have nothing would get a value and 1500 of the 2000 who have one lose it: more than the share of 0.5 that the guard lets through"
+        );
+        assert!(judge_values(false, counts(0, 1_500), standing(0, 1_500), &limit).is_some());
+        assert!(judge_values(false, counts(1_500, 0), standing(1_500, 0), &limit).is_some(), "a mass entry");
+        assert!(judge_values(true, counts(5_000, 0), Standing::default(), &limit).is_none(), "a first run");
+        let confirmed = Limit { confirmed: Some(counts(1_500, 0)), ..limit };
+        assert!(judge_values(false, counts(1_500, 0), standing(0, 1_500), &confirmed).is_none());
+        // What is counted for `max_changes` is what is told.
+        let most = Limit { bounds: Some(Bounds { max_changes: Some(10), ..Bounds::default() }), confirmed: None };
+        let told = judge_values(false, counts(8, 3), standing(0, 0), &most).unwrap();
+        assert_eq!(
+            told.to_string(),
+            "8 would get another value and 3 lose theirs: more than the 10 changes that the guard lets through"
+        );
+        assert!(judge_values(false, counts(8, 2), standing(0, 2), &most).is_none());
+        assert!(judge_values(true, counts(11, 0), Standing::default(), &most).is_some());
     }
 }

@@ -11,18 +11,12 @@ use super::{
     forecast,
     held::{self, State},
     log,
-    register::{self, Registered, Terms},
+    register::{self, Listener, Terms},
     seal::{self, Run},
 };
 use crate::{
-    Error, Result,
-    audience::{
-        Class,
-        catalogue::{Audience, Catalogue},
-        check::Known,
-        parse, parse_trait,
-    },
-    config::Config,
+    Result,
+    audience::Class,
     ids::{AudienceId, RunId},
 };
 
@@ -42,11 +36,8 @@ pub async fn remove(
     terms: &HashMap<String, Terms>,
 ) -> Result<Option<RunId>> {
     let row = sqlx::query(
-        "select a.id, a.name, a.class, m.members, d.version, d.query
-         from audiences a left join memberships m on m.audience_id = a.id
-         left join lateral (
-             select version, query from definitions where audience_id = a.id order by version desc limit 1
-         ) d on true where a.key = $1",
+        "select a.id, a.class, m.members, (select max(version) from definitions where audience_id = a.id) as version
+         from audiences a left join memberships m on m.audience_id = a.id where a.key = $1",
     )
     .bind(key)
     .fetch_one(&mut *tx)
@@ -57,13 +48,11 @@ pub async fn remove(
     let last = match (members, row.try_get::<Option<i32>, _>("version")?) {
         (Some(members), Some(version)) if exit => {
             let destinations: Vec<String> = forecast::told(tx, key).await?.into_keys().collect();
-            let of = Registered {
-                id: audience,
-                version,
-                audience: stored(Class::of(row.try_get("class")?), key, row.try_get("name")?, row.try_get("query")?)?,
-                destinations: register::listeners(tx, &destinations, terms).await?,
-            };
-            Some(farewell(tx, &of, &members, t).await?)
+            let class = Class::of(row.try_get("class")?);
+            let destinations = register::listeners(tx, &destinations, terms).await?;
+            // A farewell waits for no turn, so it has no rate.
+            let of = log::Of { id: audience, class, rate_limit: None };
+            Some(farewell(tx, of, key, version, &destinations, &members, t).await?)
         }
         _ => None,
     };
@@ -78,30 +67,16 @@ pub async fn remove(
     Ok(last)
 }
 
-/// The audience as it was, though no configuration names it any more.
-fn stored(class: Class, key: &str, name: &str, query: &str) -> Result<Audience> {
-    // Once it was sound: what is not in the audience language is a statement.
-    let is_query = match class {
-        Class::Audience => parse("the definition", query).is_ok(),
-        Class::Trait => parse_trait("the definition", query).is_ok(),
-    };
-    let written = serde_json::json!({"name": name, "key": key, (if is_query { "query" } else { "sql" }): query});
-    let wrong = |error| Error::internal("a stored definition cannot be read").because(error);
-    let mut config = Config::default();
-    match class {
-        Class::Audience => config.audiences.push(serde_json::from_value(written).map_err(wrong)?),
-        Class::Trait => config.traits.push(serde_json::from_value(written).map_err(wrong)?),
-    }
-    let mut catalogue = Catalogue::of(&config, &Known::default());
-    match (catalogue.audiences.pop(), catalogue.refused.pop_first()) {
-        (Some(audience), _) => Ok(audience),
-        (None, Some((_, error))) => Err(error),
-        (None, None) => Err(Error::internal("a stored definition is neither sound nor refused")),
-    }
-}
-
 /// A run after which nobody is in.
-async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitmap, t: DateTime<Utc>) -> Result<RunId> {
+async fn farewell(
+    tx: &mut PgConnection,
+    of: log::Of,
+    key: &str,
+    version: i32,
+    destinations: &[Listener],
+    members: &RoaringBitmap,
+    t: DateTime<Utc>,
+) -> Result<RunId> {
     let nobody = RoaringBitmap::new();
     let change = Change::between(members, &nobody);
     let snapshot = seal::snapshot(tx).await?;
@@ -111,7 +86,7 @@ async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitma
          values ($1, $2, $3, $4, 0, 0, $5, $6, $7, 0) returning id",
     )
     .bind(of.id)
-    .bind(of.version)
+    .bind(version)
     .bind(t)
     .bind(snapshot)
     .bind(change.exited.len() as i64)
@@ -121,7 +96,7 @@ async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitma
     .await?;
     let run = Run {
         run: Some(id),
-        key: of.audience.key.clone(),
+        key: key.to_owned(),
         evaluated_at: t,
         members: 0,
         entered: 0,
@@ -132,8 +107,8 @@ async fn farewell(tx: &mut PgConnection, of: &Registered, members: &RoaringBitma
     };
     held::accept(tx, of.id, id, &nobody).await?;
     sqlx::query("delete from trait_values where audience_id = $1").bind(of.id).execute(&mut *tx).await?;
-    for destination in &of.destinations {
-        log::tell(tx, destination, log::Of::registered(of), &run, &change, &nobody).await?;
+    for destination in destinations {
+        log::tell(tx, destination, of, &run, &change, &nobody).await?;
     }
     Ok(id)
 }

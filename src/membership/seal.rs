@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    audience::Computed,
+    audience::{Class, Computed},
     fault::{self, Point},
     ids::{AudienceId, RunId},
     schedule::{Firing, fire, lease::Lease},
@@ -131,7 +131,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let mut runs = Vec::with_capacity(tick.audiences.len());
     for audience in tick.audiences {
         let key = audience.audience.key.clone();
-        let Settled { members, change, chunks, patches, columns } = match settled.remove(&key) {
+        let Settled { members, change, standing, chunks, patches, columns } = match settled.remove(&key) {
             Some(Ok(settled)) => settled,
             Some(Err(error)) => {
                 runs.push((key, Err(error)));
@@ -150,7 +150,10 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         }
         let counts = Counts { entered: change.entered.len(), exited: change.exited.len() };
         let before = previous.get(&key).map(RoaringBitmap::len);
-        let verdict = settings.limits.get(&key).and_then(|limit| guard::judge(before, counts, limit));
+        let verdict = settings.limits.get(&key).and_then(|limit| match audience.audience.computed.class() {
+            Class::Audience => guard::judge(before, counts, limit),
+            Class::Trait => guard::judge_values(before.is_none(), counts, standing, limit),
+        });
         let mut run = Run {
             run: None,
             key: key.clone(),

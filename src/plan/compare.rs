@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, AudienceChange, DestinationChange, Field};
 use crate::{
-    audience::{self, catalogue::Audience, options::Options},
+    audience::{self, Class, catalogue::Audience, options::Options},
     config::{Config, OnDelete, Strategy},
     membership::configured::{self, Configured, Settings},
 };
@@ -60,7 +60,7 @@ fn added(of: &Audience, deleted: Option<&Configured>) -> AudienceChange {
         version: deleted.map(|old| old.version),
         needs_sync: of.enabled,
         notes: reuse.into_iter().collect(),
-        ..change(&of.key, &of.name, fields)
+        ..change(&of.key, &of.name, of.computed.class(), fields)
     }
 }
 
@@ -101,8 +101,12 @@ fn changed(of: &Audience, known: &Configured) -> AudienceChange {
         if let Some(list) = changed.iter().find(|changed| changed.field == "destinations") {
             let (old, new) = (names(list.from.as_ref()), names(list.to.as_ref()));
             needs_sync |= new.difference(&old).next().is_some();
+            let whole = match known.class {
+                Class::Audience => "the whole membership",
+                Class::Trait => "every value",
+            };
             for name in new.difference(&old) {
-                notes.push(format!("'{name}' is told the whole membership"));
+                notes.push(format!("'{name}' is told {whole}"));
             }
             for name in old.difference(&new) {
                 notes.push(format!("'{name}' is told nothing of it any more; what it was told stays as it is"));
@@ -115,7 +119,7 @@ fn changed(of: &Audience, known: &Configured) -> AudienceChange {
         version: Some(known.version),
         needs_sync: needs_sync && of.enabled,
         notes,
-        ..change(&of.key, &of.name, fields)
+        ..change(&of.key, &of.name, of.computed.class(), fields)
     }
 }
 
@@ -123,15 +127,21 @@ fn removed(known: &Configured) -> AudienceChange {
     let mut fields = vec![field("query", Some(known.query.trim_end().into()), None)];
     let exit = known.options.on_delete == OnDelete::Exit;
     fields.push(field("on_delete", Some(if exit { "exit" } else { "keep" }.into()), None));
-    let note = match exit {
-        true => "its members are told `false` first",
-        false => "nobody is told: who was told `true` keeps it (`on_delete: exit` would tell them `false`)",
+    let note = match (known.class, exit) {
+        (Class::Trait, true) => "whoever was told a value is told `null` first",
+        (Class::Trait, false) => {
+            "nobody is told: who was told a value keeps it (`on_delete: exit` would tell them `null`)"
+        }
+        (Class::Audience, true) => "its members are told `false` first",
+        (Class::Audience, false) => {
+            "nobody is told: who was told `true` keeps it (`on_delete: exit` would tell them `false`)"
+        }
     };
     AudienceChange {
         action: Action::Remove,
         version: Some(known.version),
         notes: vec![note.into()],
-        ..change(&known.key, &known.name, fields)
+        ..change(&known.key, &known.name, known.class, fields)
     }
 }
 
@@ -188,10 +198,11 @@ pub fn destinations(config: &Config, stored: &BTreeMap<String, Settings>) -> Vec
     changes
 }
 
-fn change(key: &str, name: &str, fields: Vec<Field>) -> AudienceChange {
+fn change(key: &str, name: &str, class: Class, fields: Vec<Field>) -> AudienceChange {
     AudienceChange {
         key: key.to_owned(),
         name: name.to_owned(),
+        class,
         action: Action::Change,
         fields,
         version: None,

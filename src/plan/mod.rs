@@ -22,6 +22,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::{
     Error, Result,
     audience::{
+        Class,
         catalogue::{Audience, Catalogue},
         key::Taken,
     },
@@ -75,6 +76,7 @@ pub struct Field {
 pub struct AudienceChange {
     pub key: String,
     pub name: String,
+    pub class: Class,
     pub action: Action,
     pub fields: Vec<Field>,
     /// The definition version that it starts from.

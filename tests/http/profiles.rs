@@ -160,3 +160,17 @@ async fn who_asks_wrongly_is_told_so_and_who_has_no_token_learns_nothing() {
     let open = self::api(None).await;
     assert_eq!(open.get("user_id:42/traits").0, 403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_hundred_requests_a_second_are_told_to_come_again_and_wrong_tokens_do_not_count() {
+    let api = api(Some(TOKEN)).await;
+    for _ in 0..5 {
+        assert_eq!(api.ask("user_id:42/metadata", Some(&basic("wrong"))).0, 401);
+    }
+    // The clock stands, so that the bucket does not fill.
+    for asked in 0..100 {
+        assert_eq!(api.get("user_id:42/metadata").0, 200, "{asked}");
+    }
+    let (status, body) = api.get("user_id:42/metadata");
+    assert_eq!((status, &body["error"]["code"]), (429, &json!("rate_limit_exceeded")), "{body}");
+}

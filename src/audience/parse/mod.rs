@@ -5,6 +5,7 @@
 
 mod lex;
 mod names;
+mod mentions;
 mod condition;
 mod operand;
 mod stream;
@@ -12,7 +13,8 @@ mod stream;
 use std::ops::Range;
 
 use self::lex::{Token, lex};
-pub use self::names::nearest;
+use self::mentions::Mention;
+pub use self::{mentions::misplaced, names::nearest};
 use super::ast::{Expr, Reducer, Stream};
 use crate::{
     error::{Error, Problem, Problems, Result},
@@ -47,11 +49,22 @@ struct Parser<'t> {
     enclosing: usize,
     /// Whether this is a computed trait, where session windows are known.
     computed_trait: bool,
+    /// Each `trait(…)`, in the order of the text.
+    mentions: Vec<Mention>,
 }
 
 impl<'t> Parser<'t> {
     fn run<T>(name: &str, text: &'t str, computed_trait: bool, rule: fn(&mut Self) -> Option<T>) -> Result<T> {
-        let mut parser = Parser {
+        let mut parser = Parser::new(text, computed_trait);
+        let tree = parser.tree(rule);
+        match tree {
+            Some(tree) if parser.problems.is_empty() => Ok(tree),
+            _ => Err(parser.error(name)),
+        }
+    }
+
+    fn new(text: &'t str, computed_trait: bool) -> Self {
+        Parser {
             text,
             tokens: vec![(Token::End, text.len()..text.len())],
             at: 0,
@@ -60,28 +73,29 @@ impl<'t> Parser<'t> {
             comparisons: 0,
             enclosing: 0,
             computed_trait,
-        };
-        let tree = if parser.readable() {
-            parser.tokens = lex(text);
-            rule(&mut parser)
+            mentions: Vec::new(),
+        }
+    }
+
+    fn tree<T>(&mut self, rule: fn(&mut Self) -> Option<T>) -> Option<T> {
+        let tree = if self.readable() {
+            self.tokens = lex(self.text);
+            rule(self)
         } else {
             None
         };
-        if parser.comparisons > limits::DEFINITION_COMPARISONS {
-            parser.problem(
-                0..text.len(),
+        if self.comparisons > limits::DEFINITION_COMPARISONS {
+            self.problem(
+                0..self.text.len(),
                 format!(
                     "{} comparisons, and a definition has at most {}",
-                    parser.comparisons,
+                    self.comparisons,
                     limits::DEFINITION_COMPARISONS
                 ),
                 "Split it: define parts as audiences of their own and refer to them by trait('<key>') = 'true'.",
             );
         }
-        match tree {
-            Some(tree) if parser.problems.is_empty() => Ok(tree),
-            _ => Err(parser.error(name)),
-        }
+        tree
     }
 
     /// Whether the text is of a size and alphabet that is worth reading.

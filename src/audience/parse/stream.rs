@@ -44,6 +44,7 @@ impl Parser<'_> {
             self.expected("a condition", help);
             return None;
         }
+        let start = self.at;
         let (span, word) = (self.span(), self.source());
         let Some(&name) = names::EXTRACTORS.iter().find(|name| name.eq_ignore_ascii_case(word)) else {
             let reserved = ["AND", "OR"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword));
@@ -74,7 +75,11 @@ impl Parser<'_> {
                 );
                 None
             }
-            "trait" => self.argument(name, Self::path).map(|path| Subject::Scalar(Scalar::Trait(path))),
+            "trait" => {
+                let path = self.argument(name, Self::path)?;
+                self.mention(start, &path);
+                Some(Subject::Scalar(Scalar::Trait(path)))
+            }
             _ => {
                 if self.enclosing == 0 {
                     self.problem(

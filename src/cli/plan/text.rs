@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Action, AudienceChange, DestinationChange, Effect, Field, Plan};
+use crate::{
+    audience::Class,
+    plan::{Action, AudienceChange, DestinationChange, Effect, Field, Plan},
+};
 
 /// The plan as text; in colour, if a terminal reads it.
 pub fn text(plan: &Plan, colors: bool) -> String {
@@ -42,7 +45,7 @@ fn audience(out: &mut String, paint: Paint, change: &AudienceChange) {
     let _ = writeln!(out, "{} {} \"{}\"", paint.sign(change.action), paint.bold(&change.key), change.name);
     change.fields.iter().for_each(|field| self::field(out, paint, field));
     if let Some(effect) = &change.effect {
-        self::effect(out, paint, effect);
+        self::effect(out, paint, change.class, effect);
     }
     if let Some(why) = &change.failed {
         line(out, "fails", &paint.red(why));
@@ -115,21 +118,25 @@ pub fn query_lines<'a>(from: &'a str, to: &'a str) -> Vec<(char, &'a str)> {
     lines
 }
 
-fn effect(out: &mut String, paint: Paint, effect: &Effect) {
+fn effect(out: &mut String, paint: Paint, class: Class, effect: &Effect) {
+    let [counted, came, went, entering, leaving] = match class {
+        Class::Audience => ["members", "true", "false", "enter", "leave"],
+        Class::Trait => ["values", "with a value", "null", "other value", "no value"],
+    };
     let before = effect.members_before.map_or("none yet".into(), |before| before.to_string());
     let (entered, exited) = (format!("+{}", effect.entered), format!("-{}", effect.exited));
     let change = format!("{} {}", paint.green(&entered), paint.red(&exited));
-    line(out, "members", &format!("{before} → {}  ({change})", effect.members));
+    line(out, counted, &format!("{before} → {}  ({change})", effect.members));
     for (name, told) in &effect.identifies {
         let least = if effect.at_least { "at least " } else { "" };
         let events =
-            format!("{least}{} Identify events ({} true, {} false)", told.changes(), told.entered, told.exited);
+            format!("{least}{} Identify events ({} {came}, {} {went})", told.changes(), told.entered, told.exited);
         line(out, "told", &format!("{name}: {events}"));
     }
     if let Some(why) = &effect.held_because {
         line(out, "guard", &paint.yellow(&format!("holds it unless this is confirmed: {why}")));
     }
-    for (what, people) in [("enter", &effect.samples.entered), ("leave", &effect.samples.exited)] {
+    for (what, people) in [(entering, &effect.samples.entered), (leaving, &effect.samples.exited)] {
         if !people.is_empty() {
             line(out, what, &people.join(", "));
         }

@@ -12,7 +12,12 @@ use roaring::RoaringBitmap;
 use sqlx::PgConnection;
 
 use super::{Column, Values, columns, join, stored};
-use crate::{Result, audience::Computed, ids::ProfileId, membership::diff::Change};
+use crate::{
+    Result,
+    audience::Computed,
+    ids::ProfileId,
+    membership::{diff::Change, guard::Standing},
+};
 
 /// A trait's values after a run, as far as they differ from those before.
 #[derive(Debug, Default)]
@@ -21,6 +26,8 @@ pub struct Settled {
     pub members: RoaringBitmap,
     /// Entered: who has a value, and another one than before. Exited: whose value ceased to exist.
     pub change: Change,
+    /// Of a trait, what the guard goes by.
+    pub standing: Standing,
     /// The chunks that changed, compressed; without bytes where nobody has a value any more.
     pub chunks: BTreeMap<u16, Vec<u8>>,
     /// Of several values, those that changed, compressed: what the run tells of each.
@@ -44,6 +51,18 @@ impl Shape {
         match self {
             Shape::One { zero } => found.or(old.filter(|_| *zero).map(|_| "0")).map(Cow::Borrowed),
             Shape::Columns { zeros, additive } => columns::now(old, found, zeros, *additive),
+        }
+    }
+
+    /// Whether a value is something: not the 0 of whoever has nothing left.
+    fn is_something(&self, value: Option<&str>) -> bool {
+        let Some(value) = value else { return false };
+        match self {
+            Shape::One { zero } => !(*zero && value == "0"),
+            Shape::Columns { zeros, .. } if zeros.is_empty() => true,
+            Shape::Columns { zeros, .. } => {
+                columns::read(value).iter().any(|(key, value)| !(*value == "0" && zeros.contains(key)))
+            }
         }
     }
 
@@ -110,6 +129,10 @@ impl Settled {
         for (at, old, found) in merged(old, found) {
             let id = join(chunk, at);
             let now = if universe.contains(id) { shape.now(old, found) } else { None };
+            let (was, is) = (shape.is_something(old), shape.is_something(now.as_deref()));
+            settled.standing.before += u64::from(was);
+            settled.standing.change.entered += u64::from(is && !was);
+            settled.standing.change.exited += u64::from(was && !is);
             match (old, now.as_deref()) {
                 (old, Some(now)) => {
                     state.push(at, now);
@@ -146,6 +169,9 @@ impl Settled {
         self.members |= chunk.members;
         self.change.entered |= chunk.change.entered;
         self.change.exited |= chunk.change.exited;
+        self.standing.before += chunk.standing.before;
+        self.standing.change.entered += chunk.standing.change.entered;
+        self.standing.change.exited += chunk.standing.change.exited;
         self.chunks.append(&mut chunk.chunks);
         self.patches.append(&mut chunk.patches);
     }
@@ -212,6 +238,12 @@ mod tests {
                 None => old.clone(),
             };
             prop_assert_eq!(&state, &expected);
+            let something = |values: &BTreeMap<u16, String>, id: &u16| values.get(id).is_some_and(|value| !zero || value != "0");
+            let (was, is): (Vec<u16>, Vec<u16>) =
+                ((0..40).filter(|id| something(&old, id)).collect(), (0..40).filter(|id| something(&expected, id)).collect());
+            prop_assert_eq!(settled.standing.before, was.len() as u64);
+            prop_assert_eq!(settled.standing.change.entered, is.iter().filter(|id| !was.contains(id)).count() as u64);
+            prop_assert_eq!(settled.standing.change.exited, was.iter().filter(|id| !is.contains(id)).count() as u64);
             for id in 0u16..40 {
                 let (before, now) = (old.get(&id), expected.get(&id));
                 prop_assert_eq!(settled.change.entered.contains(id.into()), now.is_some() && now != before);
