@@ -5,7 +5,7 @@
 //!   (read only)      which rows: `cursor`                                                        (messages and place, one commit)
 //! ```
 //!
-//! A cursor never trusts that rows become visible in the order of their values: see [`cursor`]. Without one all rows are read each
+//! A cursor never trusts that rows become visible in the order of their values: see `cursor`. Without one all rows are read each
 //! time and held against what was read last, so it is known who vanished. Must never write where it reads.
 
 mod cursor;

@@ -70,7 +70,7 @@ impl Column {
         zstd::bulk::compress(&raw, level).expect("compressing in memory cannot fail")
     }
 
-    /// Reads what [`Self::encode`] or [`Self::squeeze`] wrote.
+    /// Reads what [`Self::encode`] or `squeeze` wrote.
     ///
     /// # Errors
     /// [`crate::Kind::Halted`] if the bytes are something else: the database was damaged or written by another program.
