@@ -168,7 +168,7 @@ impl Catalogue {
         let mut read = |key: &str, query: &str| -> Result<ComputedTrait> {
             let definition = parse_trait(&format!("trait '{key}'"), query)?;
             parse::misplaced(&format!("trait '{key}'"), query, true, keys)?;
-            computed::check(&definition)?;
+            check::without_entities(&computed::as_expr(&definition))?;
             let warnings = check::unknown_names(&computed::as_expr(&definition), known, keys);
             self.warnings.extend(warnings.into_iter().map(|warning| (key.to_owned(), warning)));
             Ok(definition)

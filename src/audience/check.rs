@@ -124,6 +124,11 @@ fn users_level(definition: &Expr) -> Result<()> {
         Expr::And(terms) | Expr::Or(terms) => terms.iter().try_for_each(users_level)?,
         Expr::Compare(_) => {}
     }
+    without_entities(definition)
+}
+
+/// Refuses linked audiences; of a computed trait, too.
+pub(super) fn without_entities(definition: &Expr) -> Result<()> {
     let mut entity = None;
     visit::comparisons(definition, &mut |comparison| {
         for scalar in comparison.scalars() {

@@ -1,12 +1,10 @@
-//! What is computed of each profile: whether it is in, or a value? Checks what a computed trait may speak of. Pure.
+//! What is computed of each profile: whether it is in, or a value? Pure.
 
 use super::{
     ComputedTrait,
-    ast::{Comparator, Comparison, Expr, Scalar, Source},
+    ast::{Comparator, Comparison, Expr, Scalar},
     conditions::Formula,
-    visit,
 };
-use crate::{Error, Result};
 
 /// What is computed.
 #[derive(Debug, Clone)]
@@ -92,27 +90,6 @@ impl Computed {
             Computed::Members { formula, .. } => Some(formula),
             Computed::Value(_) | Computed::Columns(_) | Computed::Sql(_) => None,
         }
-    }
-}
-
-/// Refuses a trait over what is not computed; what it may refer to, [`super::parse::misplaced`] knows.
-pub(super) fn check(definition: &ComputedTrait) -> Result<()> {
-    let mut entity = None;
-    visit::comparisons(&as_expr(definition), &mut |comparison| {
-        for scalar in comparison.scalars() {
-            if let Scalar::Reduce(stream, _) = scalar
-                && let Source::Entity(name) = &stream.source
-            {
-                entity.get_or_insert(name.clone());
-            }
-        }
-    });
-    match entity {
-        Some(name) => {
-            Err(Error::definition(format!("entity('{name}') is of a linked audience, and those are not computed yet"))
-                .help("Import what the entity holds as events or traits, and refer to these."))
-        }
-        None => Ok(()),
     }
 }
 

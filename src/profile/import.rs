@@ -25,7 +25,7 @@ use super::{
 use crate::{Error, Result, clock::Clock, limits::BATCH_MESSAGES};
 
 /// A transaction that others got in the way of is tried again this often.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 /// From this many messages on, tables are vacuumed and analyzed afterwards: their plans would else be made for empty ones.
 const BULK_MESSAGES: u64 = 10_000;
 
@@ -134,8 +134,7 @@ impl Importer {
                     // Postgres refuses something that we did not foresee: its neighbours are stored without it.
                     Err(error) if is_about_data(&error) && !piece.messages.is_empty() => {
                         if let [message] = piece.messages {
-                            let reason = format!("was refused by Postgres ({})", sqlstate(&error).unwrap_or_default());
-                            tell(report, &Refusal { line: message.line, field: "line", reason })?;
+                            tell(report, &Refusal { line: message.line, field: "line", reason: reason(&error) })?;
                             pieces.push(Piece { messages: &[], refused: piece.refused + 1, ..piece });
                         } else {
                             let (first, second) = piece.messages.split_at(piece.messages.len() / 2);
@@ -195,8 +194,7 @@ pub(super) async fn commit(
     loop {
         tries += 1;
         match attempt(connection, store, piece, place, now).await {
-            // Serialization failure or deadlock: others were first, now it is our turn.
-            Err(error) if tries < TRIES && matches!(sqlstate(&error).as_deref(), Some("40001" | "40P01")) => {}
+            Err(error) if tries < TRIES && is_about_others(&error) => {}
             done => return done,
         }
     }
@@ -283,8 +281,18 @@ fn unwritable(error: std::io::Error) -> Error {
     Error::settings("the report of refused lines cannot be written").because(error)
 }
 
+/// Why a message is refused that Postgres does not take.
+pub(super) fn reason(error: &Error) -> String {
+    format!("was refused by Postgres ({})", sqlstate(error).unwrap_or_default())
+}
+
+/// Serialization failure or deadlock: others were first, now it is our turn.
+pub(super) fn is_about_others(error: &Error) -> bool {
+    matches!(sqlstate(error).as_deref(), Some("40001" | "40P01"))
+}
+
 /// What Postgres called it, if it was Postgres.
-pub(super) fn sqlstate(error: &Error) -> Option<String> {
+fn sqlstate(error: &Error) -> Option<String> {
     let source = StdError::source(error)?.downcast_ref::<sqlx::Error>()?;
     Some(source.as_database_error()?.code()?.into_owned())
 }

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    import::{Piece, commit, is_about_data, sqlstate},
+    import::{Piece, commit, is_about_data, reason},
     message::Message,
     rules::Rules,
     store::{Store, Stored},
@@ -248,8 +248,7 @@ impl Writer {
                     }
                 }
                 Err(error) if is_about_data(&error) && part.len() == 1 => {
-                    let reason = format!("was refused by Postgres ({})", sqlstate(&error).unwrap_or_default());
-                    refused.insert(part.start, reason);
+                    refused.insert(part.start, reason(&error));
                 }
                 Err(error) if is_about_data(&error) => {
                     let middle = part.start + part.len() / 2;

@@ -4,7 +4,7 @@
 //! that row. So of two pulls of one source, late, dead or both alive, the earlier one stores nothing more; and what is stored is either
 //! stored with its place, or read again. What is read again without its place having moved has the same message id, and counts once.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -13,15 +13,12 @@ use uuid::Uuid;
 
 use super::{
     Defaults, Message, Refusal,
-    import::{is_about_data, sqlstate},
-    refused::{self, Cause},
+    import::{TRIES, is_about_data, is_about_others, reason},
+    refused,
     rules::Rules,
     store::{Store, Stored},
 };
 use crate::{Error, Result, clock::Clock, schedule::retry_at, telemetry::metrics};
-
-/// A transaction that others got in the way of is tried again this often.
-const TRIES: u32 = 5;
 
 /// Where a pull begins.
 #[derive(Debug, Clone, Default)]
@@ -215,14 +212,12 @@ impl Writer {
                     metrics::pulled_rows(&self.name, counts);
                     refused.clear();
                 }
-                // Serialization failure or deadlock: others were first, now it is our turn.
-                Err(error) if tries < TRIES && matches!(sqlstate(&error).as_deref(), Some("40001" | "40P01")) => {
+                Err(error) if tries < TRIES && is_about_others(&error) => {
                     tries += 1;
                     parts.push(part);
                 }
                 Err(error) if is_about_data(&error) && part.len() == 1 => {
-                    let reason = format!("was refused by Postgres ({})", sqlstate(&error).unwrap_or_default());
-                    refused.push(Refusal { line: 0, field: "line", reason });
+                    refused.push(Refusal { line: 0, field: "line", reason: reason(&error) });
                     parts.push(part.end..part.end);
                 }
                 Err(error) if is_about_data(&error) && !part.is_empty() => {
@@ -258,13 +253,7 @@ impl Writer {
             [] => Stored::default(),
             messages => self.store.store(&mut tx, messages).await?,
         };
-        let mut causes: BTreeMap<Cause, i64> = BTreeMap::new();
-        for refusal in refused {
-            *causes.entry(refused::cause(Some(&self.name), refusal)).or_default() += 1;
-        }
-        if !causes.is_empty() {
-            refused::add(&mut *tx, &causes.into_iter().collect::<Vec<_>>()).await?;
-        }
+        refused::add(&mut *tx, &refused::count(&self.name, refused)).await?;
         if let Some(settle) = settle {
             self::settle(&mut tx, &self.name, settle).await?;
         }

@@ -2,6 +2,8 @@
 //!
 //! (An import writes its refusals beside its file; whoever sends live reads an answer that nobody may look at.)
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 
@@ -35,8 +37,20 @@ pub fn cause(source: Option<&str>, refusal: &Refusal) -> Cause {
     (source.unwrap_or_default().to_owned(), refusal.field, words.join(" "))
 }
 
+/// How many of these have which cause.
+pub fn count<'r>(source: &str, refusals: impl IntoIterator<Item = &'r Refusal>) -> Vec<(Cause, i64)> {
+    let mut counts: BTreeMap<Cause, i64> = BTreeMap::new();
+    for refusal in refusals {
+        *counts.entry(cause(Some(source), refusal)).or_default() += 1;
+    }
+    counts.into_iter().collect()
+}
+
 /// Adds what was refused since the last time.
 pub async fn add(database: impl PgExecutor<'_>, counts: &[(Cause, i64)]) -> Result<()> {
+    if counts.is_empty() {
+        return Ok(());
+    }
     let columns = |pick: fn(&Cause) -> &str| counts.iter().map(|(cause, _)| pick(cause)).collect::<Vec<_>>();
     sqlx::query(
         "insert into refusals as r (source, field, reason, messages)

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::{
     Message, Refusal,
-    import::{is_about_data, sqlstate},
-    refused::{self, Cause},
+    import::{is_about_data, reason},
+    refused,
     rules::Rules,
     store::{Store, Stored},
 };
@@ -197,8 +197,7 @@ impl Writer {
             let messages = &batch.messages[part.clone()];
             let stored = match (self.attempt(messages, &stretches, &refused).await, messages) {
                 (Err(error), [message]) if is_about_data(&error) => {
-                    let reason = format!("was refused by Postgres ({})", sqlstate(&error).unwrap_or_default());
-                    let alone = Refusal { line: message.line, field: "line", reason };
+                    let alone = Refusal { line: message.line, field: "line", reason: reason(&error) };
                     let refused: Vec<&Refusal> = refused.into_iter().chain([&alone]).collect();
                     self.attempt(&[], &stretches, &refused).await?
                 }
@@ -249,14 +248,8 @@ impl Writer {
             [] => Stored::default(),
             messages => self.store.store(&mut transaction, messages).await?,
         };
-        let mut causes: BTreeMap<Cause, i64> = BTreeMap::new();
-        for refusal in refused {
-            *causes.entry(refused::cause(Some(&self.stream), refusal)).or_default() += 1;
-        }
-        let causes: Vec<(Cause, i64)> = causes.into_iter().collect();
-        if !causes.is_empty() {
-            refused::add(&mut *transaction, &causes).await?;
-        }
+        let causes = refused::count(&self.stream, refused.iter().copied());
+        refused::add(&mut *transaction, &causes).await?;
         fault::point(Point::BeforeTakenIn);
         transaction.commit().await?;
         fault::point(Point::AfterTakenIn);

@@ -208,6 +208,11 @@ impl Stop {
     }
 }
 
+/// The pause after so many failures in a row: 1 s, 2 s, 4 s, … up to the longest.
+fn doubled(failures: u32, longest: Duration) -> Duration {
+    Duration::from_secs(1 << (failures.clamp(1, 20) - 1)).min(longest)
+}
+
 /// Logs an error that `what` met, with all that a person needs to mend it.
 pub fn log(error: &Error, what: &str, meaning: &str) {
     for text in error.problems.iter() {

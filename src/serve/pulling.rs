@@ -51,11 +51,12 @@ async fn pulled(instance: Instance, plan: Arc<Plan>, name: String) -> String {
     let pull = async {
         let Some(held) = pull::lease(&instance, &name).await? else { return Ok(None) };
         // Another instance may have done it while this one was looking.
-        let due = pull::due(&instance.pool, &plan.config, instance.clock.now()).await?;
-        let summary = match due.contains(&name) {
-            true => pull::pull(&instance, &plan.config, &name, |_| {}).await.map(Some),
-            false => Ok(None),
+        let summary = match pull::due(&instance.pool, &plan.config, instance.clock.now()).await {
+            Ok(due) if due.contains(&name) => pull::pull(&instance, &plan.config, &name, |_| {}).await.map(Some),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
         };
+        // Also after an error, which another instance may not meet.
         held.release().await;
         summary
     };

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 use tracing::{Instrument as _, error_span};
 
-use super::{Stop, Task, log};
+use super::{Stop, Task, doubled, log};
 use crate::{
     Error, Result,
     clock::Clock,
@@ -144,8 +144,7 @@ impl Reading {
                 Err(error) => {
                     failures += 1;
                     log(&error, &format!("stream '{}'", self.stream.name), "not read; to be tried again");
-                    Duration::from_secs((1 << failures.min(10)) / 2)
-                        .min(Duration::from_secs(limits::STREAM_RETRY_SECONDS))
+                    doubled(failures, Duration::from_secs(limits::STREAM_RETRY_SECONDS))
                 }
             };
             tokio::select! {

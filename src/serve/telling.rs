@@ -174,10 +174,10 @@ async fn pause(clock: &Clock, time: Duration, sealed: &mut watch::Receiver<()>, 
 
 /// After 1 s, 2 s, 4 s, … up to a minute; a halted one waits for a person, and is looked at again at that slow pace.
 fn back_off(kind: Kind, failures: u32) -> Duration {
-    let longest = limits::DESTINATION_RETRY_SECONDS;
+    let longest = Duration::from_secs(limits::DESTINATION_RETRY_SECONDS);
     match kind {
-        Kind::Halted => Duration::from_secs(longest),
-        _ => Duration::from_secs((1 << (failures.clamp(1, 20) - 1)).min(longest)),
+        Kind::Halted => longest,
+        _ => super::doubled(failures, longest),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Counters and histograms are what this process did since it started; gauges are what is the case now, mostly as the database
 //! says, so every instance gives the same. Labels are keys and names of the configuration and fixed words, nothing else: there
-//! are as many series as the configuration has audiences and destinations, and its streams have partitions. `docs/metrics.md` is held against the list by a test.
+//! are as many series as the configuration has audiences and destinations, and its streams have partitions. `docs/metrics.md` is
+//! held against the list by a test.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -206,7 +207,7 @@ pub fn expect_stream(name: &str) {
     }
 }
 
-/// What may become of a record of a stream.
+/// What may become of a record of a stream, or of a row of a source.
 const TAKEN_IN: [&str; 4] = ["stored", "repeated", "suppressed", "refused"];
 
 /// Records of a stream were taken in here, so many of each outcome in the order of the list.
@@ -242,7 +243,7 @@ pub fn pulled(source: &str, outcome: &'static str) {
 
 /// Rows of a source were stored here, known, dropped, refused.
 pub fn pulled_rows(source: &str, counts: [u64; 4]) {
-    for (outcome, count) in ["stored", "repeated", "suppressed", "refused"].into_iter().zip(counts) {
+    for (outcome, count) in TAKEN_IN.into_iter().zip(counts) {
         metrics::counter!(PULLED, "source" => source.to_owned(), "outcome" => outcome).increment(count);
     }
 }

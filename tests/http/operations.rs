@@ -2,7 +2,6 @@
 
 use rollcall::telemetry::metrics::{self, Metric, Type};
 use serde_json::Value;
-use sqlx::AssertSqlSafe;
 
 use crate::{
     serve::{BUYERS, Instance, buy, told, users},
@@ -175,22 +174,14 @@ async fn an_instance_is_alive_but_not_ready_while_the_database_is_away() {
     let mut instance = Instance::start(&world, "one", "");
     let url = instance.http();
     until(&format!("{url}/readyz"), |status, _| status == 200).await;
-    let name: String = sqlx::query_scalar("select current_database()").fetch_one(&world.db.pool).await.unwrap();
-    let other = sqlx::PgPool::connect_with(world.db.options().database("postgres")).await.unwrap();
-    let allow = async |allowed: bool| {
-        let sql = format!("alter database {name} allow_connections {allowed}");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&other).await.unwrap();
-        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
-        sqlx::query(cut).bind(&name).execute(&other).await.unwrap();
-    };
-    allow(false).await;
+    world.db.let_in(false).await;
     let body = until(&format!("{url}/readyz"), |status, _| status == 503).await;
     assert_eq!((&body["status"], &body["database"]), (&"not_ready".into(), &"down".into()));
     assert_eq!(json(&format!("{url}/healthz")).await.0, 200, "starting it again would not help");
     assert_eq!(json(&format!("{url}/freshness")).await.0, 503);
     let samples = samples(&get(&format!("{url}/metrics")).await.1);
     assert_eq!(value(&samples, metrics::DATABASE, &[]), 0.0);
-    allow(true).await;
+    world.db.let_in(true).await;
     until(&format!("{url}/readyz"), |status, _| status == 200).await;
     instance.ends_cleanly();
 }

@@ -11,7 +11,6 @@ use rollcall::{
         streamed::{self, Batch, Held, Partition, Writer},
     },
 };
-use sqlx::AssertSqlSafe;
 
 use super::{Stream, order, produce, producer};
 use crate::support::{
@@ -116,18 +115,10 @@ async fn an_absent_database_loses_nothing() {
     let mut instance = stream.serve("one", "");
     stream.is_taken_in(100).await;
     let db = &stream.world.db;
-    let name: String = sqlx::query_scalar("select current_database()").fetch_one(&db.pool).await.unwrap();
-    let other = sqlx::PgPool::connect_with(db.options().database("postgres")).await.unwrap();
-    let allow = async |allowed: bool| {
-        let sql = format!("alter database {name} allow_connections {allowed}");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&other).await.unwrap();
-        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
-        sqlx::query(cut).bind(&name).execute(&other).await.unwrap();
-    };
-    allow(false).await;
+    db.let_in(false).await;
     produce(&plain, &stream.topic, 2, &mixed(100..300));
     instance.logs("not read; to be tried again");
-    allow(true).await;
+    db.let_in(true).await;
     stream.is_taken_in(300).await;
     instance.ends_cleanly();
 }

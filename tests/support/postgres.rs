@@ -71,6 +71,17 @@ impl Database {
         self.options.clone()
     }
 
+    /// Lets everybody in, or nobody: whoever is connected is cut off.
+    pub async fn let_in(&self, everybody: bool) {
+        let options = self.options();
+        let name = options.get_database().expect("a database of its own").to_owned();
+        let other = PgPool::connect_with(options.database("postgres")).await.unwrap();
+        let sql = format!("alter database {name} allow_connections {everybody}");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&other).await.unwrap();
+        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
+        sqlx::query(cut).bind(&name).execute(&other).await.unwrap();
+    }
+
     /// For `--database` of a program under test, and for psql.
     pub fn url(&self) -> String {
         let host = match self.options.get_socket() {
