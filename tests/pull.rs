@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::sync::Notify;
 
-use crate::{support::postgres::Database, sync::World};
+use crate::{
+    support::{kafka::PATIENCE, postgres::Database},
+    sync::World,
+};
 
 /// A store, and somebody's tables in another database.
 struct Shop {
@@ -177,10 +180,15 @@ async fn a_row_that_is_committed_late_is_read_and_each_row_counts_once() {
         sqlx::raw_sql("commit").execute(&mut late).await.unwrap();
         let found = shop.pull(&config).await.unwrap().stored;
         assert_eq!(found, if n == 4 { 0 } else { 2 }, "{cursor}");
-        let last = shop.pull(&config).await.unwrap();
-        assert_eq!((last.stored, shop.events().await), (0, 3 + found.cast_signed()), "{cursor}");
-        if n < 2 {
-            assert_eq!(last.rows, 0, "{cursor}: once all have ended nothing is read again");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = shop.pull(&config).await.unwrap();
+            assert_eq!((last.stored, shop.events().await), (0, 3 + found.cast_signed()), "{cursor}");
+            if n >= 2 || last.rows == 0 {
+                break;
+            }
+            // A snapshot's oldest transaction may be one of a neighbour's database on the same server.
+            assert!(Instant::now() < deadline, "{cursor}: once all have ended nothing is read again");
         }
     }
     let properties: Value = sqlx::query_scalar("select properties from events order by message_id limit 1")
