@@ -211,7 +211,7 @@ pub async fn evaluate_all(
         };
         let answer = |leaf: &Formula| match leaf {
             Formula::Condition(condition) => told(answers.get(condition)),
-            Formula::Statement(statement) => told(yielded.get(statement.as_str())),
+            Formula::Statement(statement) => told(yielded.get(&statements::key(statement))),
             Formula::Value(comparison) => told(compared.get(comparison)),
             Formula::Member(key) => member(key).map(|members| (members, false)),
             _ => Err(Error::internal("a formula was asked for whole")),
