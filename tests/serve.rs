@@ -3,6 +3,7 @@
 mod fleet;
 mod idle;
 mod restarts;
+mod slow;
 mod together;
 mod observed;
 

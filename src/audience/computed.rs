@@ -1,5 +1,7 @@
 //! What is computed of each profile: whether it is in, or a value? Pure.
 
+use std::hash::{Hash, Hasher};
+
 use super::{
     ComputedTrait,
     ast::{Comparator, Comparison, Expr, Scalar},
@@ -33,7 +35,7 @@ pub enum Definition {
 }
 
 /// A statement that yields user ids, and where it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Statement {
     pub text: String,
     /// None: in the store's own database.
@@ -55,6 +57,12 @@ impl PartialEq for Elsewhere {
 }
 
 impl Eq for Elsewhere {}
+
+impl Hash for Elsewhere {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+    }
+}
 
 impl Elsewhere {
     /// Where the source's tables are; none if that is the store's own database.

@@ -2,11 +2,12 @@
 //!
 //! Must never write there, and never let what is wrong there end the transaction here.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
+    evaluate::again,
     statement::{self, Yielded},
     tally::Ids,
 };
@@ -19,7 +20,7 @@ use crate::{
 
 /// The sessions of one run, by source: each database is asked to let us in once, and if it does not, for none of its audiences again.
 #[derive(Default)]
-pub(super) struct Sessions<'d>(HashMap<&'d str, Result<PgConnection>>);
+pub(super) struct Sessions<'d>(HashMap<&'d str, Result<PgConnection, Arc<Error>>>);
 
 impl<'d> Sessions<'d> {
     /// Runs a statement of one column of user ids there.
@@ -33,7 +34,7 @@ impl<'d> Sessions<'d> {
     ) -> Result<Result<Yielded>> {
         let name = there.source.as_str();
         if !self.0.contains_key(name) {
-            self.0.insert(name, open(there).await);
+            self.0.insert(name, open(there).await.map_err(Arc::new));
         }
         let session = match self.0.get_mut(name) {
             Some(Ok(session)) => session,
@@ -130,13 +131,4 @@ async fn profiles(here: &mut PgConnection, user_ids: &[String]) -> Result<Vec<i6
              (select profile_id from identifiers where type = 'user_id' and value = named.user_id limit 1) i",
     );
     Ok(found.bind(user_ids).fetch_all(here).await?)
-}
-
-/// The same error for the next audience.
-fn again(error: &Error) -> Error {
-    let told = Error::new(error.kind, error.message.clone());
-    match &error.help {
-        Some(help) => told.help(help.clone()),
-        None => told,
-    }
 }

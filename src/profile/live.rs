@@ -121,8 +121,7 @@ impl Intake {
             let writer = Writer { pool: pool.clone(), clock: clock.clone(), connection: None, store };
             tokio::spawn(writer.run(parcels.clone()))
         };
-        let n = std::env::var("EXP_WRITERS").ok().and_then(|n| n.parse().ok()).unwrap_or(WRITERS);
-        let writers = Writers((0..n).map(writer).collect());
+        let writers = Writers((0..WRITERS).map(writer).collect());
         (Intake { queue, room: Arc::new(Semaphore::new(limits::INTAKE_BYTES)) }, writers)
     }
 
@@ -188,10 +187,8 @@ async fn gather(parcels: &Mutex<mpsc::Receiver<Parcel>>) -> Option<Group> {
     let mut parcels = parcels.lock().await;
     let mut group = Group::default();
     group.add(parcels.recv().await?);
-    let linger: u64 = std::env::var("EXP_LINGER").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let until = Instant::now() + Duration::from_millis(linger);
     while group.messages.len() < limits::INTAKE_MESSAGES
-        && let Ok(Some(parcel)) = tokio::time::timeout_at(until, parcels.recv()).await
+        && let Ok(parcel) = parcels.try_recv()
     {
         group.add(parcel);
     }

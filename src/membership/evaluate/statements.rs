@@ -11,22 +11,15 @@ use crate::{
     membership::{elsewhere::Sessions, statement},
 };
 
-/// A statement's text, and the source in whose database it runs.
-pub(super) type Key<'d> = (&'d str, Option<&'d str>);
-
-pub(super) fn key(of: &Statement) -> Key<'_> {
-    (&of.text, of.elsewhere.as_ref().map(|elsewhere| elsewhere.source.as_str()))
-}
-
 /// By statement, whom it yields. Fails itself only if the transaction cannot go on.
 pub(super) async fn answers<'d>(
     conn: &mut PgConnection,
     due: &[Due<'d>],
-) -> Result<HashMap<Key<'d>, Result<Members, Arc<Error>>>> {
+) -> Result<HashMap<&'d Statement, Result<Members, Arc<Error>>>> {
     let (mut answers, mut sessions) = (HashMap::new(), Sessions::default());
     for due in due {
         let Formula::Statement(of) = due.formula else { continue };
-        if answers.contains_key(&key(of)) {
+        if answers.contains_key(of) {
             continue;
         }
         let yielded = match &of.elsewhere {
@@ -43,7 +36,7 @@ pub(super) async fn answers<'d>(
             }
             Err(error) => Err(Arc::new(error)),
         };
-        answers.insert(key(of), answer);
+        answers.insert(of, answer);
     }
     Ok(answers)
 }
