@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollcall::audience::{
-    Definition,
+    Definition, computed::Statement,
     check::{Checked, Known, check},
     parse,
 };
@@ -12,7 +12,7 @@ fn checked(definitions: &[(&str, &str)], known: &Known) -> Checked {
     let definitions: BTreeMap<String, Option<Definition>> = definitions
         .iter()
         .map(|(key, text)| match text.strip_prefix("sql: ") {
-            Some(statement) => (key.to_string(), Some(Definition::Statement(statement.to_owned()))),
+            Some(statement) => (key.to_string(), Some(Definition::Statement(Statement { text: statement.to_owned(), elsewhere: None }))),
             None => (key.to_string(), Some(Definition::Query(parse(key, text).unwrap()))),
         })
         .collect();
