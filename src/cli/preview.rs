@@ -74,7 +74,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let formula = match &expr {
         Some(expr) => preview::formula(&pool, expr).await?,
         None => {
-            let elsewhere = args.source.as_ref().map(|name| Elsewhere::of(&context.config()?, name)).transpose()?.flatten();
+            let elsewhere =
+                args.source.as_ref().map(|name| Elsewhere::of(&context.config()?, name)).transpose()?.flatten();
             Formula::Statement(Statement { text: args.query.clone(), elsewhere })
         }
     };

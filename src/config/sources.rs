@@ -129,7 +129,10 @@ pub(super) fn check_named(root: &Node, problems: &mut Vec<Problem>) {
             problems.push(Problem { message, span: node.span.clone(), help: Some(help.into()) });
         };
         if audience.get("sql").is_none() {
-            tell("`source` is for `sql` alone".into(), "It names the database in which the statement runs: leave it out.");
+            tell(
+                "`source` is for `sql` alone".into(),
+                "It names the database in which the statement runs: leave it out.",
+            );
         }
         if !known(name) {
             tell(format!("there is no source `{name}`"), "Define it under `sources`; its `database` is enough.");

@@ -61,7 +61,12 @@ pub fn chosen<'c>(config: &'c Config, name: Option<&'c str>) -> Result<Vec<&'c s
     match name {
         Some(name) if config.sources.get(name).is_some_and(config::Source::is_pulled) => Ok(vec![name]),
         Some(name) => Err(unknown(config, name)),
-        None => Ok(config.sources.iter().filter(|(_, of)| of.enabled && of.is_pulled()).map(|(name, _)| name.as_str()).collect()),
+        None => Ok(config
+            .sources
+            .iter()
+            .filter(|(_, of)| of.enabled && of.is_pulled())
+            .map(|(name, _)| name.as_str())
+            .collect()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! How are rows read? On one snapshot that cannot write, a page at a time, so that memory stays flat.
 
 use sqlx::{
-    AssertSqlSafe, Column as _, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _, Statement as _,
-    TypeInfo as _, postgres::PgConnectOptions,
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _,
+    Statement as _, TypeInfo as _, postgres::PgConnectOptions,
 };
 use tokio::time::timeout;
 

@@ -133,7 +133,8 @@ async fn a_statement_that_fails_there_stops_its_own_audience_and_nothing_is_writ
         assert_eq!(keys, ["idle_subscribers", "lost", "lost_too", "subscribers"], "{statement}");
         assert!(failed[3].1.contains(said), "{statement}: {}", failed[3].1);
     }
-    let left: i64 = sqlx::query_scalar("select count(*) from subscriptions").fetch_one(&two.billing.pool).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from subscriptions").fetch_one(&two.billing.pool).await.unwrap();
     assert_eq!(left, 5);
     // The other statement of the same database was asked after the failed one, on the same session.
     let fold = two.world.fold();
