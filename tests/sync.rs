@@ -4,6 +4,7 @@ mod cdnow;
 mod history;
 mod forgotten;
 mod merged;
+mod renamed;
 mod statements;
 mod traits;
 mod trouble;
