@@ -3,6 +3,7 @@
 mod backfill;
 mod order;
 mod pace;
+mod rate;
 mod resync;
 
 use std::collections::{BTreeMap, BTreeSet};

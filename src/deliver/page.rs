@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     Result,
+    audience::identities::identities,
     config::Strategy,
     delta::{self, Chain, Now, SealedRun},
-    identify::{self, Envelope, Person},
+    identify::{Envelope, Person},
     ids::{AudienceId, Position, ProfileId, RunId},
     limits,
     mapping::{Event, Json, Known, Mapping, Outcome, Reads, Record},
@@ -146,7 +147,7 @@ impl Pages {
                 }
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
                 let traits = enrichment(person, &part.run.options.include_traits);
-                for (nth, identity) in identify::identities(person, &part.run.options).iter().enumerate() {
+                for (nth, identity) in identities(&person.identifiers, &part.run.options).iter().enumerate() {
                     page.events += 1;
                     self.text.clear();
                     let written = envelope.write(&mut self.text, *profile, identity, &traits, now);

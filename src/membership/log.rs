@@ -148,7 +148,7 @@ pub(super) async fn tell(
     untold.exited -= &waiting.exited;
     let later = backfill::too_much(&mut untold, destination.backfill_above, audience.rate_limit);
     if !later.is_empty() {
-        backfill::open(tx, destination.id, audience.id, audience.rate_limit, &later).await?;
+        backfill::open(tx, destination.id, audience.id, &later).await?;
     }
     told.run = Some(run_id);
     let said = Said { run: run_id, change: &untold, is_the_runs: *change == untold, missed };
@@ -215,7 +215,7 @@ struct Said<'a> {
 pub(super) struct Of {
     pub id: AudienceId,
     pub class: Class,
-    /// Changes told a second, where that is limited.
+    /// Identify events told a second, where that is limited: then all of it is told by backfills.
     pub rate_limit: Option<u32>,
 }
 

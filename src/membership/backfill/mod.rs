@@ -11,6 +11,7 @@
 //! by the ordinary difference. A backfill is rows: it survives whatever happens to who works on it.
 
 mod list;
+mod rate;
 mod resync;
 mod slice;
 
@@ -66,7 +67,6 @@ pub(super) async fn open(
     tx: &mut PgConnection,
     destination: DestinationId,
     audience: AudienceId,
-    rate_limit: Option<u32>,
     later: &Change,
 ) -> Result<()> {
     // Locked until the commit: what is being added to must not be cancelled meanwhile.
@@ -80,7 +80,7 @@ pub(super) async fn open(
     .fetch_optional(&mut *tx)
     .await?;
     let Some(open) = open else {
-        insert(tx, destination, audience, Kind::Changes, rate_limit, later).await?;
+        insert(tx, destination, audience, Kind::Changes, None, later).await?;
         return Ok(());
     };
     let mut rest = rest(&open)?;
@@ -94,6 +94,7 @@ pub(super) async fn open(
     keep(tx, open.try_get("id")?, &rest).await
 }
 
+/// With a `rate_limit` of its own, or, without one, that of its audience.
 async fn insert(
     tx: &mut PgConnection,
     destination: DestinationId,
@@ -117,7 +118,7 @@ async fn insert(
     .bind(rest.len() as i64)
     .bind(diff::encode(&rest.entered))
     .bind(diff::encode(&rest.exited))
-    .bind(rate_limit.map(|rate| i32::try_from(rate).unwrap_or(i32::MAX)))
+    .bind(rate_limit.map(i64::from))
     .execute(tx)
     .await?;
     Ok(id)
