@@ -4,6 +4,7 @@ mod backfill;
 mod merged;
 mod order;
 mod pace;
+mod rate;
 mod resync;
 
 use std::collections::{BTreeMap, BTreeSet};

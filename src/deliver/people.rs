@@ -9,9 +9,10 @@ use sqlx::{PgConnection, PgPool, Row as _};
 
 use crate::{
     Result,
+    audience::identities::{Identity, identities},
     config::Strategy,
     delta::{self, SealedRun},
-    identify::{self, Identity, Person},
+    identify::Person,
     ids::{AudienceId, ProfileId},
     limits,
     membership::{merges::Merges, values},
@@ -49,13 +50,13 @@ impl People {
     /// Under which names the run is told to a profile: all of today, or where it was told under others, those that came since.
     pub fn identities<'a>(&'a self, profile: ProfileId, run: &'a SealedRun) -> Vec<Identity<'a>> {
         let Some(person) = self.get(profile) else { return Vec::new() };
-        let mut identities = identify::identities(person, &run.options);
+        let mut names = identities(&person.identifiers, &run.options);
         let then = run.identified_since.as_ref().and_then(|moment| self.then.get(moment)?.get(&profile));
         if let Some(then) = then {
-            let known = identify::identities(then, &run.options);
-            identities.retain(|identity| !known.contains(identity));
+            let known = identities(&then.identifiers, &run.options);
+            names.retain(|identity| !known.contains(identity));
         }
-        identities
+        names
     }
 }
 

@@ -163,7 +163,7 @@ pub(super) async fn tell(
     for (kind, change) in [(Kind::Changes, &mut untold), (Kind::Resync, &mut again.change)] {
         let later = backfill::too_much(change, destination.backfill_above, audience.rate_limit);
         if !later.is_empty() {
-            backfill::open(tx, destination.id, audience.id, kind, audience.rate_limit, &later).await?;
+            backfill::open(tx, destination.id, audience.id, kind, &later).await?;
         }
     }
     told.run = Some(run_id);
@@ -254,7 +254,7 @@ impl<'a> Said<'a> {
 pub(super) struct Of {
     pub id: AudienceId,
     pub class: Class,
-    /// Changes told a second, where that is limited.
+    /// Identify events told a second, where that is limited: then all of it is told by backfills.
     pub rate_limit: Option<u32>,
 }
 

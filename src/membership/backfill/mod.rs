@@ -11,6 +11,7 @@
 //! by the ordinary difference. A backfill is rows: it survives whatever happens to who works on it.
 
 mod list;
+mod rate;
 mod resync;
 mod slice;
 
@@ -70,7 +71,6 @@ pub(super) async fn open(
     destination: DestinationId,
     audience: AudienceId,
     kind: Kind,
-    rate_limit: Option<u32>,
     later: &Change,
 ) -> Result<()> {
     // Locked until the commit: what is being added to must not be cancelled meanwhile.
@@ -85,7 +85,7 @@ pub(super) async fn open(
     .fetch_optional(&mut *tx)
     .await?;
     let Some(open) = open else {
-        insert(tx, destination, audience, kind, rate_limit, later, None).await?;
+        insert(tx, destination, audience, kind, None, later, None).await?;
         return Ok(());
     };
     let mut rest = rest(&open)?;
@@ -105,7 +105,7 @@ pub(super) async fn open(
     keep(tx, open.try_get("id")?, &rest).await
 }
 
-/// Opens a backfill of what is left as of a merge; none: as of now.
+/// What is left as of a merge; none: as of now. With a `rate_limit` of its own, or, without one, that of its audience.
 async fn insert(
     tx: &mut PgConnection,
     destination: DestinationId,
@@ -131,7 +131,7 @@ async fn insert(
     .bind(rest.len() as i64)
     .bind(diff::encode(&rest.entered))
     .bind(diff::encode(&rest.exited))
-    .bind(rate_limit.map(|rate| i32::try_from(rate).unwrap_or(i32::MAX)))
+    .bind(rate_limit.map(i64::from))
     .bind(last_merge)
     .execute(tx)
     .await?;
