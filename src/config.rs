@@ -214,7 +214,7 @@ pub struct Audience {
     pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
-    /// Changes of this audience told a second, at most, so that it does not hold up others; no limit when not given.
+    /// Identify events of this audience told a second, at most, so that it does not hold up others; no limit when not given.
     #[serde(default)]
     pub rate_limit: Option<NonZeroU32>,
     /// Whether profiles without a user_id are members, told by their anonymousId.

@@ -57,6 +57,10 @@ points! {
     AfterDrain = "after_drain",
     AfterCommit = "after_commit",
     AfterMirror = "after_mirror",
+    /// Forgetting: the rows are deleted, not yet committed.
+    BeforeErased = "before_erased",
+    /// Nobody has looked yet for what others say of them.
+    AfterErased = "after_erased",
 }
 
 struct Plan {

@@ -5,6 +5,7 @@ mod elsewhere;
 mod history;
 mod forgotten;
 mod merged;
+mod renamed;
 mod statements;
 mod traits;
 mod trouble;

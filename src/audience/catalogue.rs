@@ -25,7 +25,7 @@ pub struct Audience {
     pub computed: Computed,
     /// The audiences it refers to.
     pub references: BTreeSet<String>,
-    /// Changes told a second, where that is limited.
+    /// Identify events told a second, where that is limited.
     pub rate_limit: Option<u32>,
     /// Who is told, by name.
     pub destinations: Vec<String>,
@@ -52,6 +52,7 @@ impl Audience {
             ("schedule", self.schedule.clone()),
             ("destinations", Some(self.destinations.join(", "))),
             ("guard", guard),
+            ("rate_limit", self.rate_limit.map(|rate| rate.to_string())),
         ];
         settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
@@ -194,7 +195,7 @@ impl Catalogue {
             options: Options::of_trait(computed),
             computed: definition,
             references: BTreeSet::new(),
-            rate_limit: None,
+            rate_limit: computed.rate_limit.map(std::num::NonZeroU32::get),
             destinations: match &computed.destinations {
                 Some(destinations) => destinations.clone(),
                 None => config.destinations.keys().cloned().collect(),

@@ -23,6 +23,7 @@ pub mod conditions;
 pub mod computed;
 pub mod catalogue;
 pub mod options;
+pub mod identities;
 pub mod explain;
 
 pub use computed::{Class, Computed, Definition, Sql};

@@ -11,7 +11,10 @@ use crate::{
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
     ids::BackfillId,
-    membership::backfill::{self, BackfillRow, State},
+    membership::{
+        backfill::{self, BackfillRow, State},
+        configured,
+    },
     sync,
 };
 
@@ -41,7 +44,7 @@ pub struct Args {
     /// `true` to the members alone, or `false` alone to those who were members and are no longer.
     #[arg(long, value_enum, value_name = "true|false")]
     pub only: Option<Only>,
-    /// Changes told a second, at most; the audience's `rate_limit` if not given.
+    /// Identify events told a second, at most; the audience's `rate_limit` if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_limit: Option<u32>,
     /// Leave it to `rollcall serve`, or to the next sync.
@@ -74,10 +77,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         Only::False => backfill::Only::False,
     });
     let pool = context.store().await?;
+    configured::note_audiences(&pool, &catalogue.audiences).await?;
     let mut ids = Vec::new();
     for destination in &destinations {
-        let rate_limit = args.rate_limit.or(audience.rate_limit);
-        ids.push(backfill::resync(&pool, &args.key, destination, only, rate_limit).await?);
+        ids.push(backfill::resync(&pool, &args.key, destination, only, args.rate_limit).await?);
     }
     if !args.detach {
         tell(&pool, &config, &destinations, &ids, context).await?;

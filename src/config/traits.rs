@@ -1,6 +1,6 @@
 //! What does the user want to know of each person? A computed trait, as it stands below `traits:`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -41,6 +41,9 @@ pub struct Trait {
     pub guard: Option<Guard>,
     /// Names of destinations; all of them when not given.
     pub destinations: Option<Vec<String>>,
+    /// Identify events of this trait told a second, at most, so that it does not hold up others; no limit when not given.
+    #[serde(default)]
+    pub rate_limit: Option<NonZeroU32>,
     /// Whether profiles without a user_id have a value, told by their anonymousId.
     #[serde(default)]
     pub include_anonymous: bool,

@@ -45,7 +45,8 @@ impl Bulk {
     /// # Errors
     /// As [`Session::deliver`]. The next step begins with a new session.
     pub async fn step(&mut self, go_on: &(dyn Fn(&Delivered) -> bool + Sync)) -> Result<Step> {
-        let topped = backfill::top_up(&self.pool, &self.target.name, &self.target.terms()).await?;
+        let topped =
+            backfill::top_up(&self.pool, &self.target.name, &self.target.terms(), self.target.pace.now()).await?;
         let mut session = match self.session.take() {
             Some(session) => session,
             None if delta::find(&self.pool, &self.target.name, Lane::Bulk).await?.is_none() => {

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
+
 use crate::{clock::Clock, membership::lane::Lane};
 
 /// Pages in a second, when the pace is limited.
@@ -39,6 +41,11 @@ impl Pace {
     pub fn new(clock: Clock, per_second: Option<NonZeroU32>) -> Pace {
         let turn = Mutex::new(Turn { free: clock.monotonic(), live_waits: false });
         Pace { clock, per_second, turn }
+    }
+
+    /// The time by the clock that the pace is kept by.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// Changes in one page, of `most` at most.
@@ -84,8 +91,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    audience::Class,
+    audience::{Class, identities::identities, options::Options},
+    config::{IdSync, Strategy},
     ids::{AudienceId, BackfillId, Position, RunId},
 };
 
@@ -18,6 +19,7 @@ fn run() -> SealedRun {
         range: Position(0)..Position(1),
         chain: Default::default(),
         after: Position(0),
+        identified_since: None,
         backfill: None,
         last_merge: 0,
         tombstone: false,
@@ -39,7 +41,13 @@ fn an_entry_is_told_in_the_peers_envelope() {
     let person = person(&[("user_id", "u0"), ("user_id", "u\"1")]);
     let options = Options::default();
     let mut text = String::new();
-    let written = envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &person.traits, &Now::In);
+    let written = envelope.write(
+        &mut text,
+        ProfileId(5),
+        &identities(&person.identifiers, &options)[0],
+        &person.traits,
+        &Now::In,
+    );
     assert_eq!(written.message_id.len(), "personas_".len() + 27);
     let expected = concat!(
         r#"{"context":{"integrations":{"personas":false},"library":{"name":"rollcall","version":""#,
@@ -64,7 +72,7 @@ fn the_boolean_wins_over_a_trait_of_the_same_name() {
     let traits = vec![("order_completed_last_30days".to_string(), Value::from("stale"))];
     let person = person(&[("user_id", "u1")]);
     let options = Options::default();
-    envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &traits, &Now::Out);
+    envelope.write(&mut text, ProfileId(5), &identities(&person.identifiers, &options)[0], &traits, &Now::Out);
     let event: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(event["traits"], serde_json::json!({"order_completed_last_30days": false}));
 }
@@ -81,7 +89,7 @@ fn a_trait_is_told_with_its_value_and_as_null_when_it_ceased() {
     let (person, options) = (person(&[("user_id", "u1")]), Options::default());
     let told = |now: Now| {
         let mut text = String::new();
-        envelope.write(&mut text, ProfileId(5), &identities(&person, &options)[0], &[], &now);
+        envelope.write(&mut text, ProfileId(5), &identities(&person.identifiers, &options)[0], &[], &now);
         let personas: Value = serde_json::from_str::<Value>(&text).expect("JSON")["context"]["personas"].take();
         assert_eq!(personas["computation_class"], "trait");
         assert_eq!(personas["computation_id"], "tra_0000038npSZL0yQDffimzpksyu1");
@@ -105,7 +113,7 @@ fn a_message_id_is_the_same_when_told_again_and_another_for_any_other_change() {
     let options = Options { id_sync: vec![sync("email", Strategy::All)], ..Options::default() };
     let id = |stream, run: SealedRun, profile, nth: usize| {
         let envelope = Envelope::new(&run, "spa_1", "Kafka", stream);
-        let identity = &identities(&person, &options)[nth];
+        let identity = &identities(&person.identifiers, &options)[nth];
         envelope.write(&mut String::new(), ProfileId(profile), identity, &[], &Now::In).message_id
     };
     let first = id(Uuid::nil(), run(), 5, 0);
@@ -122,16 +130,18 @@ fn id_sync_tells_each_user_id_with_each_email() {
     let person = person(&[("user_id", "u1"), ("user_id", "u2"), ("email", "e1"), ("email", "e2")]);
     let id_sync = vec![sync("user_id", Strategy::All), sync("email", Strategy::All)];
     let options = Options { id_sync, ..Options::default() };
-    let told: Vec<_> =
-        identities(&person, &options).iter().map(|i| (i.user_id.expect("a user id"), i.traits[0].1)).collect();
+    let told: Vec<_> = identities(&person.identifiers, &options)
+        .iter()
+        .map(|i| (i.user_id.expect("a user id"), i.traits[0].1))
+        .collect();
     assert_eq!(told, [("u1", "e1"), ("u1", "e2"), ("u2", "e1"), ("u2", "e2")]);
 }
 
 #[test]
 fn a_profile_without_a_user_id_is_told_by_its_latest_anonymous_id_where_that_was_asked_for() {
     let person = person(&[("anonymous_id", "a1"), ("anonymous_id", "a2")]);
-    assert_eq!(identities(&person, &Options::default()), []);
+    assert_eq!(identities(&person.identifiers, &Options::default()), []);
     let options = Options { include_anonymous: true, ..Options::default() };
-    let told = identities(&person, &options);
+    let told = identities(&person.identifiers, &options);
     assert_eq!(told, [Identity { anonymous_id: Some("a2"), ..Identity::default() }]);
 }

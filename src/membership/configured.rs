@@ -1,6 +1,7 @@
 //! What did the configuration last say? Kept beside the definitions, so that `rollcall plan` can show what changed.
 //!
-//! Nothing here decides anything: what is computed and told is up to the configuration itself. No secret is kept.
+//! What is computed and told is up to the configuration itself. Two notes alone are heeded, by the backfills, which know no
+//! configuration: whether an audience is enabled, and its `rate_limit`. No secret is kept.
 
 use std::collections::BTreeMap;
 

@@ -13,6 +13,7 @@ mod evaluate;
 mod log;
 mod members;
 mod query;
+mod renamed;
 mod scan;
 mod tally;
 mod universe;

@@ -45,9 +45,7 @@ impl People {
     ) -> Result<Resolution<'a>> {
         if !self.changing {
             sqlx::raw_sql("savepoint identities").execute(&mut *connection).await?;
-            sqlx::query("select pg_advisory_xact_lock_shared(hashtextextended('rollcall.identities', 0))")
-                .execute(&mut *connection)
-                .await?;
+            lock_shared(connection).await?;
             drop_suppressed(connection, messages).await?;
             let resolution = resolve(connection, messages, &self.rules).await?;
             if !resolution.changes() {
@@ -77,6 +75,14 @@ async fn drop_suppressed(connection: &mut PgConnection, messages: &mut Vec<&Mess
 /// Keeps everybody else from reading or changing who is who until the transaction ends.
 pub(super) async fn lock(connection: &mut PgConnection) -> Result<()> {
     sqlx::query("select pg_advisory_xact_lock(hashtextextended('rollcall.identities', 0))").execute(connection).await?;
+    Ok(())
+}
+
+/// Keeps everybody else from changing who is who until the transaction ends.
+pub(super) async fn lock_shared(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query("select pg_advisory_xact_lock_shared(hashtextextended('rollcall.identities', 0))")
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

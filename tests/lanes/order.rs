@@ -127,7 +127,7 @@ impl Model {
                 let tick = Tick { audiences, t: self.t, dry_run: false, fired: None };
                 seal::seal(&self.pool, tick).await.unwrap().remove(0).1.unwrap();
             }
-            Step::Slice => drop(backfill::top_up(&self.pool, "kafka", &terms()).await.unwrap()),
+            Step::Slice => drop(backfill::top_up(&self.pool, "kafka", &terms(), self.t).await.unwrap()),
             Step::Tell(lane, count, mirrored) => self.tell(*lane, *count, *mirrored).await,
             Step::Decide(decision) => {
                 let open = backfill::list(&self.pool, 1).await.unwrap().first().map_or(BackfillId(0), |row| row.id);

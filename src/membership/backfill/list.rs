@@ -22,15 +22,15 @@ pub struct BackfillRow {
     pub per_second: Option<f64>,
     /// At that pace; absent unless it goes on and has begun.
     pub left_seconds: Option<f64>,
-    /// Changes a second, where that is limited.
-    pub rate_limit: Option<i32>,
+    /// Identify events a second, where that is limited: its own limit, else that of its audience as it is now.
+    pub rate_limit: Option<i64>,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// What a row says. `pending` are the changes that are in the log and not told, as far as Postgres knows.
 const ROWS: &str = "with measured as (
-    select b.id, a.key as audience, d.name as destination, b.kind, b.state, r.total, r.rate_limit, b.created_at, b.finished_at,
+    select b.id, a.key as audience, d.name as destination, b.kind, b.state, r.total, coalesce(r.rate_limit, a.rate_limit) as rate_limit, b.created_at, b.finished_at,
            b.since, b.since_done, r.total - r.remaining - pending.changes as done
     from backfills b
     join backfill_rests r on r.backfill_id = b.id

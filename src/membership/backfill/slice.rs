@@ -2,10 +2,17 @@
 //!
 //! Called by whoever tells the lane, as often as he likes: it looks first, and takes the log's lock only when there is something to do.
 
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 
-use super::{Kind, keep, rest};
+use super::{
+    Kind, keep,
+    rate::{self, Rate},
+    rest,
+};
 use crate::{
     Result,
     audience::Class,
@@ -16,10 +23,12 @@ use crate::{
         lane::{self, Lane, Places},
         leave,
         log::{self, Part, Told},
+        merges::Merges,
         register::{Listener, Terms},
         turn::Turn,
         values,
     },
+    profile,
 };
 
 /// What a look at a destination's backfills came to.
@@ -32,13 +41,13 @@ pub struct Topped {
 }
 
 /// Adds slices to the destination's bulk lane if less than one slice is left to be told there, and closes the backfills of which
-/// all is told.
+/// all is told. `now` is what rate limits go by.
 ///
 /// # Errors
 /// If the database cannot be asked. Then nothing was added.
-pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> {
+pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms, now: DateTime<Utc>) -> Result<Topped> {
     let Some(look) = look(&mut *pool.acquire().await?, name).await? else { return Ok(Topped::default()) };
-    if !look.has_work(terms.backfill_above) {
+    if !look.has_work(terms.backfill_above, now) {
         return Ok(Topped { appended: 0, running: look.running.len() });
     }
     let mut turn = Turn::wait(pool, None).await?;
@@ -48,7 +57,7 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms) -> Result<Topped> 
         backfill_above: terms.backfill_above,
     };
     let mut tx = turn.connection().begin_with("begin isolation level repeatable read").await?;
-    let appended = slices(&mut tx, name, &listener).await?;
+    let appended = slices(&mut tx, name, &listener, now).await?;
     fault::point(Point::BeforeSlice);
     tx.commit().await?;
     fault::point(Point::AfterSlice);
@@ -84,25 +93,30 @@ struct Running {
     deleted: bool,
     remaining: u64,
     ends_at: Position,
-    rate_limit: Option<u32>,
-    /// Seconds since its last slice.
-    waited: f64,
+    rate: Option<Rate>,
+    /// Where the audience's last change in the bulk lane ends.
+    bulk_end: Position,
 }
 
 impl Look {
-    fn has_work(&self, above: u32) -> bool {
+    fn has_work(&self, above: u32, now: DateTime<Utc>) -> bool {
         let room = self.pending < u64::from(above);
         self.running.iter().any(|backfill| match backfill.remaining {
             0 => backfill.ends_at <= self.told.bulk,
-            _ => room && backfill.allowance() > 0,
+            _ => room && backfill.events(&self.told, now) > 0,
         })
     }
 }
 
 impl Running {
-    /// How many changes its next slice may have. A second without a slice is not made up for: it would come out as a burst.
-    fn allowance(&self) -> u64 {
-        self.rate_limit.map_or(u64::MAX, |rate| (f64::from(rate) * self.waited.clamp(0.0, 1.0)) as u64)
+    /// How many Identify events its next slice may be. Of a limited one only a single slice is on its way: what waits for a
+    /// broker to come back would else come out as a burst.
+    fn events(&self, told: &Places, now: DateTime<Utc>) -> u64 {
+        match self.rate {
+            None => u64::MAX,
+            Some(_) if self.bulk_end > told.bulk => 0,
+            Some(rate) => rate.events(now),
+        }
     }
 }
 
@@ -117,9 +131,11 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
     let Some(head) = head else { return Ok(None) };
     let destination = head.try_get("id")?;
     let rows = sqlx::query(
-        "select b.id, b.audience_id, b.kind, a.class, a.state = 'deleted' as deleted, r.remaining, r.ends_at, r.rate_limit,
-                coalesce(extract(epoch from clock_timestamp() - r.sliced_at), 1)::float8 as waited
+        "select b.id, b.audience_id, b.kind, a.class, a.state = 'deleted' as deleted, r.remaining, r.ends_at,
+                coalesce(r.rate_limit, a.rate_limit) as rate_limit, t.sliced_at, coalesce(t.sliced_events, 0) as sliced_events,
+                coalesce(t.bulk_end, 0) as bulk_end
          from backfills b join backfill_rests r on r.backfill_id = b.id join audiences a on a.id = b.audience_id
+         left join told t on t.destination_id = b.destination_id and t.audience_id = b.audience_id
          where b.destination_id = $1 and b.state = 'running' and a.state <> 'disabled'
          order by r.sliced_at nulls first, b.id",
     )
@@ -136,8 +152,8 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
             deleted: row.try_get("deleted")?,
             remaining: row.try_get::<i64, _>("remaining")? as u64,
             ends_at: row.try_get("ends_at")?,
-            rate_limit: row.try_get::<Option<i32>, _>("rate_limit")?.map(i32::unsigned_abs),
-            waited: row.try_get("waited")?,
+            rate: Rate::read(row)?,
+            bulk_end: row.try_get("bulk_end")?,
         })
     });
     let running = running.collect::<Result<_>>()?;
@@ -146,21 +162,33 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
 }
 
 /// Adds slices until the lane has one to tell.
-async fn slices(tx: &mut PgConnection, name: &str, listener: &Listener) -> Result<u64> {
+async fn slices(tx: &mut PgConnection, name: &str, listener: &Listener, now: DateTime<Utc>) -> Result<u64> {
     // Anew: what was seen before the lock may be another's work by now.
     let Some(look) = look(tx, name).await? else { return Ok(0) };
     let mut room = u64::from(listener.backfill_above).saturating_sub(look.pending);
     let mut appended = 0;
+    // The limit is the audience's: its changes and a resync of it have one slice between them.
+    let mut limited = HashSet::new();
     for backfill in look.running.iter().filter(|backfill| backfill.remaining > 0) {
-        let limit = room.min(backfill.allowance());
-        if limit == 0 {
+        let most = Most { changes: room, events: backfill.events(&look.told, now) };
+        if most.changes == 0 || most.events == 0 || limited.contains(&backfill.audience) {
             continue;
         }
-        let added = slice(tx, listener, backfill, &look.told, limit).await?;
+        let added = slice(tx, listener, backfill, &look.told, most, now).await?;
+        if added > 0 && backfill.rate.is_some() {
+            limited.insert(backfill.audience);
+        }
         room -= added;
         appended += added;
     }
     Ok(appended)
+}
+
+/// How long a slice may get.
+struct Most {
+    changes: u64,
+    /// Identify events; at least one change is taken.
+    events: u64,
 }
 
 async fn slice(
@@ -168,15 +196,18 @@ async fn slice(
     listener: &Listener,
     backfill: &Running,
     lanes_told: &Places,
-    limit: u64,
+    most: Most,
+    now: DateTime<Utc>,
 ) -> Result<u64> {
     let mut told = Told::read(tx, listener.id, backfill.audience).await?;
     if !lane::may_slice(&told.ends, lanes_told) {
         return Ok(0);
     }
     let row = sqlx::query(
-        "select m.run_id, m.members, u.last_merge, r.entered, r.exited
-         from memberships m join runs u on u.id = m.run_id, backfill_rests r where m.audience_id = $1 and r.backfill_id = $2",
+        "select m.run_id, m.members, u.last_merge, d.options, r.entered, r.exited, r.last_merge as rest_last_merge
+         from memberships m join runs u on u.id = m.run_id
+         join definitions d on d.audience_id = m.audience_id and d.version = u.definition_version, backfill_rests r
+         where m.audience_id = $1 and r.backfill_id = $2",
     )
     .bind(backfill.audience)
     .bind(backfill.id)
@@ -189,13 +220,25 @@ async fn slice(
     }
     let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
     let (run, mut left): (RunId, Change) = (row.try_get("run_id")?, rest(&row)?);
+    if backfill.kind == Kind::Resync {
+        // Who was merged away is told as who he is now. Of changes the ordinary difference tells the survivor: see `waiting`.
+        let since = profile::merges::after(tx, row.try_get("rest_last_merge")?).await?;
+        let merges = Merges(since.into_iter().filter(|merge| merge.id <= last_merge).collect());
+        [&mut left.entered, &mut left.exited].into_iter().for_each(|side| merges.follow(side, 0));
+    }
     if backfill.deleted {
         left.entered.clear();
     }
     let silent = leave::suppressed(tx).await? | leave::leaving(tx).await?;
     left.entered -= &silent;
     left.exited -= silent;
-    let slice = next((backfill.kind, backfill.class), &mut left, &told.members, &members, limit as usize);
+    still((backfill.kind, backfill.class), &mut left, &told.members, &members);
+    let (limit, events) = match backfill.rate {
+        None => (most.changes, 0),
+        // Each change is an event at least.
+        Some(_) => rate::fitting(tx, &row, &left, most.changes.min(most.events)).await?,
+    };
+    let slice = take(&mut left, limit as usize);
     keep(tx, backfill.id, &left).await?;
     let mut ends_at = backfill.ends_at;
     if !slice.is_empty() {
@@ -203,27 +246,34 @@ async fn slice(
             // Those of the latest run, which this is; and the lock is held.
             values::seal(tx, run, backfill.audience, &slice, &told.members, true).await?;
         }
-        let part = Part { lane: Lane::Bulk, run, change: &slice, is_the_runs: false, backfill: Some(backfill.id) };
+        let part = Part {
+            lane: Lane::Bulk,
+            run,
+            change: &slice,
+            is_the_runs: false,
+            backfill: Some(backfill.id),
+            identified_since: None,
+        };
         ends_at = log::append(tx, listener, &mut told, part).await?;
         told.write(tx, listener.id, backfill.audience, run).await?;
+        if backfill.rate.is_some() {
+            rate::note(tx, listener.id, backfill.audience, now, events).await?;
+        }
     }
-    sqlx::query("update backfill_rests set sliced_at = clock_timestamp(), ends_at = $2 where backfill_id = $1")
-        .bind(backfill.id)
-        .bind(ends_at)
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "update backfill_rests set sliced_at = clock_timestamp(), ends_at = $2, last_merge = $3 where backfill_id = $1",
+    )
+    .bind(backfill.id)
+    .bind(ends_at)
+    .bind(last_merge)
+    .execute(tx)
+    .await?;
     Ok(slice.len())
 }
 
-/// Takes the next slice out of what is `left`: those who are still on the side that they are to be told, and, where they are not to
-/// be told again, were not told it meanwhile. Exits come first: who has left should hear no more than he must.
-fn next(
-    (kind, class): (Kind, Class),
-    left: &mut Change,
-    told: &RoaringBitmap,
-    members: &RoaringBitmap,
-    limit: usize,
-) -> Change {
+/// Leaves those who are still on the side that they are to be told, and, where they are not to be told again, were not told it
+/// meanwhile.
+fn still((kind, class): (Kind, Class), left: &mut Change, told: &RoaringBitmap, members: &RoaringBitmap) {
     left.entered &= members;
     left.exited -= members;
     if kind == Kind::Changes {
@@ -233,6 +283,10 @@ fn next(
             left.entered -= told;
         }
     }
+}
+
+/// Takes the next slice out of what is `left`. Exits come first: who has left should hear no more than he must.
+fn take(left: &mut Change, limit: usize) -> Change {
     let exited: RoaringBitmap = left.exited.iter().take(limit).collect();
     let entered: RoaringBitmap = left.entered.iter().take(limit - exited.len() as usize).collect();
     left.exited -= &exited;
@@ -253,28 +307,14 @@ mod tests {
         let left = || Change { entered: set([1, 2, 3, 4]), exited: set([5, 6, 7]) };
         let (told, members) = (set([2, 5, 7]), set([1, 2, 4, 6]));
         let mut changes = left();
-        let first = next((Kind::Changes, Class::Audience), &mut changes, &told, &members, 3);
+        still((Kind::Changes, Class::Audience), &mut changes, &told, &members);
+        let first = take(&mut changes, 3);
         assert_eq!(first, Change { entered: set([1]), exited: set([5, 7]) });
         assert_eq!(changes, Change { entered: set([4]), exited: set([]) });
         let mut again = left();
-        let all = next((Kind::Resync, Class::Audience), &mut again, &told, &members, 100);
+        still((Kind::Resync, Class::Audience), &mut again, &told, &members);
+        let all = take(&mut again, 100);
         assert_eq!(all, Change { entered: set([1, 2, 4]), exited: set([5, 7]) });
         assert!(again.is_empty());
-    }
-
-    #[test]
-    fn a_limited_backfill_may_have_a_seconds_worth_at_most() {
-        let waiting = |waited| Running {
-            id: BackfillId(1),
-            audience: AudienceId(1),
-            kind: Kind::Changes,
-            class: Class::Audience,
-            deleted: false,
-            remaining: 1_000_000,
-            ends_at: Position(0),
-            rate_limit: Some(400),
-            waited,
-        };
-        assert_eq!([-3.0, 0.0, 0.25, 1.0, 60.0].map(|waited| waiting(waited).allowance()), [0, 0, 100, 400, 400]);
     }
 }
