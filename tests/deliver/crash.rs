@@ -166,6 +166,8 @@ fn every_point_of_delivery_is_died_at() {
     let sealing = [Point::AmidAnswer, Point::BeforeSeal, Point::AfterSeal, Point::BeforeSlice, Point::AfterSlice];
     let taking_in =
         [Point::AfterBatchRead, Point::BeforeTakenIn, Point::AfterTakenIn, Point::BeforePage, Point::AfterPage];
-    let died: Vec<Point> = taking_in.into_iter().chain(sealing).chain(DEATHS.map(|(point, _)| point)).collect();
+    let erasing = [Point::BeforeErased, Point::AfterErased];
+    let telling = DEATHS.map(|(point, _)| point);
+    let died: Vec<Point> = taking_in.into_iter().chain(sealing).chain(telling).chain(erasing).collect();
     assert_eq!(died, Point::ALL);
 }
