@@ -44,6 +44,8 @@ pub struct SealedRun {
     pub backfill: Option<BackfillId>,
     /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
     pub last_merge: i64,
+    /// Its changes are told under those identifiers alone that came since this snapshot; none: under all.
+    pub identified_since: Option<String>,
     /// Whether its records go out with a null value: the last word on people who are to be forgotten.
     pub tombstone: bool,
 }
@@ -203,7 +205,7 @@ impl Reader {
 
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
-            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, r.id, r.audience_id, a.class, a.key,
+            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, d.identified_since, r.id, r.audience_id, a.class, a.key,
                     a.computation_id,
                     r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
@@ -257,6 +259,7 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
         after: row.try_get("after_position")?,
         backfill: row.try_get("backfill_id")?,
         last_merge: row.try_get("last_merge")?,
+        identified_since: row.try_get("identified_since")?,
         tombstone: row.try_get("tombstone")?,
     };
     let change = Change {

@@ -1,6 +1,7 @@
 //! Two lanes to a destination: backfills beside what changes, on real Postgres and Apache Kafka.
 
 mod backfill;
+mod merged;
 mod order;
 mod pace;
 mod rate;

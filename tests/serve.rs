@@ -1,8 +1,10 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
 mod fleet;
+mod forgetting;
 mod idle;
 mod restarts;
+mod slow;
 mod together;
 mod observed;
 

@@ -25,6 +25,7 @@ mod oauth;
 pub mod in_process;
 pub mod pace;
 mod page;
+mod people;
 mod producer;
 pub mod properties;
 pub mod quarantine;

@@ -2,27 +2,22 @@
 
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
-use futures_util::TryStreamExt as _;
-use roaring::RoaringBitmap;
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
+    people::{People, people},
     quarantine::{Quarantined, Skipped},
     target::Target,
 };
 use crate::{
     Result,
-    audience::identities::identities,
-    config::Strategy,
-    delta::{self, Chain, Now, SealedRun},
+    delta::{self, Chain, Now},
     identify::{Envelope, Person},
-    ids::{AudienceId, Position, ProfileId, RunId},
+    ids::{Position, ProfileId, RunId},
     limits,
     mapping::{Event, Json, Known, Mapping, Outcome, Reads, Record},
-    membership::{merges::Merges, values},
-    profile::merges,
 };
 
 /// A stretch of the log as records, in its order.
@@ -145,9 +140,10 @@ impl Pages {
                 {
                     return page;
                 }
+                let identities = person.map(|person| people.identities(person, &part.run)).unwrap_or_default();
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
                 let traits = enrichment(person, &part.run.options.include_traits);
-                for (nth, identity) in identities(&person.identifiers, &part.run.options).iter().enumerate() {
+                for (nth, identity) in identities.iter().enumerate() {
                     page.events += 1;
                     self.text.clear();
                     let written = envelope.write(&mut self.text, *profile, identity, &traits, now);
@@ -226,160 +222,4 @@ fn enrichment<'p>(person: &'p Person, wanted: &[String]) -> Cow<'p, [(String, Va
 fn is_skipped(skipped: &HashSet<Skipped>, position: Position, identify: i16, mapping: &str) -> bool {
     // Nearly always nothing is, and then nothing is compared.
     !skipped.is_empty() && skipped.contains(&Skipped { position, identify, mapping: mapping.to_owned() })
-}
-
-/// What is known of a page's profiles, as far as was asked for and fits.
-struct People {
-    /// Ascending by id.
-    known: Vec<(ProfileId, Person)>,
-    /// Profiles from this id on were too much to read.
-    cut: Option<ProfileId>,
-    /// Those since the runs were sealed.
-    merges: Merges,
-    /// Profiles that any of them is about.
-    merged: RoaringBitmap,
-}
-
-impl People {
-    /// Whom a change of that run is told to: its profile, or the one that this was merged into since.
-    fn hears(&self, profile: ProfileId, run: &SealedRun) -> Option<ProfileId> {
-        match self.merged.contains(profile.0) {
-            false => Some(profile),
-            true => self.merges.hears(profile, run.last_merge, &run.options),
-        }
-    }
-
-    fn get(&self, profile: ProfileId) -> Option<&Person> {
-        let found = self.known.binary_search_by_key(&profile, |(id, _)| *id).ok()?;
-        Some(&self.known[found].1)
-    }
-}
-
-/// Reads identifiers and traits, and only those that the runs' options ask for: where no trait is, the identifiers'
-/// covering index alone is touched.
-async fn people(pool: &PgPool, changes: &[delta::Page]) -> Result<People> {
-    let mut ids: Vec<i64> = changes.iter().flat_map(|part| &part.changes).map(|(id, _)| i64::from(id.0)).collect();
-    let runs: Vec<&SealedRun> = changes.iter().map(|part| &*part.run).collect();
-    // One snapshot: between two of them a merge could move the identifiers of a profile that was just looked up.
-    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
-    let sealed_as_of = runs.iter().map(|run| run.last_merge).min().unwrap_or(0);
-    let merges = Merges(merges::concerning(&mut tx, sealed_as_of, &ids).await?);
-    let merged = merges.0.iter().flat_map(|merge| [Some(merge.from), merge.into]).flatten().map(|id| id.0).collect();
-    ids.extend(merges.0.iter().filter_map(|merge| merge.into).map(|id| i64::from(id.0)));
-    ids.sort_unstable();
-    ids.dedup();
-    let (types, history) = identifier_types(&runs);
-    let mut people = People { known: Vec::with_capacity(ids.len()), cut: None, merges, merged };
-    let mut bytes = 0;
-    {
-        // Oldest first, as `Person` has them.
-        let sql = if history {
-            "select profile_id, type, value from identifiers where profile_id = any($1) and type = any($2)
-             order by profile_id, type, added_at, value"
-        } else {
-            "select distinct on (profile_id, type) profile_id, type, value from identifiers
-             where profile_id = any($1) and type = any($2) order by profile_id, type, added_at desc, value desc"
-        };
-        let mut rows = sqlx::query(sql).bind(&ids).bind(&types).fetch(&mut *tx);
-        while let Some(row) = rows.try_next().await? {
-            let id = ProfileId(row.try_get::<i64, _>(0)? as u32);
-            let (kind, value): (String, String) = (row.try_get(1)?, row.try_get(2)?);
-            bytes += kind.len() + value.len() + size_of::<Person>();
-            match people.known.last_mut() {
-                Some((last, person)) if *last == id => person.identifiers.push((kind, value)),
-                // Of one profile all is read, so that a page always gets on.
-                Some(_) if bytes > limits::PAGE_BYTES => {
-                    people.cut = Some(id);
-                    break;
-                }
-                _ => people.known.push((id, Person { identifiers: vec![(kind, value)], traits: Vec::new() })),
-            }
-        }
-    }
-    traits(&mut tx, &runs, &mut people).await?;
-    tx.commit().await?;
-    Ok(people)
-}
-
-/// The types that any of the runs tells, and whether more than the latest of each is told.
-fn identifier_types(runs: &[&SealedRun]) -> (Vec<String>, bool) {
-    let mut types = vec!["user_id".to_owned()];
-    let mut history = false;
-    for run in runs {
-        if run.options.include_anonymous || !run.options.id_sync.is_empty() {
-            types.push("anonymous_id".to_owned());
-        }
-        types.extend(run.options.id_sync.iter().map(|sync| sync.id.clone()));
-        history |= run.options.id_sync.iter().any(|sync| sync.strategy != Strategy::Last);
-    }
-    types.sort_unstable();
-    types.dedup();
-    (types, history)
-}
-
-async fn traits(conn: &mut PgConnection, runs: &[&SealedRun], people: &mut People) -> Result<()> {
-    let mut names: Vec<&str> = runs.iter().flat_map(|run| &run.options.include_traits).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<i64> = people.known.iter().map(|(id, _)| i64::from(id.0)).collect();
-    let mut rows = sqlx::query(
-        "select id, (select jsonb_object_agg(name, traits -> name) from unnest($2::text[]) name where traits ? name)
-         from profiles where id = any($1) order by id",
-    )
-    .bind(&ids)
-    .bind(&names)
-    .fetch(&mut *conn);
-    let mut bytes = 0;
-    while let Some(row) = rows.try_next().await? {
-        let id = ProfileId(row.try_get::<i64, _>(0)? as u32);
-        let Some(found) = row.try_get::<Option<&sqlx::types::JsonRawValue>, _>(1)? else { continue };
-        if bytes > limits::PAGE_BYTES {
-            people.cut = Some(people.cut.map_or(id, |cut| cut.min(id)));
-            break;
-        }
-        bytes += found.get().len();
-        let Ok(Value::Object(found)) = serde_json::from_str(found.get()) else { continue };
-        if let Ok(at) = people.known.binary_search_by_key(&id, |(id, _)| *id) {
-            people.known[at].1.traits = found.into_iter().collect();
-        }
-    }
-    drop(rows);
-    computed(conn, &names, people).await
-}
-
-/// Computed traits as of their last run. They go before imported ones of the same name.
-async fn computed(conn: &mut PgConnection, names: &[&str], people: &mut People) -> Result<()> {
-    let keys: Vec<(AudienceId, String)> = sqlx::query_as(
-        "select id, key from audiences where class = 'trait' and state <> 'deleted' and (key = any($1) or columns && $1)
-         order by key",
-    )
-    .bind(names)
-    .fetch_all(&mut *conn)
-    .await?;
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<ProfileId> = people.known.iter().map(|(id, _)| *id).collect();
-    for (audience, key) in keys {
-        for (id, value) in values::of(conn, audience, &ids).await? {
-            let (Ok(at), Ok(value)) =
-                (people.known.binary_search_by_key(&id, |(id, _)| *id), serde_json::from_str::<Value>(&value))
-            else {
-                continue;
-            };
-            let told = match value {
-                Value::Object(members) if !names.contains(&key.as_str()) => members.into_iter().collect(),
-                value => vec![(key.clone(), value)],
-            };
-            let traits = &mut people.known[at].1.traits;
-            for (key, value) in told.into_iter().filter(|(key, _)| names.contains(&key.as_str())) {
-                traits.retain(|(name, _)| *name != key);
-                traits.push((key, value));
-            }
-        }
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ fn run() -> SealedRun {
         range: Position(0)..Position(1),
         chain: Default::default(),
         after: Position(0),
+        identified_since: None,
         backfill: None,
         last_merge: 0,
         tombstone: false,

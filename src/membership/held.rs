@@ -22,6 +22,7 @@ use super::{
     guard::{Counts, Limit},
     leave, log, merges,
     register::{self, Registered, Terms},
+    renamed::Came,
     seal::Run,
     turn::Turn,
     values,
@@ -229,10 +230,15 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
         audience: audience.clone(),
         destinations: register::listeners(&mut tx, &audience.destinations, terms).await?,
     };
-    let mut members = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
+    let found = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
+    let mut members = found.clone();
     let mut accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
     let last = (row.try_get("last_merge")?, row.try_get("accepted_last_merge")?);
     merges::follow(&mut tx, [(&mut members, last.0), (&mut accepted, last.1)]).await?;
+    if audience.computed.class() == Class::Trait {
+        // A survivor has the value that the run found of him, if any: the next run computes the one of both.
+        members &= found;
+    }
     // Who asked to be forgotten meanwhile has left.
     let leaving = leave::leaving(&mut tx).await?;
     members -= &leaving;
@@ -259,7 +265,7 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     sqlx::query(
         "update runs set state = 'released', decided_at = clock_timestamp(), sealed_at = clock_timestamp(),
                 held_members = null, entered = $2, exited = $3, entered_count = $4, exited_count = $5,
-                last_merge = rollcall_last_merge() where id = $1",
+                last_merge = rollcall_last_merge(), snapshot = pg_current_snapshot()::text where id = $1",
     )
     .bind(run)
     .bind(diff::encode(&change.entered))
@@ -270,8 +276,9 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     .await?;
     accept(&mut tx, of.id, run, &members).await?;
     values::release(&mut tx, of.id, run).await?;
+    let mut came = Came::default();
     for destination in &of.destinations {
-        log::tell(&mut tx, destination, log::Of::registered(&of), &released, &change, &members).await?;
+        log::tell(&mut tx, destination, log::Of::registered(&of), &released, &change, &members, &mut came).await?;
     }
     tx.commit().await?;
     Ok(released)

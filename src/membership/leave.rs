@@ -182,7 +182,7 @@ async fn leave(tx: &mut PgConnection, audience: &Told, leaving: &RoaringBitmap, 
     let run = record(tx, audience, &change, members.len(), false, t).await?;
     held::store(tx, audience.id, run, &members).await?;
     for destination in concerned {
-        log::leave(tx, destination, audience.of(), run, leaving).await?;
+        log::leave(tx, destination, audience.of(), run, leaving, &members).await?;
     }
     Ok(())
 }

@@ -8,12 +8,13 @@ use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row};
 
 use super::{
-    backfill,
+    backfill::{self, Kind},
     chain::Chain,
     diff::{self, Change},
     lane::{self, Lane, Places},
     leave, merges,
     register::{Listener, Registered},
+    renamed::{self, Came, Renamed},
     seal::Run,
     values,
 };
@@ -61,13 +62,15 @@ impl Told {
         })
     }
 
-    /// Brings it up to date with the merges since; returns of whom it is unsure. A trait's values are computed anew for a survivor.
+    /// Brings it up to date with the merges since; returns of whom it is unsure. Of a trait those are the survivors who are told by an
+    /// identifier that was told another's value.
     async fn follow(&mut self, tx: &mut PgConnection, class: Class, run: RunId) -> Result<RoaringBitmap> {
         let last = self.last_merge;
         self.last_merge = Some(sqlx::query_scalar("select rollcall_last_merge()").fetch_one(&mut *tx).await?);
         match (class, last) {
             (Class::Audience, Some(last)) => merges::follow_told(tx, &mut self.members, last, run).await,
-            _ => Ok(RoaringBitmap::new()),
+            (Class::Trait, Some(last)) => merges::told_anothers(tx, last, run).await,
+            (_, None) => Ok(RoaringBitmap::new()),
         }
     }
 
@@ -117,7 +120,7 @@ pub(super) async fn mirrors(tx: &mut PgConnection, destination: DestinationId) -
 }
 
 /// Brings a destination's log up to a run: what it has not been told yet is appended, or, where it is too much for once,
-/// left to a backfill.
+/// left to a backfill. So is what it was told under other identifiers only.
 pub(super) async fn tell(
     tx: &mut PgConnection,
     destination: &Listener,
@@ -125,10 +128,15 @@ pub(super) async fn tell(
     run: &Run,
     change: &Change,
     members: &RoaringBitmap,
+    came: &mut Came,
 ) -> Result<()> {
     let run_id = run.run.ok_or_else(|| Error::internal("a run is told before it is recorded"))?;
     let mut told = Told::read(tx, destination.id, audience.id).await?;
-    let unsure = told.follow(tx, audience.class, run_id).await?;
+    let mut unsure = told.follow(tx, audience.class, run_id).await?;
+    if audience.class == Class::Trait {
+        // Who has no value now was told of none by this name, or is told so by the difference.
+        unsure &= members;
+    }
     let suppressed = leave::suppressed(tx).await?;
     let mut members = members.clone();
     leave::keep(&mut members, &suppressed, &told.members);
@@ -151,13 +159,24 @@ pub(super) async fn tell(
     let waiting = backfill::waiting(tx, destination.id, audience.id, &members, &changed).await?;
     untold.entered -= &waiting.entered;
     untold.exited -= &waiting.exited;
-    let later = backfill::too_much(&mut untold, destination.backfill_above, audience.rate_limit);
-    if !later.is_empty() {
-        backfill::open(tx, destination.id, audience.id, &later).await?;
+    // Whoever is told now, or by a backfill, is so under all of his identifiers.
+    let known = (&told.members & &members) - &untold.entered - &waiting.entered - leave::suppressed(tx).await?;
+    let mut again = match told.run {
+        Some(last) => renamed::after(tx, came, last, run_id, &known).await?,
+        None => Renamed::default(),
+    };
+    for (kind, change) in [(Kind::Changes, &mut untold), (Kind::Resync, &mut again.change)] {
+        let later = backfill::too_much(change, destination.backfill_above, audience.rate_limit);
+        if !later.is_empty() {
+            backfill::open(tx, destination.id, audience.id, kind, &later).await?;
+        }
     }
     told.run = Some(run_id);
-    let said = Said { run: run_id, change: &untold, is_the_runs: *change == untold, missed };
-    now(tx, destination, audience, told, said).await
+    let said = Said { is_the_runs: *change == untold, missed, ..Said::of(run_id, &untold) };
+    now(tx, destination, audience, &mut told, said).await?;
+    let said = Said { identified_since: Some(&again.since), ..Said::of(run_id, &again.change) };
+    now(tx, destination, audience, &mut told, said).await?;
+    told.write(tx, destination.id, audience.id, run_id).await
 }
 
 /// Tells at once of people who are to be forgotten that they have left, whatever backfills were to tell of them.
@@ -167,12 +186,21 @@ pub(super) async fn leave(
     audience: Of,
     run: RunId,
     leaving: &RoaringBitmap,
+    members: &RoaringBitmap,
 ) -> Result<()> {
     backfill::forget(tx, destination.id, audience.id, leaving).await?;
     let mut told = Told::read(tx, destination.id, audience.id).await?;
-    let unsure = told.follow(tx, audience.class, run).await?;
-    let change = Change { entered: RoaringBitmap::new(), exited: (&told.members | unsure) & leaving };
-    now(tx, destination, audience, told, Said { run, change: &change, is_the_runs: false, missed: true }).await
+    // A survivor's value is computed by the next run: until then a trait follows no merge.
+    let unsure = match audience.class {
+        Class::Audience => told.follow(tx, audience.class, run).await?,
+        Class::Trait => RoaringBitmap::new(),
+    };
+    // Of whom it is unsure, it is so only until the merges were followed: now.
+    let others = unsure.clone() - leaving - leave::suppressed(tx).await?;
+    let mut change = Change { entered: &others & members, exited: others - members };
+    change.exited |= (&told.members | unsure) & leaving;
+    now(tx, destination, audience, &mut told, Said::of(run, &change)).await?;
+    told.write(tx, destination.id, audience.id, run).await
 }
 
 /// Tells at once of people who have left already, for the last time.
@@ -183,26 +211,28 @@ pub(super) async fn bury(
     run: RunId,
     buried: &Change,
 ) -> Result<()> {
-    let told = Told::read(tx, destination.id, audience.id).await?;
-    now(tx, destination, audience, told, Said { run, change: buried, is_the_runs: false, missed: true }).await
+    let mut told = Told::read(tx, destination.id, audience.id).await?;
+    now(tx, destination, audience, &mut told, Said::of(run, buried)).await?;
+    told.write(tx, destination.id, audience.id, run).await
 }
 
-/// Appends a change, in the lane that keeps its audience's order, and remembers what was told.
+/// Appends a change, in the lane that keeps its audience's order.
 async fn now(
     tx: &mut PgConnection,
     destination: &Listener,
     audience: Of,
-    mut told: Told,
-    Said { run, change, is_the_runs, missed }: Said<'_>,
+    told: &mut Told,
+    Said { run, change, is_the_runs, missed, identified_since }: Said<'_>,
 ) -> Result<()> {
-    if !change.is_empty() {
-        if audience.class == Class::Trait {
-            values::seal(tx, run, audience.id, change, &told.members, missed).await?;
-        }
-        let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
-        append(tx, destination, &mut told, Part { lane, run, change, is_the_runs, backfill: None }).await?;
+    if change.is_empty() {
+        return Ok(());
     }
-    told.write(tx, destination.id, audience.id, run).await
+    if audience.class == Class::Trait {
+        values::seal(tx, run, audience.id, change, &told.members, missed).await?;
+    }
+    let lane = lane::lane(&told.ends, &mirrors(tx, destination.id).await?);
+    append(tx, destination, told, Part { lane, run, change, is_the_runs, backfill: None, identified_since }).await?;
+    Ok(())
 }
 
 /// What a run says at once.
@@ -213,6 +243,15 @@ struct Said<'a> {
     is_the_runs: bool,
     /// Whether earlier runs went untold: then all of a trait's several values are told, not those alone that changed.
     missed: bool,
+    /// See [`Part::identified_since`].
+    identified_since: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    /// What no run was evaluated for: told in full, under all identifiers.
+    fn of(run: RunId, change: &'a Change) -> Said<'a> {
+        Said { run, change, is_the_runs: false, missed: true, identified_since: None }
+    }
 }
 
 /// The audience or trait that is told of.
@@ -240,6 +279,8 @@ pub(super) struct Part<'a> {
     /// The run's own bitmaps say the same: they need not be stored again.
     pub is_the_runs: bool,
     pub backfill: Option<BackfillId>,
+    /// Told under those identifiers alone that came since this snapshot; none: under all.
+    pub identified_since: Option<&'a str>,
 }
 
 /// Takes the next range of a lane's log, and counts its changes as told; the row lock keeps ranges gapless and in commit order.
@@ -260,8 +301,8 @@ pub(super) async fn append(
     let chain = Chain(row.try_get("chain")?).link(part.run, &(from..to), &entered, &exited);
     sqlx::query(
         "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain,
-                             after_position, backfill_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                             after_position, backfill_id, identified_since)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(lane_id)
     .bind(from)
@@ -274,6 +315,7 @@ pub(super) async fn append(
     // The dangerous place: this is what keeps an audience's order across lanes, see `lane`.
     .bind(told.ends.of(part.lane.other()))
     .bind(part.backfill)
+    .bind(part.identified_since)
     .execute(&mut *tx)
     .await?;
     sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")

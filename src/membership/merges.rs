@@ -73,6 +73,20 @@ impl Merges {
         unsure
     }
 
+    /// The survivors who are told by an identifier that heard of another profile, or may be.
+    pub fn told_anothers(&self, last: i64, options: &Options) -> RoaringBitmap {
+        let mut unsure = RoaringBitmap::new();
+        for merge in self.after(last) {
+            let was = unsure.remove(merge.from.0);
+            if let Some(into) = merge.into
+                && (was || Heard::of(merge, options) != Heard::Into)
+            {
+                unsure.insert(into.0);
+            }
+        }
+        unsure
+    }
+
     /// Who is meant by a log entry about `profile` that was sealed as of merge `last`: the survivor, or nobody, if the
     /// merges since then took it an identifier under which it would have been told something else.
     pub fn hears(&self, profile: ProfileId, last: i64, options: &Options) -> Option<ProfileId> {
@@ -150,6 +164,26 @@ pub(super) async fn follow_told(
     if merges.0.is_empty() {
         return Ok(RoaringBitmap::new());
     }
+    Ok(merges.follow_told(told, last, &options(tx, run).await?))
+}
+
+/// The survivors of merges after `last` who are told of `run` by an identifier that was told of another profile, or may have been.
+///
+/// # Errors
+/// The database's own.
+pub(super) async fn told_anothers(tx: &mut PgConnection, last: i64, run: RunId) -> Result<RoaringBitmap> {
+    let merges = Merges(merges::after(tx, last).await?);
+    match merges.0.is_empty() {
+        true => Ok(RoaringBitmap::new()),
+        false => Ok(merges.told_anothers(last, &options(tx, run).await?)),
+    }
+}
+
+/// The options that a run was sealed with.
+///
+/// # Errors
+/// The database's own.
+pub(super) async fn options(tx: &mut PgConnection, run: RunId) -> Result<Options> {
     let options: serde_json::Value = sqlx::query_scalar(
         "select v.options from runs r join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
          where r.id = $1",
@@ -157,9 +191,8 @@ pub(super) async fn follow_told(
     .bind(run)
     .fetch_one(tx)
     .await?;
-    let options = serde_json::from_value(options)
-        .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?;
-    Ok(merges.follow_told(told, last, &options))
+    serde_json::from_value(options)
+        .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))
 }
 
 /// Notes what merges alone make of the audience's stored membership, before the run's own takes its place: so that undoing

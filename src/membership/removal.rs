@@ -12,6 +12,7 @@ use super::{
     held::{self, State},
     log,
     register::{self, Listener, Terms},
+    renamed::Came,
     seal::{self, Run},
 };
 use crate::{
@@ -108,7 +109,7 @@ async fn farewell(
     held::accept(tx, of.id, id, &nobody).await?;
     sqlx::query("delete from trait_values where audience_id = $1").bind(of.id).execute(&mut *tx).await?;
     for destination in destinations {
-        log::tell(tx, destination, of, &run, &change, &nobody).await?;
+        log::tell(tx, destination, of, &run, &change, &nobody, &mut Came::default()).await?;
     }
     Ok(id)
 }

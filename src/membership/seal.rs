@@ -18,6 +18,7 @@ use super::{
     held::{self, State},
     leave, log, merges,
     register::{self, Registered},
+    renamed::Came,
     turn::Turn,
     values::{self, settle::Settled},
 };
@@ -129,6 +130,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     });
     let mut settled: HashMap<String, Result<Settled>> = members.chain(computed.values).collect();
     let mut runs = Vec::with_capacity(tick.audiences.len());
+    let mut came = Came::default();
     for audience in tick.audiences {
         let key = audience.audience.key.clone();
         let Settled { members, change, standing, chunks, patches, columns } = match settled.remove(&key) {
@@ -179,7 +181,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
                 }
                 for destination in &audience.destinations {
                     let of = log::Of::registered(audience);
-                    log::tell(tx, destination, of, &run, &change, &members).await?;
+                    log::tell(tx, destination, of, &run, &change, &members, &mut came).await?;
                 }
             } else {
                 values::hold(tx, id, &chunks).await?;

@@ -108,11 +108,16 @@ fn all(id_type: &str) -> Query {
     }
 }
 
-/// Each row that the earlier snapshot did not see, exactly once: late commits are later than no sequence and no clock.
+/// Each row that the earlier snapshot did not see, exactly once: late commits are later than no sequence and no clock; and those of
+/// whoever has taken somebody in since.
 fn came_since(id_type: &str, snapshot: String) -> Query {
     Query {
         text: "select i.profile_id from identifiers i where i.xid >= pg_snapshot_xmin(current_setting('rollcall.p2')::pg_snapshot) \
                and not pg_visible_in_snapshot(i.xid, (select current_setting('rollcall.p2')::pg_snapshot)) \
+               and i.type = (select current_setting('rollcall.p1')) \
+               union all select i.profile_id from merges m join identifiers i on i.profile_id = m.into_id \
+               where m.xid >= pg_snapshot_xmin(current_setting('rollcall.p2')::pg_snapshot) \
+               and not pg_visible_in_snapshot(m.xid, (select current_setting('rollcall.p2')::pg_snapshot)) \
                and i.type = (select current_setting('rollcall.p1'))"
             .into(),
         parameters: vec![id_type.into(), snapshot],

@@ -18,7 +18,11 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use super::{lookup, people, suppression};
-use crate::{Error, Kind, Result, ids::ProfileId};
+use crate::{
+    Error, Kind, Result,
+    fault::{self, Point},
+    ids::ProfileId,
+};
 
 /// What was asked of one identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,7 +61,7 @@ pub struct Report {
     pub requests: Vec<i64>,
     pub tables: BTreeMap<String, Rows>,
     /// Rows in which one of their identifiers still stands, by table, after a search of every column of text: those of others
-    /// who mention them.
+    /// who mention them. Empty, if the program died between erasing and searching: then nobody has searched.
     pub mentioned: BTreeMap<String, i64>,
 }
 
@@ -265,7 +269,9 @@ pub async fn erase(pool: &PgPool) -> Result<Option<Report>> {
         .bind(&report.requests)
         .execute(&mut *tx)
         .await?;
+    fault::point(Point::BeforeErased);
     tx.commit().await?;
+    fault::point(Point::AfterErased);
     // After the deed, and outside of the lock: the whole store is read.
     report.mentioned = mentions(&mut connection, &values).await?;
     set_report(&mut connection, &report).await?;

@@ -25,7 +25,8 @@ pub(super) async fn store(connection: &mut PgConnection, resolution: &Resolution
     // The tables are large and what moves is not: each is asked by profile through its index, partition by partition.
     set_planner(connection, "off").await?;
     for sql in [
-        "update identifiers i set profile_id = m.into_id, xid = pg_current_xact_id()
+        // They keep their xid: nobody got an identifier that he did not have before.
+        "update identifiers i set profile_id = m.into_id
          from unnest($1::bigint[], $2::bigint[]) as m (from_id, into_id) where i.profile_id = m.from_id",
         "update events e set profile_id = m.into_id, xid = pg_current_xact_id()
          from unnest($1::bigint[], $2::bigint[]) as m (from_id, into_id) where e.profile_id = m.from_id",

@@ -5,12 +5,19 @@
 //! ```
 //!
 //! A promotion is never ready while an event exists whose column was not filled from its path.
+//!
+//! A table is filled piece by piece, each in a transaction of its own that holds the lock on identities, shared: so no merge, which
+//! gives events to others, runs beside it. Neither can wait for the other's rows in a circle, and nobody waits for long.
 
 use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
+use super::people;
 use crate::{Error, Result, limits::PROMOTED_PER_EVENT};
+
+/// Blocks of a table that are filled in one transaction: 16 MiB.
+const PIECE_BLOCKS: i64 = 2_048;
 
 /// One number of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,7 @@ pub async fn promote(
     let unready: Vec<Promotion> =
         set(&mut connection, &wanted).await?.into_iter().filter(|promotion| !promotion.ready).collect();
     if !unready.is_empty() {
+        let merges = last_merge(&mut connection).await?;
         let tables: Vec<String> = sqlx::query_scalar(
             "select inhrelid::regclass::text from pg_inherits where inhparent = 'events'::regclass order by 1",
         )
@@ -43,7 +51,7 @@ pub async fn promote(
         for (done, table) in tables.iter().enumerate() {
             let mut filled = 0;
             for promotion in &unready {
-                filled += fill(&mut connection, table, promotion).await?;
+                filled += fill(&mut connection, table, promotion, merges).await?;
             }
             if filled > 0 {
                 sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze) {table}"))).execute(&mut connection).await?;
@@ -162,16 +170,50 @@ async fn set(connection: &mut PgConnection, wanted: &BTreeMap<&str, Vec<Vec<Stri
     Ok(kept)
 }
 
+/// The last merge of profiles, when none is under way.
+async fn last_merge(connection: &mut PgConnection) -> Result<i64> {
+    let mut transaction = connection.begin().await?;
+    people::lock_shared(&mut transaction).await?;
+    let last = sqlx::query_scalar("select rollcall_last_merge()").fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(last)
+}
+
 /// Fills one column in one table, where it is not right yet; also what an earlier promotion left in it. The rows keep their
-/// xid: nothing about the events has changed.
-async fn fill(connection: &mut PgConnection, table: &str, promotion: &Promotion) -> Result<u64> {
+/// xid: nothing about the events has changed. `merges` is the last merge before any of it was filled.
+async fn fill(connection: &mut PgConnection, table: &str, promotion: &Promotion, merges: i64) -> Result<u64> {
+    // What is written from now on is filled by its writer, wherever it comes to stand.
+    let blocks: i64 = sqlx::query_scalar(
+        "select coalesce(pg_relation_size(to_regclass($1)), 0) / current_setting('block_size')::bigint",
+    )
+    .bind(table)
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut filled = 0;
+    for first in (0..blocks).step_by(PIECE_BLOCKS as usize) {
+        let piece = format!("ctid >= '({first},0)' and ctid < '({},0)'", first + PIECE_BLOCKS);
+        filled += fill_where(connection, table, promotion, &piece).await?;
+    }
+    // A merge writes its events anew, perhaps behind the place that was reached: those of whoever took somebody in meanwhile.
+    let moved = format!("profile_id in (select into_id from merges where id > {merges})");
+    Ok(filled + fill_where(connection, table, promotion, &moved).await?)
+}
+
+async fn fill_where(connection: &mut PgConnection, table: &str, promotion: &Promotion, condition: &str) -> Result<u64> {
     let value = "case jsonb_typeof(properties #> $2) when 'number' then (properties #> $2)::numeric
                  when 'string' then rollcall_number(properties #>> $2) end";
-    // `table` comes from the catalog, quoted by it; `slot` is 1 or 2.
+    // `table` comes from the catalog, quoted by it; `slot` is 1 or 2; `condition` is made of numbers.
     let column = format!("number_{}", promotion.slot);
-    let statement =
-        format!("update {table} set {column} = {value} where name_id = $1 and {column} is distinct from ({value})");
-    let done =
-        sqlx::query(AssertSqlSafe(statement)).bind(promotion.name_id).bind(&promotion.path).execute(connection).await?;
+    let statement = format!(
+        "update {table} set {column} = {value} where name_id = $1 and {condition} and {column} is distinct from ({value})"
+    );
+    let mut transaction = connection.begin().await?;
+    people::lock_shared(&mut transaction).await?;
+    let done = sqlx::query(AssertSqlSafe(statement))
+        .bind(promotion.name_id)
+        .bind(&promotion.path)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
     Ok(done.rows_affected())
 }

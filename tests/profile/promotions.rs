@@ -109,14 +109,7 @@ async fn an_event_being_written_while_its_number_is_promoted_has_it_too() {
         .execute(&mut *holder)
         .await
         .unwrap();
-    let waiting = async |least: i64| {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let waits =
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        while count(&database.pool, waits).await < least && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
+    let waiting = async |least: i64| wait_for(&database.pool, least).await;
     let pool = database.pool.clone();
     let importing =
         tokio::spawn(
@@ -136,4 +129,42 @@ async fn an_event_being_written_while_its_number_is_promoted_has_it_too() {
     assert_eq!(importing.await.unwrap().0.accepted, 1);
     promoting.await.unwrap().unwrap();
     assert_eq!(count(&database.pool, "select sum(number_1)::bigint from events").await, 7);
+}
+
+/// Waits until as many wait for a lock.
+async fn wait_for(pool: &PgPool, least: i64) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while count(pool, waits).await < least && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_promoted_while_profiles_merge_and_neither_waits_for_the_other_in_a_circle() {
+    let database = Database::fresh().await;
+    let visit = |id: &str, device: &str, at: &str| json!({"type": "track", "event": "Paid", "anonymousId": device, "messageId": id, "timestamp": at, "properties": {"n": 1}});
+    // Of the visitor's two events the one that stands later in the table is the earlier, where a merge takes it first.
+    import(&database.pool, &lines(&[track("0", "ann", "Other", "2024-01-01", json!({}))])).await;
+    for event in [visit("1", "a1", "2024-01-03"), visit("2", "a2", "2024-01-02"), visit("3", "a1", "2024-01-01")] {
+        import(&database.pool, &lines(&[event])).await;
+    }
+    // Holds the filling up between the two.
+    let mut holder = database.pool.begin().await.unwrap();
+    sqlx::query("select from events where message_id = '2' for update").execute(&mut *holder).await.unwrap();
+    let pool = database.pool.clone();
+    let promoting = tokio::spawn(async move { promote(&pool, &wanted(&["n"]), |_, _| ()).await });
+    wait_for(&database.pool, 1).await;
+    let pool = database.pool.clone();
+    let login =
+        json!({"type": "identify", "userId": "ann", "anonymousId": "a1", "messageId": "4", "timestamp": "2024-01-04"});
+    let merging = tokio::spawn(async move { import(&pool, &lines(&[login])).await });
+    wait_for(&database.pool, 2).await;
+    holder.rollback().await.unwrap();
+    promoting.await.unwrap().unwrap();
+    assert_eq!(merging.await.unwrap().0.accepted, 1);
+    assert_eq!(count(&database.pool, "select count(*) from merges").await, 1);
+    assert_eq!(count(&database.pool, "select sum(number_1)::bigint from events").await, 3);
+    let retried = "select deadlocks from pg_stat_database where datname = current_database()";
+    assert_eq!(count(&database.pool, retried).await, 0);
 }

@@ -19,7 +19,10 @@ mod withdraw;
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::diff::{self, Change};
+use super::{
+    diff::{self, Change},
+    merges,
+};
 use crate::{
     Result,
     ids::{AudienceId, BackfillId, DestinationId},
@@ -65,39 +68,47 @@ pub(super) fn too_much(untold: &mut Change, above: u32, rate_limit: Option<u32>)
     Change { entered: take(&mut untold.entered), exited: take(&mut untold.exited) }
 }
 
-/// Leaves changes to the audience's open backfill, or to a new one.
+/// Leaves changes, or people to be told again, to the audience's open backfill of that kind, or to a new one.
 pub(super) async fn open(
     tx: &mut PgConnection,
     destination: DestinationId,
     audience: AudienceId,
+    kind: Kind,
     later: &Change,
 ) -> Result<()> {
     // Locked until the commit: what is being added to must not be cancelled meanwhile.
     let open = sqlx::query(
-        "select b.id, r.entered, r.exited from backfills b join backfill_rests r on r.backfill_id = b.id
-         where b.destination_id = $1 and b.audience_id = $2 and b.kind = 'changes' and b.state in ('running', 'paused')
+        "select b.id, r.entered, r.exited, r.last_merge from backfills b join backfill_rests r on r.backfill_id = b.id
+         where b.destination_id = $1 and b.audience_id = $2 and b.kind = $3 and b.state in ('running', 'paused')
          for share of b",
     )
     .bind(destination)
     .bind(audience)
+    .bind(kind)
     .fetch_optional(&mut *tx)
     .await?;
     let Some(open) = open else {
-        insert(tx, destination, audience, Kind::Changes, None, later).await?;
+        insert(tx, destination, audience, kind, None, later, None).await?;
         return Ok(());
     };
     let mut rest = rest(&open)?;
+    if kind == Kind::Resync {
+        let last = open.try_get("last_merge")?;
+        merges::follow(tx, [(&mut rest.entered, last), (&mut rest.exited, last)]).await?;
+    }
     rest.entered |= &later.entered;
     rest.exited |= &later.exited;
-    sqlx::query("update backfill_rests set total = total + $2 where backfill_id = $1")
-        .bind(open.try_get::<BackfillId, _>("id")?)
-        .bind(later.len() as i64)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "update backfill_rests set total = total + $2, last_merge = rollcall_last_merge() where backfill_id = $1",
+    )
+    .bind(open.try_get::<BackfillId, _>("id")?)
+    .bind(later.len() as i64)
+    .execute(&mut *tx)
+    .await?;
     keep(tx, open.try_get("id")?, &rest).await
 }
 
-/// With a `rate_limit` of its own, or, without one, that of its audience.
+/// What is left as of a merge; none: as of now. With a `rate_limit` of its own, or, without one, that of its audience.
 async fn insert(
     tx: &mut PgConnection,
     destination: DestinationId,
@@ -105,6 +116,7 @@ async fn insert(
     kind: Kind,
     rate_limit: Option<u32>,
     rest: &Change,
+    last_merge: Option<i64>,
 ) -> Result<BackfillId> {
     let id: BackfillId = sqlx::query_scalar(
         "insert into backfills (destination_id, audience_id, kind) values ($1, $2, $3) returning id",
@@ -115,13 +127,15 @@ async fn insert(
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
-        "insert into backfill_rests (backfill_id, total, remaining, entered, exited, rate_limit) values ($1, $2, $2, $3, $4, $5)",
+        "insert into backfill_rests (backfill_id, total, remaining, entered, exited, rate_limit, last_merge)
+         values ($1, $2, $2, $3, $4, $5, coalesce($6, rollcall_last_merge()))",
     )
     .bind(id)
     .bind(rest.len() as i64)
     .bind(diff::encode(&rest.entered))
     .bind(diff::encode(&rest.exited))
     .bind(rate_limit.map(i64::from))
+    .bind(last_merge)
     .execute(tx)
     .await?;
     Ok(id)
@@ -129,7 +143,8 @@ async fn insert(
 
 /// The changes that backfills have taken over, be they going on, paused or cancelled: the seal lets them alone. Whoever has changed
 /// sides meanwhile is no longer theirs: should he change again, he is told by the ordinary difference. So it is with whoever of a
-/// cancelled one has `changed` to another value of a trait.
+/// cancelled one has `changed` to another value of a trait; and whoever was merged away is nobody's: the survivor is told by the
+/// difference, or waits here himself.
 pub(super) async fn waiting(
     tx: &mut PgConnection,
     destination: DestinationId,

@@ -37,8 +37,8 @@ pub async fn resync(
 ) -> Result<BackfillId> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query(
-        "select a.id, m.members from audiences a join memberships m on m.audience_id = a.id
-         where a.key = $1 and a.state <> 'deleted'",
+        "select a.id, m.members, r.last_merge from audiences a join memberships m on m.audience_id = a.id
+         join runs r on r.id = m.run_id where a.key = $1 and a.state <> 'deleted'",
     )
     .bind(key)
     .fetch_optional(&mut *tx)
@@ -66,7 +66,8 @@ pub async fn resync(
         entered: if only == Some(Only::False) { RoaringBitmap::new() } else { members.clone() },
         exited: if only == Some(Only::True) { RoaringBitmap::new() } else { told.former - members },
     };
-    let id = insert(&mut tx, listener, audience, Kind::Resync, rate_limit, &all).await?;
+    let id =
+        insert(&mut tx, listener, audience, Kind::Resync, rate_limit, &all, Some(row.try_get("last_merge")?)).await?;
     tx.commit().await?;
     Ok(id)
 }

@@ -23,10 +23,12 @@ use crate::{
         lane::{self, Lane, Places},
         leave,
         log::{self, Part, Told},
+        merges::Merges,
         register::{Listener, Terms},
         turn::Turn,
         values,
     },
+    profile,
 };
 
 /// What a look at a destination's backfills came to.
@@ -202,7 +204,7 @@ async fn slice(
         return Ok(0);
     }
     let row = sqlx::query(
-        "select m.run_id, m.members, u.last_merge, d.options, r.entered, r.exited
+        "select m.run_id, m.members, u.last_merge, d.options, r.entered, r.exited, r.last_merge as rest_last_merge
          from memberships m join runs u on u.id = m.run_id
          join definitions d on d.audience_id = m.audience_id and d.version = u.definition_version, backfill_rests r
          where m.audience_id = $1 and r.backfill_id = $2",
@@ -218,6 +220,12 @@ async fn slice(
     }
     let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
     let (run, mut left): (RunId, Change) = (row.try_get("run_id")?, rest(&row)?);
+    if backfill.kind == Kind::Resync {
+        // Who was merged away is told as who he is now. Of changes the ordinary difference tells the survivor: see `waiting`.
+        let since = profile::merges::after(tx, row.try_get("rest_last_merge")?).await?;
+        let merges = Merges(since.into_iter().filter(|merge| merge.id <= last_merge).collect());
+        [&mut left.entered, &mut left.exited].into_iter().for_each(|side| merges.follow(side, 0));
+    }
     if backfill.deleted {
         left.entered.clear();
     }
@@ -238,18 +246,28 @@ async fn slice(
             // Those of the latest run, which this is; and the lock is held.
             values::seal(tx, run, backfill.audience, &slice, &told.members, true).await?;
         }
-        let part = Part { lane: Lane::Bulk, run, change: &slice, is_the_runs: false, backfill: Some(backfill.id) };
+        let part = Part {
+            lane: Lane::Bulk,
+            run,
+            change: &slice,
+            is_the_runs: false,
+            backfill: Some(backfill.id),
+            identified_since: None,
+        };
         ends_at = log::append(tx, listener, &mut told, part).await?;
         told.write(tx, listener.id, backfill.audience, run).await?;
         if backfill.rate.is_some() {
             rate::note(tx, listener.id, backfill.audience, now, events).await?;
         }
     }
-    sqlx::query("update backfill_rests set sliced_at = clock_timestamp(), ends_at = $2 where backfill_id = $1")
-        .bind(backfill.id)
-        .bind(ends_at)
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "update backfill_rests set sliced_at = clock_timestamp(), ends_at = $2, last_merge = $3 where backfill_id = $1",
+    )
+    .bind(backfill.id)
+    .bind(ends_at)
+    .bind(last_merge)
+    .execute(tx)
+    .await?;
     Ok(slice.len())
 }
 
