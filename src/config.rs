@@ -201,6 +201,8 @@ pub struct Audience {
     pub query: Option<String>,
     /// Instead of `query`, a statement that yields the user ids of those who are in, in one column.
     pub sql: Option<String>,
+    /// The source in whose database `sql` runs; in the store's own when not given.
+    pub source: Option<String>,
     /// A disabled audience is not computed, and nothing is told of it.
     #[serde(default = "enabled")]
     pub enabled: bool,
@@ -267,9 +269,12 @@ pub enum OnDelete {
 }
 
 impl Audience {
-    /// Who is in, as it is written: `query`, or else `sql`.
-    pub fn definition(&self) -> &str {
-        self.query.as_deref().or(self.sql.as_deref()).unwrap_or_default()
+    /// Who is in, as it is written: `query`, or else `sql` and where it runs.
+    pub fn definition(&self) -> String {
+        match (&self.query, &self.sql, &self.source) {
+            (None, Some(sql), Some(source)) => format!("{sql}\n-- source: {source}"),
+            (query, sql, _) => query.as_ref().or(sql.as_ref()).cloned().unwrap_or_default(),
+        }
     }
 
     /// The given key, else the name in snake_case; [`load`] has checked that it is a key and nobody else's.

@@ -33,6 +33,9 @@ points! {
     /// The batch is written with the offsets after it, not yet committed.
     BeforeTakenIn = "before_taken_in",
     AfterTakenIn = "after_taken_in",
+    /// Pulling: a page of rows is written with the place after it, not yet committed.
+    BeforePage = "before_page",
+    AfterPage = "after_page",
     /// Evaluating: the first rows of an answer have come, others are on their way.
     AmidAnswer = "amid_answer",
     /// Sealing: the run and its ranges are written, not yet committed.

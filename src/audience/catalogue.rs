@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ComputedTrait,
     check::{self, Known},
-    computed::{self, Computed, Definition, Sql},
+    computed::{self, Computed, Definition, Elsewhere, Sql, Statement},
     key::{self, Taken},
     options::Options,
     parse, parse_trait,
@@ -80,7 +80,7 @@ impl Catalogue {
             match read(audience, &taken) {
                 Ok(key) => {
                     taken.push(Taken { key: key.clone(), name: audience.name.clone(), deleted: false });
-                    let definition = match define(&key, audience) {
+                    let definition = match define(config, &key, audience) {
                         Ok(definition) => Some(definition),
                         Err(error) => {
                             catalogue.refused.insert(key.clone(), error);
@@ -137,7 +137,7 @@ impl Catalogue {
             };
             catalogue.audiences.push(Audience {
                 name: audience.name.clone(),
-                query: audience.definition().to_owned(),
+                query: audience.definition(),
                 enabled: audience.enabled,
                 options: Options::of(audience),
                 rate_limit: audience.rate_limit.map(std::num::NonZeroU32::get),
@@ -234,10 +234,13 @@ impl Catalogue {
 }
 
 /// Who is in, as it is written.
-fn define(key: &str, audience: &config::Audience) -> Result<Definition> {
+fn define(config: &config::Config, key: &str, audience: &config::Audience) -> Result<Definition> {
     match (&audience.query, &audience.sql) {
         (Some(query), None) => parse(&format!("audience '{key}'"), query).map(Definition::Query),
-        (None, Some(sql)) => Ok(Definition::Statement(sql.clone())),
+        (None, Some(sql)) => {
+            let elsewhere = audience.source.as_ref().map(|name| Elsewhere::of(config, name)).transpose()?.flatten();
+            Ok(Definition::Statement(Statement { text: sql.clone(), elsewhere }))
+        }
         _ => Err(Error::settings(format!("audience '{key}' has no definition, or two"))
             .help("Give it one of `query` and `sql`.")),
     }

@@ -1,9 +1,15 @@
 //! What is computed of each profile: whether it is in, or a value? Pure.
 
+use std::hash::{Hash, Hasher};
+
 use super::{
     ComputedTrait,
     ast::{Comparator, Comparison, Expr, Scalar},
     conditions::Formula,
+};
+use crate::{
+    Error, Result,
+    config::{Config, Secret},
 };
 
 /// What is computed.
@@ -25,7 +31,51 @@ pub enum Definition {
     /// The audience language.
     Query(Expr),
     /// A statement that yields user ids.
-    Statement(String),
+    Statement(Statement),
+}
+
+/// A statement that yields user ids, and where it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Statement {
+    pub text: String,
+    /// None: in the store's own database.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// The database of a source that is not the store's own.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    pub source: String,
+    pub database: Secret,
+}
+
+/// In one configuration a name stands for one database.
+impl PartialEq for Elsewhere {
+    fn eq(&self, other: &Elsewhere) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Elsewhere {}
+
+impl Hash for Elsewhere {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+    }
+}
+
+impl Elsewhere {
+    /// Where the source's tables are; none if that is the store's own database.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Settings`] if there is no such source.
+    pub fn of(config: &Config, source: &str) -> Result<Option<Elsewhere>> {
+        let found = config.sources.get(source).ok_or_else(|| {
+            Error::settings(format!("there is no source '{source}'"))
+                .help("Define it under `sources`; its `database` is enough.")
+        })?;
+        Ok(found.database.clone().map(|database| Elsewhere { source: source.to_owned(), database }))
+    }
 }
 
 /// A trait whose values come out of a statement.

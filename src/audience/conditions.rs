@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use self::canonical::{Fold, Folded};
 use super::{
     ast::{Comparison, Expr, Scalar, Segment},
+    computed::Statement,
     visit,
 };
 use crate::{
@@ -34,7 +35,7 @@ pub enum Formula {
     Nobody,
     Condition(Condition),
     /// Whom a statement yields: the whole of an audience, never a part of one.
-    Statement(String),
+    Statement(Statement),
     /// Membership of the audience with this key, as computed in the same tick or last stored.
     Member(String),
     /// A comparison whose left side is a computed trait, and whose right sides are literals.

@@ -86,7 +86,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             &of.name,
             of.enabled,
             of.schedule.as_ref(),
-            of.definition(),
+            &of.definition(),
         ));
     }
     for of in &config.traits {

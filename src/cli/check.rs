@@ -124,6 +124,10 @@ async fn sources(config: &Config, context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, source) in config.sources.iter().filter(|(_, source)| source.enabled) {
         let looked = async {
+            if let (false, Some(url)) = (source.is_pulled(), &source.database) {
+                pull::session::open(name, pull::session::options(name, url)?).await?;
+                return Ok("may be read by SQL audiences".into());
+            }
             let own = match (&source.database, context.has_store()?) {
                 (None, false) => {
                     return Ok("in the embedded database, to be set up by the first command that needs it".into());

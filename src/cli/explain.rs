@@ -115,8 +115,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
                 let error = Error::settings("a statement says who is in now, and not at another time");
                 return Err(error.help("Leave out --at."));
             }
-            Definition::Statement(text) if asked => {
-                explain::statement(statement::yields(&mut tx, text, profile).await?, at)
+            Definition::Statement(of) if asked => {
+                explain::statement(statement::yields(&mut tx, of, profile).await?, at)
             }
             Definition::Query(definition) => {
                 let member = has_identifier && holds(definition, &history, at);

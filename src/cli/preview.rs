@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::{Context, instant, members::Valued};
 use crate::{
     Result,
-    audience::{self, conditions::Formula},
+    audience::{
+        self,
+        computed::{Elsewhere, Statement},
+        conditions::Formula,
+    },
     ids::ProfileId,
     membership::{Universe, preview},
     profile::lookup::{self, Name},
@@ -38,6 +42,9 @@ pub struct Args {
     /// The definition is a statement that yields user ids.
     #[arg(long, conflicts_with_all = ["at", "is_trait"])]
     pub sql: bool,
+    /// With --sql, the source in whose database it runs; in the store's own, if not given.
+    #[arg(long, value_name = "NAME", requires = "sql")]
+    pub source: Option<String>,
     /// The definition is that of a computed trait: show values.
     #[arg(long = "trait")]
     pub is_trait: bool,
@@ -66,7 +73,11 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
     let formula = match &expr {
         Some(expr) => preview::formula(&pool, expr).await?,
-        None => Formula::Statement(args.query.clone()),
+        None => {
+            let elsewhere =
+                args.source.as_ref().map(|name| Elsewhere::of(&context.config()?, name)).transpose()?.flatten();
+            Formula::Statement(Statement { text: args.query.clone(), elsewhere })
+        }
     };
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let universe = Universe::users(args.include_anonymous);

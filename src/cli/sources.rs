@@ -43,7 +43,7 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         schedule: of.schedule.as_ref().map(ToString::to_string),
         progress: known.remove(name),
     };
-    let all: Vec<Listed> = config.sources.iter().map(listed).collect();
+    let all: Vec<Listed> = config.sources.iter().filter(|(_, source)| source.is_pulled()).map(listed).collect();
     context.output().show(&all, |all| {
         if all.is_empty() {
             return "the configuration has no sources".into();

@@ -29,6 +29,7 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     if let Some(section) = root.get("sources") {
         sources::check(section, problems);
     }
+    sources::check_named(root, problems);
     if let Some(section) = root.get("streams") {
         streams::check(section, problems);
     }

@@ -8,13 +8,14 @@ use serde::Deserialize;
 use super::{Secret, enabled, tree::Node};
 use crate::{error::Problem, limits, schedule::Setting};
 
-/// A statement whose rows are people, or what they did.
+/// A statement whose rows are people, or what they did; without one, a database that SQL audiences name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Postgres URL of the tables; the store's own database when not given. Write ${SHOP_DATABASE_URL}.
     pub database: Option<Secret>,
     /// The statement. It needs SELECT on what it reads, and can write nothing.
+    #[serde(default)]
     pub query: String,
     /// Each row is a person, and its columns are traits.
     pub profiles: Option<Profiles>,
@@ -53,6 +54,13 @@ pub struct Events {
     pub timestamp: String,
     /// The column that tells events apart: each counts once by it.
     pub message_id: String,
+}
+
+impl Source {
+    /// Whether it has rows to pull.
+    pub fn is_pulled(&self) -> bool {
+        !self.query.is_empty()
+    }
 }
 
 impl Default for Profiles {
@@ -112,6 +120,26 @@ fn lookback(text: &str) -> Result<Lookback, String> {
     within.to_std().map(Lookback::Time).map_err(|_| "Write a length of time, as `1h`, or a number.".into())
 }
 
+/// Tells what is wrong with the `source` of SQL audiences.
+pub(super) fn check_named(root: &Node, problems: &mut Vec<Problem>) {
+    let known = |name: &str| root.get("sources").is_some_and(|sources| sources.get(name).is_some());
+    for audience in root.get("audiences").map_or(&[][..], Node::items) {
+        let Some((node, name)) = audience.text("source") else { continue };
+        let mut tell = |message: String, help: &str| {
+            problems.push(Problem { message, span: node.span.clone(), help: Some(help.into()) });
+        };
+        if audience.get("sql").is_none() {
+            tell(
+                "`source` is for `sql` alone".into(),
+                "It names the database in which the statement runs: leave it out.",
+            );
+        }
+        if !known(name) {
+            tell(format!("there is no source `{name}`"), "Define it under `sources`; its `database` is enough.");
+        }
+    }
+}
+
 /// Tells what is wrong with the section `sources`.
 pub(super) fn check(sources: &Node, problems: &mut Vec<Problem>) {
     for (key, source) in sources.entries() {
@@ -130,7 +158,14 @@ pub(super) fn check(sources: &Node, problems: &mut Vec<Problem>) {
         {
             tell(&node.span, "the statement is empty".into(), "For example: select user_id, plan from customers");
         }
-        match (source.get("profiles"), source.get("events")) {
+        let [query, profiles, events, database] =
+            ["query", "profiles", "events", "database"].map(|name| source.get(name));
+        match (profiles, events) {
+            (None, None) if query.is_none() && database.is_some() => continue,
+            _ if query.is_none() => {
+                let help = "Give it a `query`, or only a `database`, in which SQL audiences then run.";
+                tell(&key.span, format!("the source `{name}` has no query"), help);
+            }
             (Some(_), None) => {}
             (None, Some(events)) => {
                 if events.get("name").is_some() == events.get("name_column").is_some() {

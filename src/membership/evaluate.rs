@@ -211,7 +211,7 @@ pub async fn evaluate_all(
         };
         let answer = |leaf: &Formula| match leaf {
             Formula::Condition(condition) => told(answers.get(condition)),
-            Formula::Statement(statement) => told(yielded.get(statement.as_str())),
+            Formula::Statement(statement) => told(yielded.get(statement)),
             Formula::Value(comparison) => told(compared.get(comparison)),
             Formula::Member(key) => member(key).map(|members| (members, false)),
             _ => Err(Error::internal("a formula was asked for whole")),
@@ -256,7 +256,7 @@ fn told(found: Option<&Result<Members, Arc<Error>>>) -> Result<Answer<'_>> {
 }
 
 /// One error, told to each audience that it concerns.
-fn again(error: &Arc<Error>) -> Error {
+pub(super) fn again(error: &Arc<Error>) -> Error {
     let mut told = Error::new(error.kind, error.message.clone());
     told.help = error.help.clone();
     told.because(Arc::clone(error))

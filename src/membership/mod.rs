@@ -8,6 +8,7 @@ mod threshold;
 mod compare;
 mod compile;
 mod copy;
+mod elsewhere;
 mod evaluate;
 mod log;
 mod members;

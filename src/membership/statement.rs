@@ -6,8 +6,8 @@ use futures_util::TryStreamExt;
 use roaring::RoaringBitmap;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, PgConnection, Row as _, Statement as _, TypeInfo as _};
 
-use super::tally::Ids;
-use crate::{Error, Result, ids::ProfileId, limits};
+use super::{elsewhere, tally::Ids};
+use crate::{Error, Result, audience::computed::Statement, ids::ProfileId, limits};
 
 /// Whom a statement yields.
 #[derive(Debug, Default)]
@@ -27,12 +27,20 @@ pub(super) async fn members(conn: &mut PgConnection, statement: &str) -> Result<
     Ok(yielded)
 }
 
-/// Whether a statement yields this profile: by any of its user ids.
+/// Whether a statement yields this profile, by any of its user ids, wherever it runs.
 ///
 /// # Errors
 /// What is wrong with the statement, or the database's own.
-pub async fn yields(conn: &mut PgConnection, statement: &str, profile: ProfileId) -> Result<bool> {
-    let statement = one(statement);
+pub async fn yields(conn: &mut PgConnection, of: &Statement, profile: ProfileId) -> Result<bool> {
+    if let Some(there) = &of.elsewhere {
+        let user_ids: Vec<String> =
+            sqlx::query_scalar("select value from identifiers where type = 'user_id' and profile_id = $1")
+                .bind(i64::from(profile.0))
+                .fetch_all(conn)
+                .await?;
+        return elsewhere::yields(&of.text, there, &user_ids).await;
+    }
+    let statement = one(&of.text);
     begin(conn).await?;
     let found = async {
         check(conn, statement).await?;
@@ -81,7 +89,7 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
 }
 
 /// Refuses a statement that does not yield one column of ids.
-async fn check(conn: &mut PgConnection, statement: &str) -> Result<()> {
+pub(super) async fn check(conn: &mut PgConnection, statement: &str) -> Result<()> {
     let text = AssertSqlSafe(format!("select * from ({statement}\n) r"));
     let prepared = (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(text)).await.map_err(failed)?;
     let [column] = prepared.columns() else {

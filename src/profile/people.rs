@@ -96,8 +96,9 @@ async fn resolve<'a>(connection: &mut PgConnection, messages: &[&'a Message], ru
 async fn owners<'a>(connection: &mut PgConnection, keys: Vec<Key<'a>>) -> Result<HashMap<Key<'a>, i64>> {
     let (types, values): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
     let rows: Vec<(i64, i64)> = sqlx::query_as(
+        // Looked up one by one, whatever the statistics say: a join would read all identifiers there are for each batch.
         "select key.n, i.profile_id from unnest($1::text[], $2::text[]) with ordinality as key (type, value, n)
-         join identifiers i on i.type = key.type and i.value = key.value",
+         cross join lateral (select profile_id from identifiers i where i.type = key.type and i.value = key.value limit 1) i",
     )
     .bind(types)
     .bind(values)
@@ -116,8 +117,10 @@ async fn holdings(connection: &mut PgConnection, profiles: &HashSet<i64>) -> Res
     }
     let ids: Vec<i64> = profiles.iter().copied().collect();
     let rows = sqlx::query(
-        "select i.profile_id, i.type, i.added_at, p.merges from identifiers i join profiles p on p.id = i.profile_id
-         where i.profile_id = any($1)",
+        // As in `owners`; `offset 0` keeps what is within from being joined as a whole.
+        "select p.id, i.type, i.added_at, p.merges from unnest($1::bigint[]) as of (id)
+         cross join lateral (select id, merges from profiles where id = of.id limit 1) p
+         cross join lateral (select type, added_at from identifiers where profile_id = p.id offset 0) i",
     )
     .bind(ids)
     .fetch_all(connection)

@@ -18,7 +18,13 @@ use super::{
     rules::Rules,
     store::{Store, Stored},
 };
-use crate::{Error, Result, clock::Clock, schedule::retry_at, telemetry::metrics};
+use crate::{
+    Error, Result,
+    clock::Clock,
+    fault::{self, Point},
+    schedule::retry_at,
+    telemetry::metrics,
+};
 
 /// Where a pull begins.
 #[derive(Debug, Clone, Default)]
@@ -257,7 +263,9 @@ impl Writer {
         if let Some(settle) = settle {
             self::settle(&mut tx, &self.name, settle).await?;
         }
+        fault::point(Point::BeforePage);
         tx.commit().await?;
+        fault::point(Point::AfterPage);
         Ok(stored)
     }
 

@@ -11,9 +11,10 @@
 mod cursor;
 mod read;
 mod row;
+pub mod session;
 mod whole;
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgPool, postgres::PgConnectOptions};
@@ -43,7 +44,7 @@ pub async fn lease(instance: &Instance, name: &str) -> Result<Option<Held>> {
 /// # Errors
 /// Whatever stopped it. What was stored until then stays.
 pub async fn pull(instance: &Instance, config: &Config, name: &str, progress: impl FnMut(&Summary)) -> Result<Summary> {
-    let source = config.sources.get(name).ok_or_else(|| unknown(config, name))?;
+    let source = config.sources.get(name).filter(|of| of.is_pulled()).ok_or_else(|| unknown(config, name))?;
     let rules = Arc::new(Rules::of(&config.identity)?);
     let pulled = Pull { instance, name, source, rules }.run(progress).await;
     if let Err(error) = &pulled {
@@ -58,9 +59,14 @@ pub async fn pull(instance: &Instance, config: &Config, name: &str, progress: im
 /// [`crate::Kind::Settings`] for a name that none has.
 pub fn chosen<'c>(config: &'c Config, name: Option<&'c str>) -> Result<Vec<&'c str>> {
     match name {
-        Some(name) if config.sources.contains_key(name) => Ok(vec![name]),
+        Some(name) if config.sources.get(name).is_some_and(config::Source::is_pulled) => Ok(vec![name]),
         Some(name) => Err(unknown(config, name)),
-        None => Ok(config.sources.iter().filter(|(_, of)| of.enabled).map(|(name, _)| name.as_str()).collect()),
+        None => Ok(config
+            .sources
+            .iter()
+            .filter(|(_, of)| of.enabled && of.is_pulled())
+            .map(|(name, _)| name.as_str())
+            .collect()),
     }
 }
 
@@ -69,7 +75,7 @@ pub fn chosen<'c>(config: &'c Config, name: Option<&'c str>) -> Result<Vec<&'c s
 /// # Errors
 /// The database's own.
 pub async fn due(pool: &PgPool, config: &Config, now: DateTime<Utc>) -> Result<Vec<String>> {
-    let scheduled = config.sources.iter().filter(|(_, of)| of.enabled && of.schedule.is_some());
+    let scheduled = config.sources.iter().filter(|(_, of)| of.enabled && of.is_pulled() && of.schedule.is_some());
     let scheduled: Vec<_> = scheduled.collect();
     if scheduled.is_empty() {
         return Ok(Vec::new());
@@ -88,9 +94,11 @@ pub async fn due(pool: &PgPool, config: &Config, now: DateTime<Utc>) -> Result<V
 }
 
 fn unknown(config: &Config, name: &str) -> Error {
-    let known = config.sources.keys().map(|known| format!("'{known}'")).collect::<Vec<_>>().join(", ");
+    let known = config.sources.iter().filter(|(_, of)| of.is_pulled());
+    let known = known.map(|(known, _)| format!("'{known}'")).collect::<Vec<_>>().join(", ");
     let known = if known.is_empty() { "none" } else { &known };
-    Error::settings(format!("the configuration has no source '{name}'")).help(format!("It has {known}."))
+    let lack = if config.sources.contains_key(name) { "no query for the source" } else { "no source" };
+    Error::settings(format!("the configuration has {lack} '{name}'")).help(format!("It has {known}."))
 }
 
 struct Pull<'a> {
@@ -136,10 +144,7 @@ impl Pull<'_> {
 fn options(own: Option<PgConnectOptions>, name: &str, source: &config::Source) -> Result<PgConnectOptions> {
     match (&source.database, own) {
         (None, Some(own)) => Ok(own),
-        (Some(url), _) => PgConnectOptions::from_str(url.expose()).map_err(|_| {
-            Error::settings(format!("the database's URL of the source '{name}' cannot be read"))
-                .help("Write postgres://user:password@host:5432/database, with special characters percent-encoded.")
-        }),
+        (Some(url), _) => session::options(name, url),
         (None, None) => Err(Error::internal("the store's own database is not known")),
     }
 }

@@ -1,26 +1,20 @@
 //! How are rows read? On one snapshot that cannot write, a page at a time, so that memory stays flat.
 
-use std::{future::Future, time::Duration};
-
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _,
-    SqlSafeStr as _, Statement as _, TypeInfo as _, postgres::PgConnectOptions,
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _,
+    Statement as _, TypeInfo as _, postgres::PgConnectOptions,
 };
 use tokio::time::timeout;
 
 use super::{
     cursor::{self, Moment, quoted},
     row::Rows,
+    session::{self, PATIENCE, patience},
 };
 use crate::{
-    Error, Kind, Result, config, limits,
+    Error, Result, config, limits,
     profile::pulled::{Kept, Place},
 };
-
-/// How long a database may take to let us in.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What a page may take beyond what its statement may.
-const GRACE: Duration = Duration::from_secs(60);
 
 /// One row: what it is ordered by, as text, and all its columns; none if they are longer than any message.
 #[derive(Debug, sqlx::FromRow)]
@@ -48,11 +42,8 @@ impl Reader {
         rows: &Rows<'_>,
         place: &Place,
     ) -> Result<(Reader, Kept)> {
-        let options = options.application_name("rollcall").disable_statement_logging();
-        let connected = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
-        let mut connection =
-            connected.map_err(|_| away(name, sqlx::Error::PoolTimedOut))?.map_err(|error| away(name, error))?;
-        let (asked, columns, kept) = patience(begin(&mut connection, source, rows, place)).await?;
+        let mut connection = session::open(name, options).await?;
+        let (asked, columns, kept) = patience(declare(&mut connection, source, rows, place)).await?;
         let reader = Reader { connection, columns, column: asked.column, position: place.position.clone() };
         Ok((reader, kept))
     }
@@ -87,21 +78,12 @@ impl Reader {
     }
 }
 
-async fn begin(
+async fn declare(
     connection: &mut PgConnection,
     source: &config::Source,
     rows: &Rows<'_>,
     place: &Place,
 ) -> Result<(cursor::Asked, Vec<String>, Kept)> {
-    sqlx::raw_sql("begin isolation level repeatable read read only").execute(&mut *connection).await?;
-    // All of a cursor is fetched: its first rows need not come fast. Times as text are those of all sessions here.
-    sqlx::query(
-        "select set_config('statement_timeout', $1, true), set_config('cursor_tuple_fraction', '1', true),
-                set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO, YMD', true)",
-    )
-    .bind(limits::PULL_TIMEOUT_MS.to_string())
-    .execute(&mut *connection)
-    .await?;
     let statement = source.query.trim().trim_end_matches(';');
     let text = AssertSqlSafe(format!("select * from ({statement}\n) r"));
     let prepared = (&mut *connection).prepare(text.into_sql_str()).await.map_err(failed)?;
@@ -165,12 +147,6 @@ async fn moment(connection: &mut PgConnection) -> Result<Moment> {
     Ok(Moment { xmin: row.try_get(0)?, xmax: row.try_get(1)?, is_standby: row.try_get(2)?, cluster: row.try_get(3)? })
 }
 
-/// A database that says nothing any more is given up.
-async fn patience<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let limit = Duration::from_millis(limits::PULL_TIMEOUT_MS) + GRACE;
-    timeout(limit, work).await.unwrap_or_else(|_| Err(Error::wait("the source's database does not answer any more")))
-}
-
 /// The error of a statement, without the values that Postgres may quote.
 fn failed(error: sqlx::Error) -> Error {
     let Some(database) = error.as_database_error() else { return error.into() };
@@ -189,13 +165,4 @@ fn failed(error: sqlx::Error) -> Error {
         }
         _ => error.into(),
     }
-}
-
-fn away(name: &str, error: sqlx::Error) -> Error {
-    let error = Error::from(error);
-    let message = match error.kind {
-        Kind::Settings => format!("the database of the source '{name}' refused the connection"),
-        _ => format!("the database of the source '{name}' cannot be reached"),
-    };
-    Error::new(error.kind, message).help("Check `database` of the source.").because(error)
 }

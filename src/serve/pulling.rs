@@ -21,7 +21,8 @@ pub async fn run(instance: Instance, mut plans: watch::Receiver<Arc<Plan>>, mut 
     let (mut pulls, mut running) = (JoinSet::new(), HashSet::new());
     while !stop.is_asked() {
         let plan = plans.borrow_and_update().clone();
-        plan.config.sources.keys().for_each(|name| metrics::expect_source(name));
+        let expected = plan.config.sources.iter().filter(|(_, source)| source.is_pulled());
+        expected.for_each(|(name, _)| metrics::expect_source(name));
         match pull::due(&instance.pool, &plan.config, instance.clock.now()).await {
             Ok(due) => {
                 for name in due {

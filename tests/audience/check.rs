@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollcall::audience::{
     Definition,
     check::{Checked, Known, check},
+    computed::Statement,
     parse,
 };
 
@@ -12,7 +13,10 @@ fn checked(definitions: &[(&str, &str)], known: &Known) -> Checked {
     let definitions: BTreeMap<String, Option<Definition>> = definitions
         .iter()
         .map(|(key, text)| match text.strip_prefix("sql: ") {
-            Some(statement) => (key.to_string(), Some(Definition::Statement(statement.to_owned()))),
+            Some(statement) => (
+                key.to_string(),
+                Some(Definition::Statement(Statement { text: statement.to_owned(), elsewhere: None })),
+            ),
             None => (key.to_string(), Some(Definition::Query(parse(key, text).unwrap()))),
         })
         .collect();

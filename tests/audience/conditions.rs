@@ -26,7 +26,7 @@ fn show(formula: &Formula) -> String {
         Formula::Everyone => "everyone".into(),
         Formula::Nobody => "nobody".into(),
         Formula::Condition(condition) => format!("[{}]", condition.0),
-        Formula::Statement(statement) => format!("whom {statement} yields"),
+        Formula::Statement(statement) => format!("whom {} yields", statement.text),
         Formula::Member(key) => format!("member of {key}"),
         Formula::Value(comparison) => format!("computed {comparison}"),
         Formula::Not(inner) => format!("not {}", show(inner)),

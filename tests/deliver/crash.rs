@@ -164,7 +164,8 @@ async fn a_delivery_that_was_paused_and_overtaken_does_no_harm_when_it_wakes() {
 #[test]
 fn every_point_of_delivery_is_died_at() {
     let sealing = [Point::AmidAnswer, Point::BeforeSeal, Point::AfterSeal, Point::BeforeSlice, Point::AfterSlice];
-    let taking_in = [Point::AfterBatchRead, Point::BeforeTakenIn, Point::AfterTakenIn];
+    let taking_in =
+        [Point::AfterBatchRead, Point::BeforeTakenIn, Point::AfterTakenIn, Point::BeforePage, Point::AfterPage];
     let died: Vec<Point> = taking_in.into_iter().chain(sealing).chain(DEATHS.map(|(point, _)| point)).collect();
     assert_eq!(died, Point::ALL);
 }

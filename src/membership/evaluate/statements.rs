@@ -5,20 +5,28 @@ use std::{collections::HashMap, sync::Arc};
 use sqlx::PgConnection;
 
 use super::{Due, Members};
-use crate::{Error, Result, audience::conditions::Formula, membership::statement};
+use crate::{
+    Error, Result,
+    audience::{computed::Statement, conditions::Formula},
+    membership::{elsewhere::Sessions, statement},
+};
 
 /// By statement, whom it yields. Fails itself only if the transaction cannot go on.
 pub(super) async fn answers<'d>(
     conn: &mut PgConnection,
     due: &[Due<'d>],
-) -> Result<HashMap<&'d str, Result<Members, Arc<Error>>>> {
-    let mut answers = HashMap::new();
+) -> Result<HashMap<&'d Statement, Result<Members, Arc<Error>>>> {
+    let (mut answers, mut sessions) = (HashMap::new(), Sessions::default());
     for due in due {
-        let Formula::Statement(text) = due.formula else { continue };
-        if answers.contains_key(text.as_str()) {
+        let Formula::Statement(of) = due.formula else { continue };
+        if answers.contains_key(of) {
             continue;
         }
-        let answer = match statement::members(conn, text).await? {
+        let yielded = match &of.elsewhere {
+            None => statement::members(conn, &of.text).await?,
+            Some(there) => sessions.members(conn, &of.text, there).await?,
+        };
+        let answer = match yielded {
             Ok(yielded) => {
                 if yielded.unknown > 0 {
                     let (audience, unknown) = (due.key, yielded.unknown);
@@ -28,7 +36,7 @@ pub(super) async fn answers<'d>(
             }
             Err(error) => Err(Arc::new(error)),
         };
-        answers.insert(text.as_str(), answer);
+        answers.insert(of, answer);
     }
     Ok(answers)
 }
