@@ -6,3 +6,6 @@ update backfill_rests r set rate_limit = null from backfills b where b.id = r.ba
 
 -- When the last slice of a limited backfill of this audience was made, and of how many Identify events it is.
 alter table told add column sliced_at timestamptz, add column sliced_events bigint not null default 0;
+
+-- Cancelled because its destination was taken from the audience: what was left of changes is told if it is given back.
+alter table backfills add column withdrawn boolean not null default false;

@@ -241,9 +241,14 @@ async fn a_plan_that_is_no_longer_true_is_not_applied() {
     let stale = world.run(&["apply", "--plan", file]);
     assert_eq!(stale.status.code(), Some(4));
     assert!(text(&stale.stderr).contains("has changed since"), "{}", text(&stale.stderr));
+    let digest = serde_json::from_str::<Value>(&fs::read_to_string(file).unwrap()).unwrap();
+    let digest = digest["digest"].as_str().unwrap();
+    let stale = world.run(&["apply", "--plan-digest", digest]);
+    assert_eq!(stale.status.code(), Some(4));
+    assert!(text(&stale.stderr).contains("has changed since"), "{}", text(&stale.stderr));
     world.configure(AFTER);
-    // Somebody else was faster.
-    apply(&world, &["--no-sync"]);
+    // Somebody else was faster, by the digest alone.
+    world.json(&["apply", "--no-sync", "--plan-digest", digest]);
     assert_eq!(world.run(&["apply", "--plan", file]).status.code(), Some(4));
     let unasked = world.run(&["apply"]);
     assert_eq!(unasked.status.code(), Some(0), "there is nothing to do, so nobody is asked");

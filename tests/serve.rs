@@ -25,6 +25,7 @@ use nix::{
 use rollcall::limits;
 
 use crate::{
+    http::operations::get,
     support::kafka::{self, eventually},
     sync::{World, fold, order},
 };
@@ -309,6 +310,61 @@ async fn a_changed_secret_or_setting_or_audience_takes_effect_on_sighup_and_a_wr
         let fold = fold(&kafka::read_committed(kafka::broker(), &second));
         (fold.get("big")? == &users(0..4) && fold["buyers"] == users(2..4)).then_some(())
     });
+    instance.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_whose_listener_cannot_be_had_is_refused_as_a_whole_and_the_old_one_stays_in_force() {
+    let world = World::new(BUYERS).await;
+    let path = world.folder.path().join("rollcall.yaml");
+    let before = fs::read_to_string(&path).unwrap();
+    let listens = "http: {listen: \"127.0.0.1:0\"}";
+    assert!(before.contains(listens), "{before}");
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = port().local_addr().unwrap();
+    let with = |text: &str| before.replace(listens, text);
+    fs::write(&path, with(&format!("{listens}\ntracking: {{listen: \"{own}\"}}"))).unwrap();
+    let mut instance = Instance::start(&world, "one", "");
+    let line = eventually("it answers", || {
+        instance.log().lines().find(|line| line.contains("listener=\"http\"")).map(str::to_owned)
+    });
+    let url = format!("http://{}", line.rsplit_once("address=").unwrap().1.trim());
+    let answers = async || (get(&format!("{url}/healthz")).await.0, std::net::TcpStream::connect(own).is_ok());
+    eventually("it takes messages in", || std::net::TcpStream::connect(own).ok());
+
+    let taken = port();
+    let address = taken.local_addr().unwrap();
+    let more = format!("{BUYERS}\n{}", BUYERS.replace("Buyers", "More"));
+    for (nth, (listener, text)) in [
+        ("tracking", format!("{listens}\ntracking: {{listen: \"{address}\"}}")),
+        ("http", format!("http: {{listen: \"{address}\"}}\ntracking: {{listen: \"127.0.0.1:0\"}}")),
+    ]
+    .iter()
+    .enumerate()
+    {
+        fs::write(&path, with(text).replace(BUYERS, &more)).unwrap();
+        instance.signal(Signal::SIGHUP);
+        eventually("it is refused", || {
+            (instance.log().matches("the new configuration is refused").count() == nth + 1).then_some(())
+        });
+        assert!(instance.log().contains(&format!("{listener} cannot listen on {address}")), "{}", instance.log());
+        assert_eq!(answers().await, (200, true), "both listeners are as they were");
+    }
+    buy(&world, 0..2);
+    told(&world, &users(0..2));
+    let known = "select count(*) from audiences where key = 'more'";
+    assert_eq!(count(&world, known).await, 0, "nothing of the new configuration is in force");
+
+    // What keeps its address is never without it; and what can be had is taken.
+    let token = "http: {listen: \"127.0.0.1:0\", token: \"a token of this test\"}";
+    drop(taken);
+    let text = with(&format!("{token}\ntracking: {{listen: \"{address}\"}}")).replace(BUYERS, &more);
+    fs::write(&path, text).unwrap();
+    instance.signal(Signal::SIGHUP);
+    eventually("it takes messages in at the other address", || std::net::TcpStream::connect(address).ok());
+    eventually("the new audience is told", || (world.fold().get("more")? == &users(0..2)).then_some(()));
+    assert!(std::net::TcpStream::connect(own).is_err(), "the old address is given up");
+    assert_eq!(get(&format!("{url}/metrics")).await.0, 401, "the same address asks for the new token");
     instance.ends_cleanly();
 }
 

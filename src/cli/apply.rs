@@ -1,7 +1,7 @@
 //! `rollcall apply`: make it so, once a person has seen what it does.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _},
+    io::{self, BufRead, IsTerminal as _, Write},
     path::PathBuf,
 };
 
@@ -24,12 +24,18 @@ use crate::{
 Examples:
   rollcall apply                            show the plan, ask, apply, sync what changed
   rollcall apply --plan plan.json           the plan of `rollcall plan --out plan.json`, without asking
+  rollcall apply --plan-digest 0123456789abcdef
+                                            the plan with this digest, as `rollcall plan` has shown it
   rollcall apply --yes                      without asking; a change beyond the guard is held
   rollcall apply --no-sync                  leave the computing and telling to `rollcall serve` or the next sync")]
 pub struct Args {
     /// A plan that was looked at: its numbers are confirmed, and nothing else is applied.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// The digest that the plan which was looked at ends with: nothing else is applied, and nobody is asked. The numbers are not
+    /// confirmed by it, so the guard holds what is beyond it.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "plan")]
+    pub plan_digest: Option<String>,
     /// Do not ask. Nobody has confirmed the numbers then, so the guard holds what is beyond it.
     #[arg(long, short)]
     pub yes: bool,
@@ -47,7 +53,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let now = context.clock().now();
     let looked_at = args.plan.as_ref().map(shown::read).transpose()?;
     let plan = plan::plan(&pool, &config, now, args.samples).await?;
-    if looked_at.as_ref().is_some_and(|looked_at| looked_at.digest != plan.digest) {
+    let expected = looked_at.as_ref().map(|looked_at| &looked_at.digest).or(args.plan_digest.as_ref());
+    if expected.is_some_and(|digest| *digest != plan.digest) {
         return Err(plan::stale());
     }
     if plan.is_empty() && plan.refused.is_empty() {
@@ -72,20 +79,26 @@ async fn ask(args: &Args, plan: &Plan, context: &Context) -> Result<bool> {
     if !output.is_json() {
         output.line(&shown::text(plan, output.colors()))?;
     }
-    if args.yes || !plan.refused.is_empty() {
+    if args.yes || args.plan_digest.is_some() || !plan.refused.is_empty() {
         return Ok(false);
     }
-    if output.is_json() || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+    let is_terminal = !output.is_json() && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let answer = tokio::task::spawn_blocking(move || confirm(io::stdin().lock(), io::stderr(), is_terminal));
+    answer.await.map_err(|error| Error::internal("the question was not answered").because(error))??;
+    Ok(true)
+}
+
+/// Asks whoever is at the terminal. All but a `yes` is a no, the end of the input too.
+fn confirm(mut input: impl BufRead, mut output: impl Write, is_terminal: bool) -> Result<()> {
+    if !is_terminal {
         return Err(Error::settings("nobody is here to be asked")
-            .help("Give the plan that was looked at with --plan, or --yes to apply without a look."));
+            .help("Give the plan that was looked at with --plan or --plan-digest, or --yes to apply without a look."));
     }
-    output.note("Apply this? Only `yes` is taken for one.")?;
-    let read = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map(|_| line)
-    });
-    match read.await {
-        Ok(Ok(line)) if line.trim() == "yes" => Ok(true),
+    let mut line = String::new();
+    let answered =
+        writeln!(output, "Apply this? Only `yes` is taken for one.").and_then(|()| input.read_line(&mut line));
+    match answered {
+        Ok(_) if line.trim() == "yes" => Ok(()),
         _ => Err(Error::settings("nothing was applied")),
     }
 }
@@ -118,4 +131,36 @@ fn said(applied: &Applied, no_sync: bool) -> String {
         text.push_str(" Nothing is computed or told yet: `rollcall serve` or the next sync does it.");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_terminal_only_yes_is_taken_for_one() {
+        for (answer, is_applied) in [
+            ("yes\n", true),
+            ("  yes \r\n", true),
+            ("yes", true),
+            ("y\n", false),
+            ("Yes\n", false),
+            ("no\nyes\n", false),
+            ("\n", false),
+            ("", false),
+        ] {
+            let mut asked = Vec::new();
+            assert_eq!(confirm(answer.as_bytes(), &mut asked, true).is_ok(), is_applied, "{answer:?}");
+            assert_eq!(asked, b"Apply this? Only `yes` is taken for one.\n");
+        }
+    }
+
+    #[test]
+    fn without_a_terminal_nobody_is_asked_whatever_the_input_says() {
+        let (mut input, mut asked) = (&b"yes\n"[..], Vec::new());
+        let error = confirm(&mut input, &mut asked, false).unwrap_err();
+        assert_eq!((error.kind, error.to_string().as_str()), (crate::Kind::Settings, "nobody is here to be asked"));
+        assert!(asked.is_empty());
+        assert_eq!(input, b"yes\n", "it is not even read");
+    }
 }

@@ -173,18 +173,22 @@ impl Serving<'_> {
         if let Some(streaming) = &self.streaming {
             streaming.check(&config)?;
         }
+        // All that can fail comes first: a configuration is in force as a whole, or not at all.
+        let receiving = match does(self.only, Part::Tracking) {
+            true => Some(self.receiving.prepare(&config).await?),
+            false => None,
+        };
+        let listening = self.listening.prepare(&config).await?;
         if let Some(server) = &mut self.server {
             server.reload(config.clone())?;
         }
         if let Some(streaming) = &mut self.streaming {
             streaming.follow(&config);
         }
-        if does(self.only, Part::Tracking) {
-            self.receiving.follow(&config).await?;
+        if let Some(next) = receiving {
+            self.receiving.follow(&config, next).await;
         }
-        if let Err(error) = self.listening.follow(&config).await {
-            serve::log(&error, "http", "the listener is not the one that the new configuration asks for");
-        }
+        self.listening.follow(&config, listening).await;
         self.loaded.send_replace(Arc::new(Loaded { config, at: self.context.clock().now() }));
         Ok(())
     }

@@ -1,6 +1,12 @@
 //! How is a Router served so that nobody can take it away from the others? With limits on connections, time and bytes.
 
-use std::{io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::Request, http::StatusCode};
 use hyper::{
@@ -27,7 +33,7 @@ use crate::{Error, Result, limits};
 #[derive(Debug)]
 pub struct Listener {
     name: &'static str,
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     address: SocketAddr,
 }
 
@@ -57,6 +63,8 @@ impl Default for Guards {
 pub struct Running {
     name: &'static str,
     address: SocketAddr,
+    /// As long as it accepts.
+    socket: Weak<TcpListener>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -74,7 +82,7 @@ impl Listener {
         };
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
-        Ok(Listener { name, socket, address })
+        Ok(Listener { name, socket: Arc::new(socket), address })
     }
 
     /// Where it listens: with the port that was chosen, if any would do.
@@ -89,14 +97,21 @@ impl Listener {
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, guards.request));
         let (stop, asked) = watch::channel(false);
         tracing::info!(listener = self.name, address = %self.address, "listening");
+        let socket = Arc::downgrade(&self.socket);
         let task = tokio::spawn(accept(self.socket, routes, guards, asked));
-        Running { name: self.name, address: self.address, stop, task }
+        Running { name: self.name, address: self.address, socket, stop, task }
     }
 }
 
 impl Running {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same address for whoever answers there next: it is not given up between the two, so nobody else can take it. `None` if
+    /// this one has ended.
+    pub fn hand_over(&self) -> Option<Listener> {
+        Some(Listener { name: self.name, socket: self.socket.upgrade()?, address: self.address })
     }
 
     /// Takes no more connections, lets the requests under way end, and cuts off those that take too long.
@@ -114,7 +129,7 @@ impl Drop for Running {
     }
 }
 
-async fn accept(socket: TcpListener, routes: Router, guards: Guards, mut asked: watch::Receiver<bool>) {
+async fn accept(socket: Arc<TcpListener>, routes: Router, guards: Guards, mut asked: watch::Receiver<bool>) {
     let mut connections = Connections::new(guards.connections);
     loop {
         let stream = tokio::select! {

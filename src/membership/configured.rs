@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 
+use super::backfill;
 use crate::{
     Error, Result,
     audience::{Class, catalogue::Audience, options::Options},
@@ -66,12 +67,14 @@ pub async fn destinations(conn: &mut PgConnection) -> Result<BTreeMap<String, Se
     Ok(rows.into_iter().map(|(name, Json(settings))| (name, settings)).collect())
 }
 
-/// Notes what the configuration says of audiences and destinations, for the next `plan`.
+/// Notes what the configuration says of audiences and destinations, for the next `plan`; backfills to destinations that are no
+/// longer an audience's end.
 ///
 /// # Errors
 /// The database's own.
 pub async fn note(pool: &PgPool, config: &Config, audiences: &[Audience]) -> Result<()> {
     note_audiences(pool, audiences).await?;
+    backfill::withdraw(pool, audiences).await?;
     note_destinations(pool, config).await
 }
 

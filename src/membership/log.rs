@@ -150,6 +150,11 @@ pub(super) async fn tell(
         }
         _ => (RoaringBitmap::new(), true),
     };
+    let mut changed = changed;
+    let left = backfill::given_back(tx, destination.id, audience.id).await?;
+    if audience.class == Class::Trait {
+        changed |= left & &members;
+    }
     untold.entered |= &changed;
     let waiting = backfill::waiting(tx, destination.id, audience.id, &members, &changed).await?;
     untold.entered -= &waiting.entered;

@@ -10,7 +10,7 @@ use crate::{
     audience::catalogue::Audience,
     config::{Config, OnDelete},
     ids::RunId,
-    membership::{configured, guard::Counts, held, register, removal, turn::Turn},
+    membership::{backfill, configured, guard::Counts, held, register, removal, turn::Turn},
     sync,
 };
 
@@ -73,6 +73,7 @@ pub async fn apply(
         }
     }
     configured::note_audiences(&mut *tx, &catalogue.audiences).await?;
+    backfill::withdraw(&mut *tx, &catalogue.audiences).await?;
     configured::note_destinations(&mut *tx, config).await?;
     configured::forget_destinations(&mut *tx, config).await?;
     tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{BUYERS, RECENT, backfills, buy, fold, progress, users, world};
+use super::{BUYERS, RECENT, backfills, buy, configure, fold, progress, users, world};
 use crate::{serve::Instance, support::kafka::eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,4 +127,25 @@ async fn small_changes_of_others_are_told_while_a_backfill_has_far_to_go_and_it_
     let mut third = Instance::start(&world, "third", "");
     eventually("more is told", || (fold(&world.told(), "buyers").len() > told).then_some(()));
     third.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_ends_when_its_destination_is_taken_away_and_the_rest_is_told_once_it_is_given_back() {
+    let world = world(BUYERS).await;
+    buy(&world, 0..35, "2024-05-01");
+    let killed = world.command(&["sync", "--at", "2024-05-02"]).env("ROLLCALL_FAULT", "after_slice:abort").output();
+    assert!(!killed.unwrap().status.success());
+    configure(&world, BUYERS, "backfill_above: 10\n    enabled: false");
+    world.json(&["sync", "--at", "2024-05-02"]);
+    assert_eq!(progress(&world, 1).0, "running", "a disabled destination catches up later");
+    configure(&world, &BUYERS.replace("}", ", destinations: []}"), "backfill_above: 10");
+    world.json(&["sync", "--at", "2024-05-03"]);
+    let (state, done, _) = progress(&world, 1);
+    assert_eq!((state.as_str(), done), ("cancelled", 10), "a slice was in the log");
+    assert_eq!(world.told().len(), 10);
+    configure(&world, BUYERS, "backfill_above: 10");
+    world.json(&["sync", "--at", "2024-05-04"]);
+    assert_eq!(fold(&world.told(), "buyers"), users(0..35), "each once");
+    assert_eq!(progress(&world, 1), ("cancelled".into(), 10, 10), "the rest is another's");
+    assert_eq!(progress(&world, 2), ("done".into(), 25, 25));
 }

@@ -160,6 +160,10 @@ async fn numbers_are_promoted_while_profiles_merge_and_neither_waits_for_the_oth
         json!({"type": "identify", "userId": "ann", "anonymousId": "a1", "messageId": "4", "timestamp": "2024-01-04"});
     let merging = tokio::spawn(async move { import(&pool, &lines(&[login])).await });
     wait_for(&database.pool, 2).await;
+    // The merge waits before it has locked any row; else it depends on the plan whether it gets to the later one first.
+    let before_any_row = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+                          and database = (select oid from pg_database where datname = current_database())";
+    assert_eq!(count(&database.pool, before_any_row).await, 1);
     holder.rollback().await.unwrap();
     promoting.await.unwrap().unwrap();
     assert_eq!(merging.await.unwrap().0.accepted, 1);

@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
@@ -14,6 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use rollcall::clock::Clock;
 
 use super::{Api, KEY};
@@ -182,12 +187,12 @@ async fn the_libraries_hear_that_their_write_key_is_wrong() {
     assert_eq!(api.count("select count(*) from messages").await, 0);
 }
 
-/// Kills the browser when dropped.
+/// Kills the browser when dropped, and the processes that it started: a group of their own.
 struct Browser(Child);
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        self.0.kill().ok();
+        killpg(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL).ok();
         self.0.wait().ok();
     }
 }
@@ -247,7 +252,7 @@ async fn the_library_for_browsers_is_understood_call_by_call_and_in_batches() {
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         let tracking = format!("http://{}", api.tracking.address());
         command.arg(format!("http://{site}/#key={KEY}&tracking={tracking}&name={name}{more}"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let browser = Browser(command.spawn().expect(HOW_TO_GET_THEM));
         let all = if name == "single" { 6 } else { 12 };
         let pool = api.db.pool.clone();

@@ -23,6 +23,9 @@ pub struct Listening {
     running: Option<Running>,
 }
 
+/// The listener that comes next, if there is to be one.
+pub struct Next(Option<Listener>);
+
 /// What is answered from.
 #[derive(Clone)]
 pub struct Answering {
@@ -62,24 +65,30 @@ impl Listening {
         Listening { answering, by, space_id, running }
     }
 
-    /// Listens by another configuration from here on, if it asks for something else.
+    /// Has the address that another configuration asks for, and changes nothing yet; `None` if it asks for nothing else.
     ///
     /// # Errors
-    /// As [`bind`]. Another address is had before the old one is given up, so that stays then.
-    pub async fn follow(&mut self, config: &Config) -> Result<()> {
+    /// As [`bind`].
+    pub async fn prepare(&self, config: &Config) -> Result<Option<Next>> {
         let wanted = &config.http;
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
         let is_same_address = self.by.address() == wanted.address();
         if is_same_address && token(&self.by) == token(wanted) && self.space_id == config.space_id() {
-            return Ok(());
+            return Ok(None);
         }
-        if is_same_address {
+        let had = self.running.as_ref().filter(|_| is_same_address).and_then(Running::hand_over);
+        Ok(Some(Next(match had {
+            Some(listener) => Some(listener),
+            None => bind(wanted).await?,
+        })))
+    }
+
+    /// Listens by another configuration, which `next` was prepared for, from here on.
+    pub async fn follow(&mut self, config: &Config, next: Option<Next>) {
+        if let Some(Next(listener)) = next {
             self.stop().await;
+            *self = Listening::start(listener, config, self.answering.clone());
         }
-        let listener = bind(wanted).await?;
-        self.stop().await;
-        *self = Listening::start(listener, config, self.answering.clone());
-        Ok(())
     }
 
     /// Lets the requests under way end.

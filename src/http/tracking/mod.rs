@@ -85,7 +85,26 @@ impl Tracking {
     /// # Errors
     /// If the address cannot be had.
     pub async fn start(pool: PgPool, clock: Clock, config: &config::Tracking, rules: Arc<Rules>) -> Result<Tracking> {
-        let listener = Listener::bind("tracking", config.address()).await?;
+        let listener = Tracking::bind(config).await?;
+        Ok(Tracking::start_on(listener, pool, clock, config, rules))
+    }
+
+    /// Takes the address; nobody is answered yet.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub async fn bind(config: &config::Tracking) -> Result<Listener> {
+        Listener::bind("tracking", config.address()).await
+    }
+
+    /// As [`Tracking::start`], on an address that is had already.
+    pub fn start_on(
+        listener: Listener,
+        pool: PgPool,
+        clock: Clock,
+        config: &config::Tracking,
+        rules: Arc<Rules>,
+    ) -> Tracking {
         if config.write_keys.is_empty() {
             tracing::warn!("no write key is configured: whoever is on this machine may send messages");
         }
@@ -100,12 +119,17 @@ impl Tracking {
             connections: limits::TRACKING_CONNECTIONS,
         };
         let running = listener.start(routes(shared.clone()), guards);
-        Ok(Tracking { running, shared, writers, tally: keeper })
+        Tracking { running, shared, writers, tally: keeper }
     }
 
     /// Where it listens.
     pub fn address(&self) -> std::net::SocketAddr {
         self.running.address()
+    }
+
+    /// See [`Running::hand_over`].
+    pub fn hand_over(&self) -> Option<Listener> {
+        self.running.hand_over()
     }
 
     /// Takes other write keys in.

@@ -14,6 +14,7 @@ mod list;
 mod rate;
 mod resync;
 mod slice;
+mod withdraw;
 
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -30,6 +31,8 @@ use crate::{
 pub use list::{BackfillRow, Decision, decide, find, list};
 pub use resync::{Only, resync};
 pub use slice::{Topped, top_up};
+pub(super) use withdraw::given_back;
+pub use withdraw::withdraw;
 
 /// What a backfill is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
@@ -151,7 +154,7 @@ pub(super) async fn waiting(
 ) -> Result<Change> {
     let rows = sqlx::query(
         "select b.id, b.state, r.entered, r.exited from backfills b join backfill_rests r on r.backfill_id = b.id
-         where b.destination_id = $1 and b.audience_id = $2 and b.kind = 'changes' and r.remaining > 0",
+         where b.destination_id = $1 and b.audience_id = $2 and b.kind = 'changes' and r.remaining > 0 and not b.withdrawn",
     )
     .bind(destination)
     .bind(audience)
