@@ -96,7 +96,7 @@ async fn compare(
             }
         }
     }
-    Ok(Members { ids: ids.into_bitmap(), all_but: missing })
+    Ok(Members { ids: ids.to_bitmap(), all_but: missing })
 }
 
 /// Answers that are remembered.

@@ -45,5 +45,5 @@ pub(super) async fn members(conn: &mut PgConnection, query: &Query) -> Result<(M
         Ok(())
     })
     .await?;
-    Ok((Members { ids: ids.into_bitmap(), all_but: query.negated }, rows))
+    Ok((Members { ids: ids.to_bitmap(), all_but: query.negated }, rows))
 }

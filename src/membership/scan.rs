@@ -177,7 +177,8 @@ impl<'c> Scan<'c> {
             pass.tally();
             let end = pass.end;
             // To write all values out takes as long as the reading: each processor takes some probes.
-            let found = pass.tallies.into_par_iter().zip(&self.probes).map(|(tally, probe)| tally.found(probe));
+            let asked = self.probes.par_iter().zip(&pass.of);
+            let found = asked.map(|(probe, tally)| pass.tallies[*tally].found(probe));
             let found: Vec<Found> = found.collect();
             all = Some(match all {
                 None => found,
@@ -194,6 +195,8 @@ impl<'c> Scan<'c> {
 /// One reading of the events, for the profiles from `from` on.
 struct Pass<'c> {
     tallies: Vec<Tally<'c>>,
+    /// Of each probe, which tally is its own or shared by it.
+    of: Vec<usize>,
     from: u32,
     /// Where it had to stop short: profiles from here on are the next pass's.
     end: Option<u32>,
@@ -210,7 +213,14 @@ impl<'c> Pass<'c> {
     fn new(scan: &Scan<'c>, places: &[Places], from: u32, budget: usize) -> Pass<'c> {
         let distinct =
             |place: fn(&Places) -> Option<usize>| places.iter().filter_map(place).collect::<BTreeSet<_>>().len();
-        let tallies = scan.probes.iter().zip(places).map(|(probe, places)| Tally::new(probe, *places, scan.window));
+        let (mut tallies, mut of) = (Vec::<Tally>::new(), Vec::with_capacity(places.len()));
+        for (probe, places) in scan.probes.iter().zip(places) {
+            let known = tallies.iter_mut().position(|tally| tally.takes(probe, *places, scan.window));
+            of.push(known.unwrap_or(tallies.len()));
+            if known.is_none() {
+                tallies.push(Tally::new(probe, *places, scan.window));
+            }
+        }
         let shape = batch::Shape {
             instants: scan.reads_instants(),
             messages: scan.reads_messages(),
@@ -218,15 +228,7 @@ impl<'c> Pass<'c> {
             jsons: distinct(|place| place.json),
             selections: distinct(|place| place.selection),
         };
-        Pass {
-            tallies: tallies.collect(),
-            from,
-            end: None,
-            budget,
-            highest: from,
-            since_weighed: 0,
-            batch: Batch::new(shape),
-        }
+        Pass { tallies, of, from, end: None, budget, highest: from, since_weighed: 0, batch: Batch::new(shape) }
     }
 
     #[inline]

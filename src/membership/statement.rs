@@ -125,6 +125,6 @@ async fn read(conn: &mut PgConnection, statement: &str) -> Result<Yielded> {
             None => yielded.unknown += 1,
         }
     }
-    yielded.ids = ids.into_bitmap();
+    yielded.ids = ids.to_bitmap();
     Ok(yielded)
 }

@@ -34,9 +34,9 @@ impl Ids {
         self.pages.truncate((end >> 16) as usize);
     }
 
-    pub(super) fn into_bitmap(self) -> RoaringBitmap {
+    pub(super) fn to_bitmap(&self) -> RoaringBitmap {
         let mut bitmap = RoaringBitmap::new();
-        for (page, bytes) in self.pages.into_iter().enumerate() {
+        for (page, bytes) in self.pages.iter().enumerate() {
             if let Some(bytes) = bytes {
                 // Pages do not overlap, so this union only moves containers.
                 bitmap |= RoaringBitmap::from_lsb0_bytes((page as u32) << 16, &bytes[..]);
@@ -101,7 +101,7 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
                 }
             }
         }
-        ids.into_bitmap()
+        ids.to_bitmap()
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
         for id in [1, 7, 7, 65_535, 65_536, 1_000_000, u32::MAX] {
             ids.insert(id);
         }
-        assert_eq!(ids.into_bitmap().iter().collect::<Vec<_>>(), [1, 7, 65_535, 65_536, 1_000_000, u32::MAX]);
+        assert_eq!(ids.to_bitmap().iter().collect::<Vec<_>>(), [1, 7, 65_535, 65_536, 1_000_000, u32::MAX]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(super) async fn members(
         Ok(())
     })
     .await?;
-    members |= ids.into_bitmap();
+    members |= ids.to_bitmap();
     if remember && (complete || rows > 0) {
         store(conn, id_type, moment, &mut members).await?;
     }

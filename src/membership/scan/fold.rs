@@ -1,13 +1,15 @@
 //! What does a reducer make of each profile's events? Added up in whatever order they come, exactly.
 //!
 //! Counts and sums stand in pages by id, what is made of texts in hash maps. Sums are kept in millionths, and what does not
-//! fit there as decimals: never as binary fractions, so money does not drift.
+//! fit there as decimals: never as binary fractions, so money does not drift. Reducers that look at the same thing share
+//! what is kept: to find a profile's place costs more than to add there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
-use num::{Bests, Sums, push_decimal, push_units};
+use foldhash::{HashMap, HashMapExt as _};
+use num::{Figures, Sums, push_decimal, push_units};
 
 use super::{
     cell::{self, Cell},
@@ -35,9 +37,10 @@ pub(super) struct Event<'r> {
     pub json: Option<&'r [u8]>,
 }
 
-/// A reducer at work.
+/// Reducers at work, of the same events and the same value.
 pub(super) struct Fold<'c> {
-    reducer: &'c Reducer,
+    /// What they look at; none as long as they only count.
+    value: Option<&'c EventValue>,
     /// What is left to walk of the path.
     rest: Path,
     /// Whether the value is the event's own instant.
@@ -49,17 +52,22 @@ enum Kept {
     Count(Numbers<u32>),
     /// With everybody who has an event: a sum of nothing is 0.
     Sum(Ids, Sums),
-    Avg(Numbers<u32>, Sums),
-    Best(Bests),
-    Text(HashMap<u32, u32>, Symbols),
-    /// With the bytes of its texts.
-    Edge(HashMap<u32, Edge>, usize),
-    /// How often each profile has each text.
-    Mode(HashMap<(u32, u32), u32>, Symbols),
-    Unique(Ids, HashSet<(u32, u32)>, Symbols),
+    Figures(Figures),
+    /// The greatest or else the least of each.
+    Text(HashMap<u32, u32>, Symbols, bool),
+    /// The last or else the first of each, with the bytes of its texts.
+    Edge(HashMap<u32, Edge>, usize, bool),
+    /// How often each profile has each text; and everybody who has an event. Of arrays, all entries may be one text.
+    Texts {
+        seen: Ids,
+        counts: HashMap<(u32, u32), u32>,
+        symbols: Symbols,
+        whole: bool,
+    },
 }
 
 /// The first or last event so far that has a value.
+#[derive(Default)]
 struct Edge {
     at: i64,
     message: Vec<u8>,
@@ -67,6 +75,15 @@ struct Edge {
 }
 
 impl Edge {
+    /// In the memory that it has.
+    fn set(&mut self, event: Event<'_>, cell: &Cell<'_>) {
+        self.at = event.at;
+        self.message.clear();
+        self.message.extend_from_slice(event.message);
+        self.json.clear();
+        cell.json(&mut self.json);
+    }
+
     fn text_bytes(&self) -> usize {
         self.message.capacity() + self.json.capacity()
     }
@@ -100,32 +117,64 @@ impl Symbols {
 
 impl<'c> Fold<'c> {
     pub(super) fn new(reducer: &'c Reducer) -> Fold<'c> {
-        let rest = match reducer.value() {
-            Some(EventValue::Property(path) | EventValue::Context(path)) => cell::halves(path).1,
-            None => Path(Vec::new()),
-        };
         let kept = match reducer {
             Reducer::Count => Kept::Count(Numbers::new()),
             Reducer::Sum(_) => Kept::Sum(Ids::default(), Sums::default()),
-            Reducer::Avg(_) => Kept::Avg(Numbers::new(), Sums::default()),
-            Reducer::Min(_, As::Number) => Kept::Best(Bests::new(false)),
-            Reducer::Max(_, As::Number) => Kept::Best(Bests::new(true)),
-            Reducer::Min(..) | Reducer::Max(..) => Kept::Text(HashMap::new(), Symbols::default()),
-            Reducer::First(_) | Reducer::Last(_) => Kept::Edge(HashMap::new(), 0),
-            Reducer::Mode { .. } => Kept::Mode(HashMap::new(), Symbols::default()),
-            Reducer::Unique(_) | Reducer::UniqueCount(_) => {
-                Kept::Unique(Ids::default(), HashSet::new(), Symbols::default())
+            Reducer::Avg(_) | Reducer::Min(_, As::Number) | Reducer::Max(_, As::Number) => {
+                Kept::Figures(Figures::default())
             }
+            Reducer::Min(..) => Kept::Text(HashMap::new(), Symbols::default(), false),
+            Reducer::Max(..) => Kept::Text(HashMap::new(), Symbols::default(), true),
+            Reducer::First(_) => Kept::Edge(HashMap::new(), 0, false),
+            Reducer::Last(_) => Kept::Edge(HashMap::new(), 0, true),
+            Reducer::Mode { .. } | Reducer::Unique(_) | Reducer::UniqueCount(_) => Kept::Texts {
+                seen: Ids::default(),
+                counts: HashMap::new(),
+                symbols: Symbols::default(),
+                whole: is_whole(reducer),
+            },
         };
-        Fold { reducer, rest, timestamp: reducer.value().is_some_and(is_timestamp), kept }
+        let mut fold = Fold { value: None, rest: Path(Vec::new()), timestamp: false, kept };
+        fold.look_at(reducer.value());
+        fold
+    }
+
+    fn look_at(&mut self, value: Option<&'c EventValue>) {
+        self.value = value;
+        self.timestamp = value.is_some_and(is_timestamp);
+        if let Some(EventValue::Property(path) | EventValue::Context(path)) = value {
+            self.rest = cell::halves(path).1;
+        }
+    }
+
+    /// Takes another reducer in, before the first event, if what is kept is enough for it or can be made so.
+    pub(super) fn takes(&mut self, reducer: &'c Reducer) -> bool {
+        let same = self.value.is_none() || reducer.value().is_none() || self.value == reducer.value();
+        let takes = match (&self.kept, reducer) {
+            (Kept::Count(_), Reducer::Count) => return true,
+            (Kept::Count(_) | Kept::Sum(..) | Kept::Figures(_), reducer) => {
+                same && (*reducer == Reducer::Count || reducer.is_numeric())
+            }
+            (Kept::Texts { whole, .. }, Reducer::Mode { .. } | Reducer::Unique(_) | Reducer::UniqueCount(_)) => {
+                return self.value == reducer.value() && *whole == is_whole(reducer);
+            }
+            _ => false,
+        };
+        if takes {
+            self.kept = Kept::Figures(Figures::default());
+            if reducer.value().is_some() {
+                self.look_at(reducer.value());
+            }
+        }
+        takes
     }
 
     /// Adds one event that the trait's filters let through.
     #[inline]
-    pub(super) fn add(&mut self, event: Event<'_>) {
-        let Fold { reducer, rest, timestamp, kept } = self;
+    pub(super) fn add<'r>(&mut self, event: Event<'r>) {
+        let Fold { rest, timestamp, kept, .. } = self;
         let id = event.id;
-        let cells = |each: &mut dyn FnMut(Cell<'_>)| match event.json {
+        let cells = |each: &mut dyn FnMut(Cell<'r>)| match event.json {
             _ if *timestamp => each(Cell::instant(instant(event.at))),
             Some(json) => cell::scalars(json, rest, each),
             None => {}
@@ -144,59 +193,46 @@ impl<'c> Fold<'c> {
                 seen.insert(id);
                 amounts(&mut |amount| sums.add(id, amount));
             }
-            Kept::Avg(counts, sums) => amounts(&mut |amount| {
-                counts.increment(id);
-                sums.add(id, amount);
-            }),
-            Kept::Best(bests) => amounts(&mut |amount| bests.add(id, amount)),
-            Kept::Text(best, symbols) => cells(&mut |cell| {
+            Kept::Figures(figures) => figures.add(id, amounts),
+            Kept::Text(best, symbols, max) => cells(&mut |cell| {
                 let symbol = symbols.of(&cell.text);
                 let best = best.entry(id).or_insert(symbol);
-                let max = matches!(reducer, Reducer::Max(..));
-                if (symbols.text(symbol) > symbols.text(*best)) == max {
+                if (symbols.text(symbol) > symbols.text(*best)) == *max {
                     *best = symbol;
                 }
             }),
-            Kept::Edge(edges, bytes) => {
-                let last = matches!(reducer, Reducer::Last(_));
+            Kept::Edge(edges, bytes, last) => {
                 let place = (event.at, event.message);
                 let stays = edges.get(&id).is_some_and(|edge| {
                     let known = (edge.at, &edge.message[..]);
-                    if last { known > place } else { known < place }
+                    if *last { known > place } else { known < place }
                 });
                 if stays {
                     return;
                 }
-                let mut json: Option<String> = None;
+                let mut chosen: Option<Cell<'r>> = None;
                 cells(&mut |cell| {
-                    if json.is_none() || last {
-                        let json = json.get_or_insert_default();
-                        json.clear();
-                        cell.json(json);
+                    if chosen.is_none() || *last {
+                        chosen = Some(cell);
                     }
                 });
-                if let Some(json) = json {
-                    let edge = Edge { at: event.at, message: event.message.to_vec(), json };
+                if let Some(cell) = chosen {
+                    let edge = edges.entry(id).or_default();
+                    *bytes -= edge.text_bytes();
+                    edge.set(event, &cell);
                     *bytes += edge.text_bytes();
-                    if let Some(before) = edges.insert(id, edge) {
-                        *bytes -= before.text_bytes();
-                    }
                 }
             }
-            Kept::Mode(counts, symbols) => {
-                let mut see = |text: &str| *counts.entry((id, symbols.of(text))).or_default() += 1;
-                match reducer {
-                    Reducer::Mode { kind: As::Array, .. } if !*timestamp => {
-                        event.json.and_then(|json| cell::whole(json, rest)).iter().for_each(|text| see(text));
-                    }
-                    _ => cells(&mut |cell| see(&cell.text)),
-                }
-            }
-            Kept::Unique(seen, texts, symbols) => {
+            Kept::Texts { seen, counts, symbols, whole } => {
                 seen.insert(id);
-                cells(&mut |cell| {
-                    texts.insert((id, symbols.of(&cell.text)));
-                });
+                let mut see = |text: &str| {
+                    let times = counts.entry((id, symbols.of(text))).or_default();
+                    *times = times.saturating_add(1);
+                };
+                match whole {
+                    true => event.json.and_then(|json| cell::whole(json, rest)).iter().for_each(|text| see(text)),
+                    false => cells(&mut |cell| see(&cell.text)),
+                }
             }
         }
     }
@@ -206,12 +242,10 @@ impl<'c> Fold<'c> {
         match &self.kept {
             Kept::Count(counts) => counts.bytes(),
             Kept::Sum(seen, sums) => seen.bytes() + sums.bytes(),
-            Kept::Avg(counts, sums) => counts.bytes() + sums.bytes(),
-            Kept::Best(bests) => bests.bytes(),
-            Kept::Text(best, symbols) => best.capacity() * 9 + symbols.bytes,
-            Kept::Edge(edges, bytes) => edges.capacity() * (size_of::<Edge>() + 5) + bytes,
-            Kept::Mode(counts, symbols) => counts.capacity() * 13 + symbols.bytes,
-            Kept::Unique(seen, texts, symbols) => seen.bytes() + texts.capacity() * 9 + symbols.bytes,
+            Kept::Figures(figures) => figures.bytes(),
+            Kept::Text(best, symbols, _) => best.capacity() * 9 + symbols.bytes,
+            Kept::Edge(edges, bytes, _) => edges.capacity() * (size_of::<Edge>() + 5) + bytes,
+            Kept::Texts { seen, counts, symbols, .. } => seen.bytes() + counts.capacity() * 13 + symbols.bytes,
         }
     }
 
@@ -223,98 +257,95 @@ impl<'c> Fold<'c> {
                 seen.cut(end);
                 sums.cut(end);
             }
-            Kept::Avg(counts, sums) => {
-                counts.cut(end);
-                sums.cut(end);
-            }
-            Kept::Best(bests) => bests.cut(end),
-            Kept::Text(best, _) => {
+            Kept::Figures(figures) => figures.cut(end),
+            Kept::Text(best, ..) => {
                 best.retain(|id, _| *id < end);
                 best.shrink_to_fit();
             }
-            Kept::Edge(edges, bytes) => {
+            Kept::Edge(edges, bytes, _) => {
                 edges.retain(|id, _| *id < end);
                 edges.shrink_to_fit();
                 *bytes = edges.values().map(Edge::text_bytes).sum();
             }
-            Kept::Mode(counts, _) => {
+            Kept::Texts { seen, counts, .. } => {
+                seen.cut(end);
                 counts.retain(|(id, _), _| *id < end);
                 counts.shrink_to_fit();
-            }
-            Kept::Unique(seen, texts, _) => {
-                seen.cut(end);
-                texts.retain(|(id, _)| *id < end);
-                texts.shrink_to_fit();
             }
         }
     }
 
-    /// Hands on everybody's value in the order of ids.
-    pub(super) fn finish(self, values: &mut Values) {
+    /// Hands on what one of the reducers makes of everybody, in the order of ids.
+    pub(super) fn finish(&self, reducer: &Reducer, values: &mut Values) {
         let mut text = String::new();
         let mut push = |id: u32, write: &mut dyn FnMut(&mut String)| {
             text.clear();
             write(&mut text);
             values.push(id, &text);
         };
-        match self.kept {
+        match &self.kept {
             Kept::Count(counts) => {
                 counts.iter().for_each(|(id, count)| push(id, &mut |out| push_units(out, count.into(), 0)));
             }
             Kept::Sum(seen, sums) => {
-                for id in seen.into_bitmap() {
+                for id in seen.to_bitmap() {
                     push(id, &mut |out| sums.push_sum(out, id));
                 }
             }
-            Kept::Avg(counts, sums) => {
-                counts.iter().for_each(|(id, count)| push(id, &mut |out| sums.push_average(out, id, count)));
-            }
-            Kept::Best(bests) => bests.finish(&mut |id, best| push(id, &mut |out| best.push(out))),
-            Kept::Text(best, symbols) => {
-                for (id, symbol) in BTreeMap::from_iter(best) {
-                    push(id, &mut |out| js::push_string(out, symbols.text(symbol)));
+            Kept::Figures(figures) => figures.each(reducer, &mut push),
+            Kept::Text(best, symbols, _) => {
+                for (id, symbol) in best.iter().collect::<BTreeMap<_, _>>() {
+                    push(*id, &mut |out| js::push_string(out, symbols.text(*symbol)));
                 }
             }
-            Kept::Edge(edges, _) => {
-                let mut edges: Vec<_> = edges.into_iter().map(|(id, edge)| (id, edge.json)).collect();
+            Kept::Edge(edges, ..) => {
+                let mut edges: Vec<_> = edges.iter().map(|(id, edge)| (id, &edge.json)).collect();
                 edges.sort_unstable_by_key(|(id, _)| *id);
-                edges.iter().for_each(|(id, json)| push(*id, &mut |out| out.push_str(json)));
+                edges.iter().for_each(|(id, json)| push(**id, &mut |out| out.push_str(json)));
             }
-            Kept::Mode(counts, symbols) => {
-                let Reducer::Mode { kind, min_frequency, .. } = self.reducer else { return };
-                let mut counts: Vec<_> = counts.into_iter().filter(|(_, times)| times >= min_frequency).collect();
-                // The most frequent first, of equally frequent ones the first by bytes.
-                counts.sort_unstable_by_key(|((id, symbol), times)| (*id, u32::MAX - times, symbols.text(*symbol)));
-                counts.dedup_by_key(|((id, _), _)| *id);
-                for ((id, symbol), _) in counts {
-                    let value = symbols.text(symbol);
-                    push(id, &mut |out| match kind {
-                        As::Number => push_word(out, value),
-                        _ => js::push_string(out, value),
-                    });
+            Kept::Texts { seen, counts, symbols, .. } => match reducer {
+                Reducer::Mode { kind, min_frequency, .. } => {
+                    let mut counts: Vec<_> = counts.iter().filter(|(_, times)| *times >= min_frequency).collect();
+                    // The most frequent first, of equally frequent ones the first by bytes.
+                    counts
+                        .sort_unstable_by_key(|((id, symbol), times)| (*id, u32::MAX - *times, symbols.text(*symbol)));
+                    counts.dedup_by_key(|((id, _), _)| *id);
+                    for ((id, symbol), _) in counts {
+                        let value = symbols.text(*symbol);
+                        push(*id, &mut |out| match kind {
+                            As::Number => push_word(out, value),
+                            _ => js::push_string(out, value),
+                        });
+                    }
                 }
-            }
-            Kept::Unique(seen, texts, symbols) => {
-                let mut texts: Vec<_> = texts.into_iter().collect();
-                texts.sort_unstable_by_key(|(id, symbol)| (*id, symbols.text(*symbol)));
-                if let Reducer::UniqueCount(_) = self.reducer {
-                    let mut groups =
-                        texts.chunk_by(|a, b| a.0 == b.0).map(|group| (group[0].0, group.len())).peekable();
-                    for id in seen.into_bitmap() {
-                        let count = groups.next_if(|(of, _)| *of == id).map_or(0, |(_, count)| count);
+                Reducer::UniqueCount(_) => {
+                    let mut ids: Vec<u32> = counts.keys().map(|(id, _)| *id).collect();
+                    ids.sort_unstable();
+                    let mut groups = ids.chunk_by(|a, b| a == b).peekable();
+                    for id in seen.to_bitmap() {
+                        let count = groups.next_if(|group| group[0] == id).map_or(0, <[u32]>::len);
                         push(id, &mut |out| push_units(out, count as i128, 0));
                     }
-                    return;
                 }
-                for group in texts.chunk_by(|a, b| a.0 == b.0) {
-                    push(group[0].0, &mut |out| {
-                        let items = group.iter().take(limits::UNIQUE_ITEMS).map(|(_, symbol)| symbols.text(*symbol));
-                        push_list(out, items);
-                    });
+                _ => {
+                    let mut texts: Vec<_> = counts.keys().collect();
+                    texts.sort_unstable_by_key(|(id, symbol)| (*id, symbols.text(*symbol)));
+                    for group in texts.chunk_by(|a, b| a.0 == b.0) {
+                        push(group[0].0, &mut |out| {
+                            let items =
+                                group.iter().take(limits::UNIQUE_ITEMS).map(|(_, symbol)| symbols.text(*symbol));
+                            push_list(out, items);
+                        });
+                    }
                 }
-            }
+            },
         }
     }
+}
+
+/// Whether all that an event holds is one text: of a list, its entries with commas.
+fn is_whole(reducer: &Reducer) -> bool {
+    matches!(reducer, Reducer::Mode { kind: As::Array, value, .. } if !is_timestamp(value))
 }
 
 /// `as number`: a number where the text is one.

@@ -48,7 +48,7 @@ pub(in crate::membership) struct Places {
     pub selection: Option<usize>,
 }
 
-/// What is added up for one probe.
+/// What is added up for one probe, or for several that want to know different things of the same.
 pub(super) struct Tally<'c> {
     places: Places,
     /// Microseconds since 2000, as Postgres sends them; `None` if the scan's window is the probe's.
@@ -67,11 +67,9 @@ enum Kept<'c> {
 
 impl<'c> Tally<'c> {
     pub(super) fn new(probe: &Probe<'c>, places: Places, scanned: Window) -> Tally<'c> {
-        let micros = |instant: DateTime<Utc>| instant.timestamp_micros().saturating_sub(POSTGRES_EPOCH);
-        let window = probe.window;
         Tally {
             places,
-            window: (window != scanned).then(|| (window.after.map_or(i64::MIN, micros), micros(window.until))),
+            window: within(probe.window, scanned),
             kept: match probe.measure {
                 Measure::Occurs => Kept::Ids(Ids::default()),
                 Measure::Count(_) => Kept::Counts(Numbers::new()),
@@ -79,6 +77,19 @@ impl<'c> Tally<'c> {
                 Measure::Value(reducer) => Kept::Value(Box::new(Fold::new(reducer))),
             },
         }
+    }
+
+    /// Takes another probe in, before the first row, if it wants to know of the same events what is kept of them anyway.
+    pub(super) fn takes(&mut self, probe: &Probe<'c>, places: Places, scanned: Window) -> bool {
+        let (Kept::Value(fold), Measure::Value(reducer)) = (&mut self.kept, &probe.measure) else { return false };
+        let same = self.window == within(probe.window, scanned) && self.places.selection == places.selection;
+        let takes = same && fold.takes(reducer);
+        if takes {
+            // Who only counts has no value of an event to read.
+            self.places.number = self.places.number.or(places.number);
+            self.places.json = self.places.json.or(places.json);
+        }
+        takes
     }
 
     #[inline]
@@ -139,18 +150,19 @@ impl<'c> Tally<'c> {
         }
     }
 
-    pub(super) fn found(self, probe: &Probe<'_>) -> Found {
-        let ids = match (self.kept, &probe.measure) {
-            (Kept::Ids(ids), _) => ids.into_bitmap(),
+    /// What it says of a probe that it took in.
+    pub(super) fn found(&self, probe: &Probe<'_>) -> Found {
+        let ids = match (&self.kept, &probe.measure) {
+            (Kept::Ids(ids), _) => ids.to_bitmap(),
             (Kept::Counts(counts), Measure::Count(threshold)) => {
                 counts.select(|count| threshold.passes(i128::from(count)) != probe.negated)
             }
             (Kept::Sums(sums), Measure::Sum(_, threshold)) => {
                 sums.select(|sum| threshold.passes(i128::from(sum)) != probe.negated)
             }
-            (Kept::Value(fold), _) => {
+            (Kept::Value(fold), Measure::Value(reducer)) => {
                 let mut values = Values::default();
-                fold.finish(&mut values);
+                fold.finish(reducer, &mut values);
                 values.close();
                 return Found::Values(values);
             }
@@ -158,4 +170,10 @@ impl<'c> Tally<'c> {
         };
         Found::Members(Members { ids, all_but: probe.negated })
     }
+}
+
+/// The probe's window in microseconds since 2000; `None` if it is the scan's.
+fn within(window: Window, scanned: Window) -> Option<(i64, i64)> {
+    let micros = |instant: DateTime<Utc>| instant.timestamp_micros().saturating_sub(POSTGRES_EPOCH);
+    (window != scanned).then(|| (window.after.map_or(i64::MIN, micros), micros(window.until)))
 }

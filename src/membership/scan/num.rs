@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use bigdecimal::{BigDecimal, ToPrimitive};
 
 use crate::{
-    audience::value::{Number, plain},
+    audience::{
+        ast::Reducer,
+        value::{Number, plain},
+    },
     membership::tally::{Amount, Numbers, SUM_DECIMALS},
 };
 
@@ -54,49 +57,71 @@ impl Sums {
             None => push_units(out, self.fit.get(id).into(), SUM_DECIMALS),
         }
     }
-
-    /// Rounded, half away from zero, to 12 decimals, as [`Number::text`] does.
-    pub(super) fn push_average(&self, out: &mut String, id: u32, count: u32) {
-        if let Some(sum) = self.whole(id) {
-            return out.push_str(&Number::average(sum, count.into()).text());
-        }
-        let (sum, count) = (i128::from(self.fit.get(id)), i128::from(count));
-        let rounded = (sum.abs() * 1_000_000 * 2 + count) / (count * 2);
-        push_units(out, if sum < 0 { -rounded } else { rounded }, 12);
-    }
 }
 
-/// The least or greatest number of each profile.
-pub(super) struct Bests {
-    max: bool,
-    fit: Numbers<Option<i64>>,
-    other: HashMap<u32, BigDecimal>,
+/// What several reducers of the same numbers want to know of a profile: one place in memory for all of them, because to
+/// get there costs more than to add.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Figure {
+    events: u32,
+    /// How many numbers are in the rest.
+    numbers: u32,
+    sum: i64,
+    least: i64,
+    most: i64,
 }
 
-impl Bests {
-    pub(super) fn new(max: bool) -> Bests {
-        Bests { max, fit: Numbers::new(), other: HashMap::new() }
-    }
+/// What does not fit there.
+#[derive(Debug, Default)]
+struct Other {
+    numbers: u32,
+    sum: BigDecimal,
+    least: Option<BigDecimal>,
+    most: Option<BigDecimal>,
+}
 
+/// Events, sum, average, least and greatest number of each profile.
+#[derive(Default)]
+pub(super) struct Figures {
+    fit: Numbers<Figure>,
+    other: HashMap<u32, Other>,
+}
+
+impl Figures {
+    /// Adds an event, with the numbers that `amounts` hands on.
     #[inline]
-    pub(super) fn add(&mut self, id: u32, amount: &Amount) {
-        match amount {
+    pub(super) fn add(&mut self, id: u32, amounts: impl FnOnce(&mut dyn FnMut(&Amount))) {
+        let Figures { fit, other } = self;
+        let figure = fit.at(id);
+        figure.events = figure.events.saturating_add(1);
+        amounts(&mut |amount| match amount {
             Amount::Millionths(amount) => {
-                let best = self.fit.at(id);
-                if best.is_none_or(|best| (*amount > best) == self.max) {
-                    *best = Some(*amount);
+                (figure.least, figure.most) = match figure.numbers {
+                    0 => (*amount, *amount),
+                    _ => (figure.least.min(*amount), figure.most.max(*amount)),
+                };
+                figure.numbers = figure.numbers.saturating_add(1);
+                match figure.sum.checked_add(*amount) {
+                    Some(total) => figure.sum = total,
+                    None => other.entry(id).or_default().sum += decimal(*amount),
                 }
             }
-            Amount::Other(amount) => match self.other.get_mut(&id) {
-                Some(best) if (*amount > *best) == self.max => best.clone_from(amount),
-                Some(_) => {}
-                None => drop(self.other.insert(id, amount.clone())),
-            },
-        }
+            Amount::Other(amount) => {
+                let other = other.entry(id).or_default();
+                other.numbers = other.numbers.saturating_add(1);
+                other.sum += amount;
+                if other.least.as_ref().is_none_or(|least| amount < least) {
+                    other.least = Some(amount.clone());
+                }
+                if other.most.as_ref().is_none_or(|most| amount > most) {
+                    other.most = Some(amount.clone());
+                }
+            }
+        });
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.fit.bytes() + self.other.capacity() * OTHER_BYTES
+        self.fit.bytes() + self.other.capacity() * 3 * OTHER_BYTES
     }
 
     pub(super) fn cut(&mut self, end: u32) {
@@ -105,40 +130,54 @@ impl Bests {
         self.other.shrink_to_fit();
     }
 
-    /// Hands on each profile's number, in the order of ids.
-    pub(super) fn finish(mut self, each: &mut dyn FnMut(u32, Best<'_>)) {
-        // What does not fit is rare: its profiles are given a place among the others, and looked up there.
-        for (id, other) in &mut self.other {
-            if let Some(fit) = self.fit.at(*id).replace(0).map(decimal)
-                && (fit > *other) == self.max
-            {
-                *other = fit;
-            }
-        }
-        for (id, fit) in self.fit.iter() {
-            match (self.other.get(&id), fit) {
-                (Some(other), _) => each(id, Best::Other(other)),
-                (None, Some(fit)) => each(id, Best::Millionths(fit)),
-                (None, None) => {}
+    /// Hands on what a reducer makes of each profile, in the order of ids.
+    pub(super) fn each(&self, reducer: &Reducer, push: &mut dyn FnMut(u32, &mut dyn FnMut(&mut String))) {
+        for (id, figure) in self.fit.iter() {
+            let other = if self.other.is_empty() { None } else { self.other.get(&id) };
+            let numbers = figure.numbers.saturating_add(other.map_or(0, |other| other.numbers));
+            match reducer {
+                Reducer::Count => push(id, &mut |out| push_units(out, figure.events.into(), 0)),
+                Reducer::Sum(_) => push(id, &mut |out| match other {
+                    Some(other) => push_decimal(out, &(&other.sum + decimal(figure.sum))),
+                    None => push_units(out, figure.sum.into(), SUM_DECIMALS),
+                }),
+                _ if numbers == 0 => {}
+                Reducer::Avg(_) => push(id, &mut |out| match other {
+                    Some(other) => push_average(out, &(&other.sum + decimal(figure.sum)), numbers),
+                    None => push_average_units(out, figure.sum, numbers),
+                }),
+                Reducer::Max(..) => push(id, &mut |out| {
+                    let fit = (figure.numbers > 0).then_some(figure.most);
+                    push_best(out, fit, other.and_then(|other| other.most.as_ref()), true);
+                }),
+                _ => push(id, &mut |out| {
+                    let fit = (figure.numbers > 0).then_some(figure.least);
+                    push_best(out, fit, other.and_then(|other| other.least.as_ref()), false);
+                }),
             }
         }
     }
 }
 
-/// The least or greatest number of a profile.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Best<'b> {
-    Millionths(i64),
-    Other(&'b BigDecimal),
+/// The better of what fits and what does not.
+fn push_best(out: &mut String, fit: Option<i64>, other: Option<&BigDecimal>, max: bool) {
+    match (fit, other) {
+        (Some(fit), Some(other)) if (decimal(fit) > *other) != max => push_decimal(out, other),
+        (Some(fit), _) => push_units(out, fit.into(), SUM_DECIMALS),
+        (None, Some(other)) => push_decimal(out, other),
+        (None, None) => {}
+    }
 }
 
-impl Best<'_> {
-    pub(super) fn push(self, out: &mut String) {
-        match self {
-            Best::Millionths(number) => push_units(out, number.into(), SUM_DECIMALS),
-            Best::Other(number) => push_decimal(out, number),
-        }
-    }
+fn push_average(out: &mut String, sum: &BigDecimal, count: u32) {
+    out.push_str(&Number::average(sum.clone(), count.into()).text());
+}
+
+/// Rounded, half away from zero, to 12 decimals, as [`Number::text`] does.
+fn push_average_units(out: &mut String, sum: i64, count: u32) {
+    let (sum, count) = (i128::from(sum), i128::from(count));
+    let rounded = (sum.abs() * 1_000_000 * 2 + count) / (count * 2);
+    push_units(out, if sum < 0 { -rounded } else { rounded }, 12);
 }
 
 fn decimal(millionths: i64) -> BigDecimal {
@@ -164,9 +203,19 @@ pub(super) fn push_units(out: &mut String, units: i128, decimals: u32) {
     if units < 0 {
         out.push('-');
     }
-    let (unit, mut decimals) = (10u128.pow(decimals), decimals as usize);
-    let (whole, mut fraction) = (units.unsigned_abs() / unit, units.unsigned_abs() % unit);
-    out.push_str(itoa::Buffer::new().format(whole));
+    let (unit, mut decimals) = (10u64.pow(decimals), decimals as usize);
+    let mut fraction = match u64::try_from(units.unsigned_abs()) {
+        // Nearly always; several times faster.
+        Ok(units) => {
+            out.push_str(itoa::Buffer::new().format(units / unit));
+            units % unit
+        }
+        Err(_) => {
+            let (units, unit) = (units.unsigned_abs(), u128::from(unit));
+            out.push_str(itoa::Buffer::new().format(units / unit));
+            (units % unit) as u64
+        }
+    };
     if fraction == 0 {
         return;
     }
@@ -186,6 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::audience::ast::{As, EventValue};
 
     proptest! {
         #[test]
@@ -198,25 +248,32 @@ mod tests {
         #[test]
         fn sums_averages_and_extremes_are_exact(numbers in prop::collection::vec((any::<i64>(), -9i64..9), 1..9)) {
             let numbers: Vec<_> = numbers.iter().map(|(digits, scale)| BigDecimal::new((*digits).into(), *scale)).collect();
-            let (mut sums, mut least, mut most) = (Sums::default(), Bests::new(false), Bests::new(true));
+            let (mut sums, mut figures) = (Sums::default(), Figures::default());
             for number in &numbers {
                 let amount = millionths(number).map_or(Amount::Other(number.clone()), Amount::Millionths);
                 sums.add(3, &amount);
-                least.add(3, &amount);
-                most.add(3, &amount);
+                figures.add(3, |each| each(&amount));
             }
+            figures.add(3, |_| {});
             let sum: BigDecimal = numbers.iter().sum();
-            let (mut written, mut average) = (String::new(), String::new());
+            let value = || EventValue::Property(crate::audience::ast::Path(Vec::new()));
+            let mut written = String::new();
             sums.push_sum(&mut written, 3);
-            sums.push_average(&mut average, 3, numbers.len() as u32);
             prop_assert_eq!(written, plain(&sum));
-            prop_assert_eq!(average, Number::average(sum, numbers.len() as u64).text());
-            for (bests, expected) in [(least, numbers.iter().min()), (most, numbers.iter().max())] {
-                bests.finish(&mut |id, best| {
+            for (reducer, expected) in [
+                (Reducer::Count, (numbers.len() + 1).to_string()),
+                (Reducer::Sum(value()), plain(&sum)),
+                (Reducer::Avg(value()), Number::average(sum, numbers.len() as u64).text()),
+                (Reducer::Min(value(), As::Number), numbers.iter().min().map(plain).unwrap()),
+                (Reducer::Max(value(), As::Number), numbers.iter().max().map(plain).unwrap()),
+            ] {
+                let mut found = Vec::new();
+                figures.each(&reducer, &mut |id, write| {
                     let mut written = String::new();
-                    best.push(&mut written);
-                    assert_eq!((id, Some(written)), (3, expected.map(plain)));
+                    write(&mut written);
+                    found.push((id, written));
                 });
+                prop_assert_eq!(found, [(3, expected)]);
             }
         }
     }

@@ -184,7 +184,7 @@ impl<'c> Probe<'c> {
 
 impl Reducer {
     /// Whether it looks at numbers alone.
-    fn is_numeric(&self) -> bool {
+    pub(super) fn is_numeric(&self) -> bool {
         use crate::audience::ast::As;
         matches!(self, Reducer::Sum(_) | Reducer::Avg(_) | Reducer::Min(_, As::Number) | Reducer::Max(_, As::Number))
     }
