@@ -80,6 +80,9 @@ struct Other {
     most: Option<BigDecimal>,
 }
 
+/// Takes a profile's value, as what writes it.
+type Push<'p> = dyn FnMut(u32, &mut dyn FnMut(&mut String)) + 'p;
+
 /// Events, sum, average, least and greatest number of each profile.
 #[derive(Default)]
 pub(super) struct Figures {
@@ -131,7 +134,7 @@ impl Figures {
     }
 
     /// Hands on what a reducer makes of each profile, in the order of ids.
-    pub(super) fn each(&self, reducer: &Reducer, push: &mut dyn FnMut(u32, &mut dyn FnMut(&mut String))) {
+    pub(super) fn each(&self, reducer: &Reducer, push: &mut Push<'_>) {
         for (id, figure) in self.fit.iter() {
             let other = if self.other.is_empty() { None } else { self.other.get(&id) };
             let numbers = figure.numbers.saturating_add(other.map_or(0, |other| other.numbers));
