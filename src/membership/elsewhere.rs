@@ -115,7 +115,7 @@ async fn read(here: &mut PgConnection, there: &mut PgConnection, text: &str) -> 
     if let Err(error) = patience(async { close(there).await }).await {
         return Ok(Err(error));
     }
-    yielded.ids = ids.into_bitmap();
+    yielded.ids = ids.to_bitmap();
     Ok(Ok(yielded))
 }
 
