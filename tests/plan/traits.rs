@@ -70,6 +70,9 @@ async fn a_plan_of_traits_counts_the_people_whose_value_changes_and_the_identifi
     assert_eq!(orders["effect"]["identifies"], json!({"kafka": {"entered": 2, "exited": 0}}), "{orders}");
     let people = text(&plan(&world, &[]).stdout);
     assert!(people.contains("2 Identify events (2 with a value, 0 null)"), "{people}");
+    let reviewed = text(&plan(&world, &["--markdown"]).stdout);
+    let table = "| | trait | with a value | other value | no value | Identify events |\n|---|---|--:|--:|--:|---|\n| ✏️ | `orders` | 3 → 3 | 2 | 0 |";
+    assert!(reviewed.contains(table) && !reviewed.contains("audience"), "{reviewed}");
     apply(&world, &[]);
     assert_eq!(told(&world, 6), [json!(["bob", {"orders": 0}]), json!(["eve", {"orders": 0}])]);
 }

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use super::text::{mapping, query_lines, summary};
-use crate::plan::{Action, AudienceChange, Field, Plan};
+use crate::{
+    audience::Class,
+    plan::{Action, AudienceChange, Field, Plan},
+};
 
 /// The plan as Markdown. It names nobody: samples are left out, since others read along.
 pub fn markdown(plan: &Plan) -> String {
@@ -18,10 +21,16 @@ pub fn markdown(plan: &Plan) -> String {
         out.push_str("Nothing to do.\n");
         return out;
     }
-    if !plan.audiences.is_empty() {
-        out.push_str("| | audience | members | enter | leave | Identify events |\n|---|---|--:|--:|--:|---|\n");
-        plan.audiences.iter().for_each(|change| row(&mut out, change));
-        out.push('\n');
+    for (class, heading) in [
+        (Class::Audience, "audience | members | enter | leave"),
+        (Class::Trait, "trait | with a value | other value | no value"),
+    ] {
+        let mut changes = plan.audiences.iter().filter(|change| change.class == class).peekable();
+        if changes.peek().is_some() {
+            let _ = writeln!(out, "| | {heading} | Identify events |\n|---|---|--:|--:|--:|---|");
+            changes.for_each(|change| row(&mut out, change));
+            out.push('\n');
+        }
     }
     for change in &plan.audiences {
         let _ = writeln!(out, "#### {} `{}` ({})\n", sign(change.action), change.key, escaped(&change.name));
