@@ -9,6 +9,7 @@ mod renamed;
 mod statements;
 mod traits;
 mod trouble;
+mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
