@@ -11,6 +11,7 @@ mod observed;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -64,12 +65,18 @@ impl Instance {
         }
     }
 
+    /// Where one of its listeners answers, since it began.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let name = format!("listener=\"{listener}\"");
+        self.logs(&name);
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(&name)).expect("logged");
+        line.rsplit_once("address=").expect("its address").1.trim().parse().expect("an address")
+    }
+
     /// Where its listener `http` answers.
     pub fn http(&self) -> String {
-        self.logs("listening");
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("listening")).expect("logged");
-        format!("http://{}", line.rsplit_once("address=").expect("its address").1.trim())
+        format!("http://{}", self.address("http"))
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -320,17 +327,14 @@ async fn a_configuration_whose_listener_cannot_be_had_is_refused_as_a_whole_and_
     let before = fs::read_to_string(&path).unwrap();
     let listens = "http: {listen: \"127.0.0.1:0\"}";
     assert!(before.contains(listens), "{before}");
-    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap();
     let own = port().local_addr().unwrap();
     let with = |text: &str| before.replace(listens, text);
     fs::write(&path, with(&format!("{listens}\ntracking: {{listen: \"{own}\"}}"))).unwrap();
     let mut instance = Instance::start(&world, "one", "");
-    let line = eventually("it answers", || {
-        instance.log().lines().find(|line| line.contains("listener=\"http\"")).map(str::to_owned)
-    });
-    let url = format!("http://{}", line.rsplit_once("address=").unwrap().1.trim());
-    let answers = async || (get(&format!("{url}/healthz")).await.0, std::net::TcpStream::connect(own).is_ok());
-    eventually("it takes messages in", || std::net::TcpStream::connect(own).ok());
+    let url = instance.http();
+    let answers = async || (get(&format!("{url}/healthz")).await.0, TcpStream::connect(own).is_ok());
+    eventually("it takes messages in", || TcpStream::connect(own).ok());
 
     let taken = port();
     let address = taken.local_addr().unwrap();
@@ -361,9 +365,9 @@ async fn a_configuration_whose_listener_cannot_be_had_is_refused_as_a_whole_and_
     let text = with(&format!("{token}\ntracking: {{listen: \"{address}\"}}")).replace(BUYERS, &more);
     fs::write(&path, text).unwrap();
     instance.signal(Signal::SIGHUP);
-    eventually("it takes messages in at the other address", || std::net::TcpStream::connect(address).ok());
+    eventually("it takes messages in at the other address", || TcpStream::connect(address).ok());
     eventually("the new audience is told", || (world.fold().get("more")? == &users(0..2)).then_some(()));
-    assert!(std::net::TcpStream::connect(own).is_err(), "the old address is given up");
+    assert!(TcpStream::connect(own).is_err(), "the old address is given up");
     assert_eq!(get(&format!("{url}/metrics")).await.0, 401, "the same address asks for the new token");
     instance.ends_cleanly();
 }

@@ -106,21 +106,34 @@ audiences:
         kafka::read_committed(kafka::broker(), &self.topic)
     }
 
+    /// Each Identify told, in the order of the destination's log.
+    pub fn events(&self) -> Vec<Value> {
+        in_order(&self.told())
+    }
+
     /// Who is in each audience, by adding up what was told.
     pub fn fold(&self) -> BTreeMap<String, BTreeSet<String>> {
         fold(&self.told())
     }
 }
 
+/// Of whom and what an Identify is: the id and the traits.
+pub fn of(event: &Value) -> Value {
+    json!([event["userId"], event["traits"]])
+}
+
+/// The records of one lane are in the order of its positions; those of two lanes are mixed.
+fn in_order(told: &[Received]) -> Vec<Value> {
+    let position = |record: &Received| record.header("rollcall-position").unwrap().parse::<i64>().unwrap();
+    let mut told: Vec<_> = told.iter().map(|record| (position(record), record.json())).collect();
+    told.sort_by_key(|(position, _)| *position);
+    told.into_iter().map(|(_, event)| event).collect()
+}
+
 /// Adds up Identify events, in the order of the destination's log.
 pub fn fold(told: &[Received]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut events: Vec<(i64, Value)> = told
-        .iter()
-        .map(|record| (record.header("rollcall-position").unwrap().parse().unwrap(), record.json()))
-        .collect();
-    events.sort_by_key(|(position, _)| *position);
     let mut audiences: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, event) in events {
+    for event in in_order(told) {
         let key = event["context"]["personas"]["computation_key"].as_str().unwrap().to_owned();
         let user = event["userId"].as_str().unwrap().to_owned();
         let entered = event["traits"][&key].as_bool().unwrap();

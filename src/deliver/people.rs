@@ -16,7 +16,7 @@ use crate::{
     ids::{AudienceId, ProfileId},
     limits,
     membership::{merges::Merges, values},
-    profile::merges,
+    profile::{lookup, merges},
 };
 
 /// What is known of a page's profiles, as far as was asked for and fits.
@@ -30,7 +30,7 @@ pub struct People {
     /// Profiles that any of them is about.
     merged: RoaringBitmap,
     /// By moment, whom a run asks about that tells under newer identifiers alone: by which they were known then.
-    then: HashMap<String, HashMap<ProfileId, Person>>,
+    then: HashMap<String, HashMap<ProfileId, Vec<(String, String)>>>,
 }
 
 impl People {
@@ -53,7 +53,7 @@ impl People {
         let mut names = identities(&person.identifiers, &run.options);
         let then = run.identified_since.as_ref().and_then(|moment| self.then.get(moment)?.get(&profile));
         if let Some(then) = then {
-            let known = identities(&then.identifiers, &run.options);
+            let known = identities(then, &run.options);
             names.retain(|identity| !known.contains(identity));
         }
         names
@@ -104,35 +104,11 @@ pub async fn people(pool: &PgPool, changes: &[delta::Page]) -> Result<People> {
     }
     for moment in runs.iter().filter_map(|run| run.identified_since.as_ref()) {
         if !people.then.contains_key(moment) {
-            people.then.insert(moment.clone(), known_then(&mut tx, moment, &ids, &types).await?);
+            people.then.insert(moment.clone(), lookup::identifiers(&mut tx, &ids, &types, Some(moment)).await?);
         }
     }
     traits(&mut tx, &runs, &mut people).await?;
     tx.commit().await?;
-    Ok(people)
-}
-
-/// By which identifiers profiles were known at a moment, be they whose they may have been then.
-async fn known_then(
-    conn: &mut PgConnection,
-    moment: &str,
-    ids: &[i64],
-    types: &[String],
-) -> Result<HashMap<ProfileId, Person>> {
-    let rows: Vec<(i64, String, String)> = sqlx::query_as(
-        "select profile_id, type, value from identifiers where profile_id = any($1) and type = any($2)
-             and (pg_visible_in_snapshot(xid, $3::text::pg_snapshot) or not pg_visible_in_snapshot(xid, pg_current_snapshot()))
-         order by profile_id, type, added_at, value",
-    )
-    .bind(ids)
-    .bind(types)
-    .bind(moment)
-    .fetch_all(conn)
-    .await?;
-    let mut people: HashMap<ProfileId, Person> = HashMap::new();
-    for (id, kind, value) in rows {
-        people.entry(ProfileId(id as u32)).or_default().identifiers.push((kind, value));
-    }
     Ok(people)
 }
 

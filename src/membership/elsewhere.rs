@@ -44,7 +44,7 @@ impl<'d> Sessions<'d> {
         let yielded = read(conn, session, statement::one(text)).await;
         // Whatever it was, the next statement begins on a session that can read.
         if let Ok(Err(_)) = &yielded
-            && patience(ended(session)).await.is_err()
+            && patience(run(session, "rollback to savepoint statement")).await.is_err()
         {
             self.0.remove(name);
         }
@@ -67,17 +67,12 @@ pub(super) async fn yields(text: &str, there: &Elsewhere, user_ids: &[String]) -
 
 async fn open(there: &Elsewhere) -> Result<PgConnection> {
     let mut session = session::open(&there.source, session::options(&there.source, &there.database)?).await?;
-    patience(begun(&mut session)).await?;
+    patience(run(&mut session, "savepoint statement")).await?;
     Ok(session)
 }
 
-async fn begun(session: &mut PgConnection) -> Result<()> {
-    sqlx::raw_sql("savepoint statement").execute(session).await?;
-    Ok(())
-}
-
-async fn ended(session: &mut PgConnection) -> Result<()> {
-    sqlx::raw_sql("rollback to savepoint statement").execute(session).await?;
+async fn run(session: &mut PgConnection, sql: &'static str) -> Result<()> {
+    sqlx::raw_sql(sql).execute(session).await?;
     Ok(())
 }
 
@@ -112,16 +107,11 @@ async fn read(here: &mut PgConnection, there: &mut PgConnection, text: &str) -> 
         yielded.unknown += (page.len() - known.len()) as u64;
         known.into_iter().for_each(|id| ids.insert(u32::try_from(id).unwrap_or_default()));
     }
-    if let Err(error) = patience(async { close(there).await }).await {
+    if let Err(error) = patience(run(there, "close users")).await {
         return Ok(Err(error));
     }
     yielded.ids = ids.to_bitmap();
     Ok(Ok(yielded))
-}
-
-async fn close(there: &mut PgConnection) -> Result<()> {
-    sqlx::raw_sql("close users").execute(there).await?;
-    Ok(())
 }
 
 /// The profiles of these user ids, as many times as they are named.

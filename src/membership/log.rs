@@ -29,6 +29,8 @@ use crate::{
 pub(super) struct Told {
     /// The latest run up to which its changes are in the log, or left to a backfill.
     pub run: Option<RunId>,
+    /// The snapshot of that run.
+    pub snapshot: Option<String>,
     /// The last merge of profiles that it has seen; none before the first time.
     pub last_merge: Option<i64>,
     pub members: RoaringBitmap,
@@ -42,7 +44,8 @@ impl Told {
     /// What `destination` (its live lane) was told of an audience; nothing before the first time.
     pub(super) async fn read(tx: &mut PgConnection, destination: DestinationId, audience: AudienceId) -> Result<Told> {
         let row = sqlx::query(
-            "select run_id, last_merge, members, former, live_end, bulk_end from told where destination_id = $1 and audience_id = $2",
+            "select t.run_id, r.snapshot, t.last_merge, t.members, t.former, t.live_end, t.bulk_end
+             from told t left join runs r on r.id = t.run_id where t.destination_id = $1 and t.audience_id = $2",
         )
         .bind(destination)
         .bind(audience)
@@ -50,11 +53,12 @@ impl Told {
         .await?;
         let Some(row) = row else {
             let (members, former) = (RoaringBitmap::new(), RoaringBitmap::new());
-            return Ok(Told { run: None, last_merge: None, members, former, ends: Places::START });
+            return Ok(Told { run: None, snapshot: None, last_merge: None, members, former, ends: Places::START });
         };
         let former = row.try_get::<Option<&[u8]>, _>("former")?.map(diff::decode).transpose()?;
         Ok(Told {
             run: Some(row.try_get("run_id")?),
+            snapshot: row.try_get("snapshot")?,
             last_merge: row.try_get("last_merge")?,
             members: diff::decode(row.try_get::<&[u8], _>("members")?)?,
             former: former.unwrap_or_default(),
@@ -143,26 +147,22 @@ pub(super) async fn tell(
     let mut untold = Change::between_unsure(&told.members, &(unsure - &suppressed), &members);
     // Of a trait also whoever was told a value and has another one. A merged profile has no value any more, and the survivor's
     // is computed anew: that is its own change. Whoever is told for the first time, or after a pause, is told all of several values.
+    let left = backfill::given_back(tx, destination.id, audience.id).await?;
     let (changed, missed) = match told.run {
         Some(run) if audience.class == Class::Trait => {
             let (changed, runs) = values::changed_since(tx, audience.id, run).await?;
-            ((changed & &members) - suppressed, runs > 1)
+            (((changed | left) & &members) - &suppressed, runs > 1)
         }
         _ => (RoaringBitmap::new(), true),
     };
-    let mut changed = changed;
-    let left = backfill::given_back(tx, destination.id, audience.id).await?;
-    if audience.class == Class::Trait {
-        changed |= left & &members;
-    }
     untold.entered |= &changed;
     let waiting = backfill::waiting(tx, destination.id, audience.id, &members, &changed).await?;
     untold.entered -= &waiting.entered;
     untold.exited -= &waiting.exited;
     // Whoever is told now, or by a backfill, is so under all of his identifiers.
-    let known = (&told.members & &members) - &untold.entered - &waiting.entered - leave::suppressed(tx).await?;
-    let mut again = match told.run {
-        Some(last) => renamed::after(tx, came, last, run_id, &known).await?,
+    let known = (&told.members & &members) - &untold.entered - &waiting.entered - suppressed;
+    let mut again = match told.snapshot.take() {
+        Some(since) => renamed::after(tx, came, since, run_id, &known).await?,
         None => Renamed::default(),
     };
     for (kind, change) in [(Kind::Changes, &mut untold), (Kind::Resync, &mut again.change)] {

@@ -45,19 +45,17 @@ pub(super) struct Renamed {
     pub since: String,
 }
 
-/// Which of `told`, who are members and were told so up to the run `last`, are told of `run` by an identifier that came since.
+/// Which of `told`, who are members and were told so as of the snapshot `since`, are told of `run` by an identifier that came after it.
 ///
 /// # Errors
 /// The database's own.
 pub(super) async fn after(
     tx: &mut PgConnection,
     came: &mut Came,
-    last: RunId,
+    since: String,
     run: RunId,
     told: &RoaringBitmap,
 ) -> Result<Renamed> {
-    let since: String =
-        sqlx::query_scalar("select snapshot from runs where id = $1").bind(last).fetch_one(&mut *tx).await?;
     let mut ids = if told.is_empty() { RoaringBitmap::new() } else { told & came.since(tx, &since).await? };
     if !ids.is_empty() {
         let options = merges::options(tx, run).await?;

@@ -64,6 +64,35 @@ pub async fn identifier_types(conn: &mut PgConnection, profile: ProfileId) -> Re
         .await?)
 }
 
+/// The identifiers of these types that profiles have, oldest first; with `as_of`, a snapshot's text, only those that somebody had
+/// then. One from beyond the present is of another cluster, whose dump was restored here: it counts as had.
+///
+/// # Errors
+/// The database's own.
+pub async fn identifiers<T: AsRef<str> + Sync>(
+    conn: &mut PgConnection,
+    profiles: &[i64],
+    types: &[T],
+    as_of: Option<&str>,
+) -> Result<HashMap<ProfileId, Vec<(String, String)>>> {
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(
+        "select profile_id, type, value from identifiers where profile_id = any($1) and type = any($2)
+             and ($3::text is null or pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
+                  or not pg_visible_in_snapshot(xid, pg_current_snapshot()))
+         order by profile_id, type, added_at, value",
+    )
+    .bind(profiles)
+    .bind(types.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    .bind(as_of)
+    .fetch_all(conn)
+    .await?;
+    let mut found: HashMap<ProfileId, Vec<(String, String)>> = HashMap::new();
+    for (id, kind, value) in rows {
+        found.entry(profile_id(id)?).or_default().push((kind, value));
+    }
+    Ok(found)
+}
+
 /// The names of profiles, in the order given.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{AT, apply, plan, states, text, world};
-use crate::sync::World;
+use crate::sync::{self, World};
 
 const TRAITS: &str = "
 traits:
@@ -21,14 +21,7 @@ fn traits(on_delete: &str) -> String {
 
 /// What was told after the first so many: of whom, and which traits.
 fn told(world: &World, from: usize) -> Vec<Value> {
-    let mut told: Vec<(u64, Value)> = world
-        .told()
-        .iter()
-        .map(|record| (record.header("rollcall-position").unwrap().parse().unwrap(), record.json()))
-        .collect();
-    told.sort_by_key(|(position, _)| *position);
-    let mut told: Vec<Value> =
-        told.into_iter().skip(from).map(|(_, event)| json!([event["userId"], event["traits"]])).collect();
+    let mut told: Vec<Value> = world.events().iter().skip(from).map(sync::of).collect();
     told.sort_by_key(Value::to_string);
     told
 }

@@ -109,13 +109,12 @@ async fn an_event_being_written_while_its_number_is_promoted_has_it_too() {
         .execute(&mut *holder)
         .await
         .unwrap();
-    let waiting = async |least: i64| wait_for(&database.pool, least).await;
     let pool = database.pool.clone();
     let importing =
         tokio::spawn(
             async move { import(&pool, &lines(&[track("m", "u", "Paid", "2024-01-01", json!({"n": 7}))])).await },
         );
-    waiting(1).await;
+    wait_for(&database.pool, 1).await;
     let pool = database.pool.clone();
     let promoting = tokio::spawn(async move { promote(&pool, &wanted(&["n"]), |_, _| ()).await });
     let promoted = async {
@@ -124,18 +123,19 @@ async fn an_event_being_written_while_its_number_is_promoted_has_it_too() {
         }
     };
     // It waits for the import; without its lock it would be through by now.
-    tokio::select! { () = waiting(2) => {}, () = promoted => {} }
+    tokio::select! { () = wait_for(&database.pool, 2) => {}, () = promoted => {} }
     holder.rollback().await.unwrap();
     assert_eq!(importing.await.unwrap().0.accepted, 1);
     promoting.await.unwrap().unwrap();
     assert_eq!(count(&database.pool, "select sum(number_1)::bigint from events").await, 7);
 }
 
-/// Waits until as many wait for a lock.
+/// Waits until as many wait for a lock; fails if they never do.
 async fn wait_for(pool: &PgPool, least: i64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    while count(pool, waits).await < least && Instant::now() < deadline {
+    while count(pool, waits).await < least {
+        assert!(Instant::now() < deadline, "nobody waits for a lock");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -19,13 +19,6 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// What each of them may cost: its buffers, and what it has sent.
 const KIBIBYTES_EACH: u64 = 64;
 
-fn address(instance: &Instance) -> SocketAddr {
-    instance.logs("listener=\"tracking\"");
-    let log = instance.log();
-    let line = log.lines().find(|line| line.contains("listener=\"tracking\"")).expect("logged");
-    line.rsplit_once("address=").expect("its address").1.trim().parse().expect("an address")
-}
-
 /// Idle, amid the head, or amid the body.
 fn hang(address: SocketAddr, n: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -52,7 +45,7 @@ async fn a_thousand_slow_connections_delay_neither_other_messages_nor_the_tellin
     let tracking = "tracking: {listen: \"127.0.0.1:0\", write_keys: [{name: tests, key: write-key-of-tests}]}\n";
     fs::write(&path, fs::read_to_string(&path).unwrap() + tracking).unwrap();
     let mut instance = Instance::start(&world, "one", "");
-    let address = address(&instance);
+    let address = instance.address("tracking");
     let client = http::client();
     let mut buys = 0;
     // Each of these buys by one message, and is told to be in before the next one comes.

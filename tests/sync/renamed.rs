@@ -21,14 +21,10 @@ fn login(user: &str, device: &str, id: &str) -> Value {
 
 /// Everything told, in the order of the log: under which name, and of what.
 fn told(world: &World) -> Vec<(String, String, Value)> {
-    let mut told: Vec<(i64, Value)> = world
-        .told()
+    world
+        .events()
         .iter()
-        .map(|record| (record.header("rollcall-position").unwrap().parse().unwrap(), record.json()))
-        .collect();
-    told.sort_by_key(|(position, _)| *position);
-    told.into_iter()
-        .map(|(_, event)| {
+        .map(|event| {
             let key = event["context"]["personas"]["computation_key"].as_str().unwrap().to_owned();
             let id = |name: &str| event[name].as_str();
             let name = id("userId").or(id("anonymousId")).unwrap().to_owned();

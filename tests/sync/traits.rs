@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     World,
     cdnow::{Order, orders, write_messages},
-    order,
+    of, order,
 };
 use crate::support::kafka;
 
@@ -197,14 +197,8 @@ async fn only_changed_values_are_told_and_null_where_none_is_left() {
         sku("bob", "3", "2024-05-20T00:00:00Z", 5.0),
     ]);
     let told = |from: usize| -> Vec<(String, Value)> {
-        let mut told: Vec<_> = world
-            .told()
-            .iter()
-            .map(|record| (record.header("rollcall-position").unwrap().parse::<usize>().unwrap(), record.json()))
-            .collect();
-        told.sort_by_key(|(position, _)| *position);
         let of = |event: &Value| (event["userId"].as_str().unwrap().to_owned(), event["traits"].clone());
-        told.iter().skip(from).map(|(_, event)| of(event)).collect()
+        world.events().iter().skip(from).map(of).collect()
     };
     let one = |user: &str, traits: Value| (user.to_owned(), traits);
     let first = world.json(&["sync", "--at", "2024-05-21"]);
@@ -280,15 +274,7 @@ async fn several_values_go_in_one_identify_with_those_that_changed() {
     .execute(&world.db.pool)
     .await
     .unwrap();
-    let told = |from: usize| -> Vec<Value> {
-        let mut told: Vec<_> = world
-            .told()
-            .iter()
-            .map(|record| (record.header("rollcall-position").unwrap().parse::<usize>().unwrap(), record.json()))
-            .collect();
-        told.sort_by_key(|(position, _)| *position);
-        told.iter().skip(from).map(|(_, event)| json!([event["userId"], event["traits"]])).collect()
-    };
+    let told = |from: usize| -> Vec<Value> { world.events().iter().skip(from).map(of).collect() };
     let first = world.json(&["sync", "--at", "2024-05-21"]);
     assert_eq!(first["runs"].as_array().unwrap().len(), 3, "{first}");
     let mut told_first = told(0);

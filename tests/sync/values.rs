@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{World, order};
+use super::{World, of, order};
 
 const TRAITS: &str = "
 traits:
@@ -12,13 +12,7 @@ traits:
 
 /// What was told after the first so many, in the order of the log.
 fn told(world: &World, from: usize) -> Vec<Value> {
-    let mut told: Vec<(usize, Value)> = world
-        .told()
-        .iter()
-        .map(|record| (record.header("rollcall-position").unwrap().parse().unwrap(), record.json()))
-        .collect();
-    told.sort_by_key(|(position, _)| *position);
-    told.into_iter().skip(from).map(|(_, event)| json!([event["userId"], event["traits"]])).collect()
+    world.events().iter().skip(from).map(of).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

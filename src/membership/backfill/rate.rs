@@ -4,18 +4,18 @@
 //! Events are counted, not changes: by ID Sync one change is told under several names. The limit is the one that holds now, whatever
 //! it was when the backfill was opened; when and how much was sliced last stands beside what was told, and survives a restart.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use crate::{
-    Error, Result,
+    Result,
     audience::{identities::identities, options::Options},
-    ids::{AudienceId, DestinationId, ProfileId},
-    membership::{diff::Change, merges::Merges},
-    profile::merges,
+    ids::{AudienceId, DestinationId, ProfileId, RunId},
+    membership::{
+        diff::Change,
+        merges::{Merges, options},
+    },
+    profile::{lookup, merges},
 };
 
 /// Slices in a second: few, since each writes anew what is left; and so many that no second has much more than its share.
@@ -51,18 +51,21 @@ impl Rate {
 }
 
 /// How many of the first changes of `left`, exits first, come to no more than so many events, but at least one change; and to how
-/// many events they come. `row` has the options and the last merge of the run that they are told as of.
-pub(super) async fn fitting(tx: &mut PgConnection, row: &PgRow, left: &Change, most: u64) -> Result<(u64, u64)> {
-    let options: Options = serde_json::from_value(row.try_get("options")?)
-        .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?;
+/// many events they come. They are told as of a run, and the merges that it has seen.
+pub(super) async fn fitting(
+    tx: &mut PgConnection,
+    (run, last_merge): (RunId, i64),
+    left: &Change,
+    most: u64,
+) -> Result<(u64, u64)> {
+    let options = options(tx, run).await?;
     if options.id_sync.is_empty() {
         return Ok((most, most.min(left.len())));
     }
     let ids = left.exited.iter().chain(&left.entered).take(most as usize).map(ProfileId).collect::<Vec<_>>();
-    let told = events(tx, &options, row.try_get("last_merge")?, &ids).await?;
+    let told = events(tx, &options, last_merge, &ids).await?;
     let (mut changes, mut sum) = (0, 0);
-    for id in ids {
-        let events = told.get(&id).copied().unwrap_or(1);
+    for events in told {
         if changes > 0 && sum + events > most {
             break;
         }
@@ -71,50 +74,21 @@ pub(super) async fn fitting(tx: &mut PgConnection, row: &PgRow, left: &Change, m
     Ok((changes, sum))
 }
 
-/// The Identify events of a change of each of these profiles, where it is not one.
-async fn events(
-    tx: &mut PgConnection,
-    options: &Options,
-    last_merge: i64,
-    ids: &[ProfileId],
-) -> Result<HashMap<ProfileId, u64>> {
+/// The Identify events of a change of each of these profiles, in their order; nobody counts for less than one.
+async fn events(tx: &mut PgConnection, options: &Options, last_merge: i64, ids: &[ProfileId]) -> Result<Vec<u64>> {
     let raw: Vec<i64> = ids.iter().map(|id| i64::from(id.0)).collect();
     let merges = Merges(merges::concerning(tx, last_merge, &raw).await?);
-    // By whom hears of it: a profile that was merged meanwhile is told under the names of the one that lives on.
-    let mut of = HashMap::<ProfileId, Vec<ProfileId>>::new();
-    for id in ids {
-        if let Some(hears) = merges.hears(*id, last_merge, options) {
-            of.entry(hears).or_default().push(*id);
-        }
-    }
-    let hearing: Vec<i64> = of.keys().map(|id| i64::from(id.0)).collect();
+    // Who hears of it: of a profile that was merged meanwhile, the one that lives on.
+    let hears: Vec<Option<ProfileId>> = ids.iter().map(|id| merges.hears(*id, last_merge, options)).collect();
+    let hearing: Vec<i64> = hears.iter().flatten().map(|id| i64::from(id.0)).collect();
     let types: Vec<&str> =
         options.id_sync.iter().map(|sync| sync.id.as_str()).chain(["user_id", "anonymous_id"]).collect();
-    let mut told = HashMap::new();
-    let mut note = |person: Option<(ProfileId, Vec<(String, String)>)>| {
-        let Some((person, identifiers)) = person else { return };
-        let events = identities(&identifiers, options).len() as u64;
-        let concerned = of.get(&person).into_iter().flatten();
-        told.extend(concerned.filter(|_| events > 1).map(|id| (*id, events)));
+    let known = lookup::identifiers(tx, &hearing, &types, None).await?;
+    let events = |who: &Option<ProfileId>| {
+        let identifiers = who.and_then(|who| known.get(&who));
+        identifiers.map_or(1, |identifiers| identities(identifiers, options).len().max(1) as u64)
     };
-    let mut rows = sqlx::query(
-        "select profile_id, type, value from identifiers where profile_id = any($1) and type = any($2)
-         order by profile_id, type, added_at, value",
-    )
-    .bind(hearing)
-    .bind(types)
-    .fetch(tx);
-    let mut person = None::<(ProfileId, Vec<(String, String)>)>;
-    while let Some(row) = rows.try_next().await? {
-        let (id, kind, value) = (ProfileId(row.try_get::<i64, _>(0)? as u32), row.try_get(1)?, row.try_get(2)?);
-        match &mut person {
-            Some((known, identifiers)) if *known == id => identifiers.push((kind, value)),
-            _ => note(person.replace((id, vec![(kind, value)]))),
-        }
-    }
-    note(person);
-    drop(rows);
-    Ok(told)
+    Ok(hears.iter().map(events).collect())
 }
 
 /// Notes the slice, from which on the next one waits.

@@ -204,10 +204,8 @@ async fn slice(
         return Ok(0);
     }
     let row = sqlx::query(
-        "select m.run_id, m.members, u.last_merge, d.options, r.entered, r.exited, r.last_merge as rest_last_merge
-         from memberships m join runs u on u.id = m.run_id
-         join definitions d on d.audience_id = m.audience_id and d.version = u.definition_version, backfill_rests r
-         where m.audience_id = $1 and r.backfill_id = $2",
+        "select m.run_id, m.members, u.last_merge, r.entered, r.exited, r.last_merge as rest_last_merge
+         from memberships m join runs u on u.id = m.run_id, backfill_rests r where m.audience_id = $1 and r.backfill_id = $2",
     )
     .bind(backfill.audience)
     .bind(backfill.id)
@@ -236,7 +234,7 @@ async fn slice(
     let (limit, events) = match backfill.rate {
         None => (most.changes, 0),
         // Each change is an event at least.
-        Some(_) => rate::fitting(tx, &row, &left, most.changes.min(most.events)).await?,
+        Some(_) => rate::fitting(tx, (run, last_merge), &left, most.changes.min(most.events)).await?,
     };
     let slice = take(&mut left, limit as usize);
     keep(tx, backfill.id, &left).await?;

@@ -8,7 +8,7 @@ use super::{keep, rest};
 use crate::{
     Result,
     audience::catalogue::Audience,
-    ids::{AudienceId, DestinationId},
+    ids::{AudienceId, BackfillId, DestinationId},
     membership::diff::Change,
 };
 
@@ -63,11 +63,12 @@ pub(in crate::membership) async fn given_back(
     for row in rows {
         entered |= rest(&row)?.entered;
         // It is not this one that tells them.
+        let id: BackfillId = row.try_get("id")?;
         sqlx::query("update backfill_rests set total = total - remaining where backfill_id = $1")
-            .bind(row.try_get::<i64, _>("id")?)
+            .bind(id)
             .execute(&mut *tx)
             .await?;
-        keep(tx, row.try_get("id")?, &Change::default()).await?;
+        keep(tx, id, &Change::default()).await?;
     }
     Ok(entered)
 }
