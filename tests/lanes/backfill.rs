@@ -149,3 +149,33 @@ async fn a_backfill_ends_when_its_destination_is_taken_away_and_the_rest_is_told
     assert_eq!(progress(&world, 1), ("cancelled".into(), 10, 10), "the rest is another's");
     assert_eq!(progress(&world, 2), ("done".into(), 25, 25));
 }
+
+/// A trait's values that were told before, and changed.
+const ORDERS: &str = "
+traits:
+  - {name: Orders, query: \"event('Order Completed').count()\"}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_waited_as_their_destination_was_taken_away_are_told_once_it_is_back_but_to_nobody_suppressed() {
+    let world = world(ORDERS).await;
+    buy(&world, 0..35, "2024-05-01");
+    world.json(&["sync", "--at", "2024-05-02"]);
+    buy(&world, 0..35, "2024-05-03");
+    let killed = world.command(&["sync", "--at", "2024-05-04"]).env("ROLLCALL_FAULT", "after_slice:abort").output();
+    assert!(!killed.unwrap().status.success());
+    configure(&world, &ORDERS.replace("}", ", destinations: []}"), "backfill_above: 10");
+    world.json(&["sync", "--at", "2024-05-04"]);
+    assert_eq!(world.told().len(), 45, "a slice was in the log");
+    world.json(&["suppress", "u34"]);
+    // At once, by no backfill: those leave out the suppressed themselves.
+    configure(&world, ORDERS, "backfill_above: 100");
+    world.json(&["sync", "--at", "2024-05-05"]);
+    let told = world.told();
+    for n in 0..35 {
+        let user = format!("u{n}");
+        let of = told.iter().map(|record| record.json()).filter(|event| event["userId"] == user.as_str());
+        let values: Vec<_> = of.map(|event| event["traits"]["orders"].clone()).collect();
+        assert_eq!(values, if n == 34 { vec![json!(1)] } else { vec![json!(1), json!(2)] }, "{user}");
+    }
+}
