@@ -271,9 +271,9 @@ pub enum OnDelete {
 impl Audience {
     /// Who is in, as it is written: `query`, or else `sql` and where it runs.
     pub fn definition(&self) -> String {
-        match (&self.query, &self.sql, &self.source) {
-            (None, Some(sql), Some(source)) => format!("{sql}\n-- source: {source}"),
-            (query, sql, _) => query.as_ref().or(sql.as_ref()).cloned().unwrap_or_default(),
+        match (&self.query, &self.sql) {
+            (None, Some(sql)) => sources::statement(sql, self.source.as_deref()),
+            (query, _) => query.clone().unwrap_or_default(),
         }
     }
 

@@ -94,8 +94,10 @@ pub const COLUMNS: usize = 25;
 pub const COLUMNS_BYTES: usize = 16 * 1024;
 /// Rows of a SQL trait (published).
 pub const SQL_ROWS: u64 = 25_000_000;
-/// Its rows that are looked up at a time, where it runs in another database.
+/// Rows of a statement that are looked up at a time, where it runs in another database.
 pub const SQL_PAGE_ROWS: usize = 10_000;
+/// Bytes of values from another database that wait before they are put in the order of profiles and compressed.
+pub const SQL_WAITING_BYTES: usize = 64 << 20;
 /// Entries of a unique list, as the peer's; in alphabetical order, so that which ones does not depend on when they came.
 pub const UNIQUE_ITEMS: usize = 50;
 /// Problems reported for one text; the rest would be noise.

@@ -4,6 +4,7 @@ mod cdnow;
 mod elsewhere;
 mod history;
 mod forgotten;
+mod lent;
 mod merged;
 mod renamed;
 mod statements;

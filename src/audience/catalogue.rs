@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ComputedTrait,
     check::{self, Known},
-    computed::{self, Computed, Definition, Elsewhere, Sql, Statement},
+    computed::{self, Computed, Definition, Sql, Statement},
     key::{self, Taken},
     options::Options,
     parse, parse_trait,
@@ -180,7 +180,8 @@ impl Catalogue {
                 let columns = queries.iter().map(|(key, query)| Ok((key.clone(), read(key, query)?)));
                 columns.collect::<Result<_>>().map(Computed::Columns)
             }
-            (None, None, Some(sql)) => Ok(Computed::Sql(Sql { statement: sql.clone(), additive: computed.additive })),
+            (None, None, Some(sql)) => Statement::of(config, sql, computed.source.as_deref())
+                .map(|statement| Computed::Sql(Sql { statement, additive: computed.additive })),
             _ => Err(Error::settings(format!("trait '{key}' has no definition, or several"))
                 .help("Give it one of `query`, `queries` and `sql`.")),
         };
@@ -237,10 +238,7 @@ impl Catalogue {
 fn define(config: &config::Config, key: &str, audience: &config::Audience) -> Result<Definition> {
     match (&audience.query, &audience.sql) {
         (Some(query), None) => parse(&format!("audience '{key}'"), query).map(Definition::Query),
-        (None, Some(sql)) => {
-            let elsewhere = audience.source.as_ref().map(|name| Elsewhere::of(config, name)).transpose()?.flatten();
-            Ok(Definition::Statement(Statement { text: sql.clone(), elsewhere }))
-        }
+        (None, Some(sql)) => Statement::of(config, sql, audience.source.as_deref()).map(Definition::Statement),
         _ => Err(Error::settings(format!("audience '{key}' has no definition, or two"))
             .help("Give it one of `query` and `sql`.")),
     }

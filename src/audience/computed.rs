@@ -34,12 +34,23 @@ pub enum Definition {
     Statement(Statement),
 }
 
-/// A statement that yields user ids, and where it runs.
+/// A statement that yields users, and where it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Statement {
     pub text: String,
     /// None: in the store's own database.
     pub elsewhere: Option<Elsewhere>,
+}
+
+impl Statement {
+    /// In the database of the source of this name, or in the store's own.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Settings`] if there is no such source.
+    pub fn of(config: &Config, text: &str, source: Option<&str>) -> Result<Statement> {
+        let elsewhere = source.map(|name| Elsewhere::of(config, name)).transpose()?.flatten();
+        Ok(Statement { text: text.to_owned(), elsewhere })
+    }
 }
 
 /// The database of a source that is not the store's own.
@@ -66,10 +77,7 @@ impl Hash for Elsewhere {
 
 impl Elsewhere {
     /// Where the source's tables are; none if that is the store's own database.
-    ///
-    /// # Errors
-    /// [`crate::Kind::Settings`] if there is no such source.
-    pub fn of(config: &Config, source: &str) -> Result<Option<Elsewhere>> {
+    fn of(config: &Config, source: &str) -> Result<Option<Elsewhere>> {
         let found = config.sources.get(source).ok_or_else(|| {
             Error::settings(format!("there is no source '{source}'"))
                 .help("Define it under `sources`; its `database` is enough.")
@@ -82,7 +90,7 @@ impl Elsewhere {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sql {
     /// Yields `user_id` and the columns.
-    pub statement: String,
+    pub statement: Statement,
     /// Whether users that it no longer yields keep their values.
     pub additive: bool,
 }

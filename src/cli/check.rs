@@ -126,7 +126,7 @@ async fn sources(config: &Config, context: &Context) -> Vec<Finding> {
         let looked = async {
             if let (false, Some(url)) = (source.is_pulled(), &source.database) {
                 pull::session::open(name, pull::session::options(name, url)?).await?;
-                return Ok("may be read by SQL audiences".into());
+                return Ok("may be read by SQL audiences and traits".into());
             }
             let own = match (&source.database, context.has_store()?) {
                 (None, false) => {

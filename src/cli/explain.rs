@@ -17,7 +17,7 @@ use crate::{
         explain::{self, Explanation, NextChange, Reason},
         interpret::holds,
     },
-    membership::{history, person, standing, statement, values},
+    membership::{history, person, standing, values, yields},
     profile::lookup,
 };
 
@@ -94,7 +94,12 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
                 }
                 if audience.key == args.key {
                     let stored = stored.get(&audience.key).map(String::as_str);
-                    let answer = value::Stored::new(&audience.key, stored, computed);
+                    let now = match computed {
+                        Computed::Sql(_) if args.at.is_some() => return Err(past("which values there are")),
+                        Computed::Sql(of) => Some(yields::values(&mut tx, &of.statement, profile).await?),
+                        _ => None,
+                    };
+                    let answer = value::Stored::new(&audience.key, now, stored, computed);
                     return context.output().show(&answer, |answer| answer.describe(&args.user));
                 }
                 if let serde_json::Value::Object(traits) = &mut history.traits {
@@ -111,13 +116,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         let asked = audience.key == args.key;
         let explanation = match definition {
             Definition::Query(definition) if asked => explain::explain(definition, &history, at),
-            Definition::Statement(_) if asked && args.at.is_some() => {
-                let error = Error::settings("a statement says who is in now, and not at another time");
-                return Err(error.help("Leave out --at."));
-            }
-            Definition::Statement(of) if asked => {
-                explain::statement(statement::yields(&mut tx, of, profile).await?, at)
-            }
+            Definition::Statement(_) if asked && args.at.is_some() => return Err(past("who is in")),
+            Definition::Statement(of) if asked => explain::statement(yields::member(&mut tx, of, profile).await?, at),
             Definition::Query(definition) => {
                 let member = has_identifier && holds(definition, &history, at);
                 history.memberships.insert(audience.key.clone(), member);
@@ -143,6 +143,10 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let keys = [args.key];
     catalogue.select(&keys)?;
     Err(Error::internal("an audience was found and lost"))
+}
+
+fn past(what: &str) -> Error {
+    Error::settings(format!("a statement says {what} now, and not at another time")).help("Leave out --at.")
 }
 
 fn describe(answer: &Answer, user: &str) -> String {

@@ -7,11 +7,7 @@ use serde::Serialize;
 use super::{Context, instant, members::Valued};
 use crate::{
     Result,
-    audience::{
-        self,
-        computed::{Elsewhere, Statement},
-        conditions::Formula,
-    },
+    audience::{self, Computed, Sql, computed::Statement, conditions::Formula},
     ids::ProfileId,
     membership::{Universe, preview},
     profile::lookup::{self, Name},
@@ -25,7 +21,8 @@ Examples:
   rollcall preview \"trait('plan') = 'pro'\" --sample 5 --json
   rollcall preview \"event('Order Completed').sum(property('revenue')) > 500\" --at 1997-06-01
   rollcall preview --sql \"select user_id from subscriptions where active\"
-  rollcall preview --trait \"event('Order Completed').within(90 days).sum(property('revenue'))\"")]
+  rollcall preview --trait \"event('Order Completed').within(90 days).sum(property('revenue'))\"
+  rollcall preview --trait --sql \"select user_id, grade from customers\" --source crm")]
 pub struct Args {
     /// A definition in the audience language, or with --sql a statement.
     #[arg(value_name = "QUERY")]
@@ -39,8 +36,8 @@ pub struct Args {
     /// Count profiles without a user_id as well.
     #[arg(long)]
     pub include_anonymous: bool,
-    /// The definition is a statement that yields user ids.
-    #[arg(long, conflicts_with_all = ["at", "is_trait"])]
+    /// The definition is a statement that yields user ids; with --trait, `user_id` and values.
+    #[arg(long, conflicts_with = "at")]
     pub sql: bool,
     /// With --sql, the source in whose database it runs; in the store's own, if not given.
     #[arg(long, value_name = "NAME", requires = "sql")]
@@ -73,11 +70,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
     let formula = match &expr {
         Some(expr) => preview::formula(&pool, expr).await?,
-        None => {
-            let elsewhere =
-                args.source.as_ref().map(|name| Elsewhere::of(&context.config()?, name)).transpose()?.flatten();
-            Formula::Statement(Statement { text: args.query.clone(), elsewhere })
-        }
+        None => Formula::Statement(statement(&args, context)?),
     };
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let universe = Universe::users(args.include_anonymous);
@@ -92,11 +85,21 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     })
 }
 
+fn statement(args: &Args, context: &Context) -> Result<Statement> {
+    match args.source.as_deref() {
+        Some(source) => Statement::of(&context.config()?, &args.query, Some(source)),
+        None => Ok(Statement { text: args.query.clone(), elsewhere: None }),
+    }
+}
+
 async fn show_values(args: Args, context: &Context) -> Result<()> {
-    let definition = audience::parse_trait("the query", &args.query)?;
+    let computed = match args.sql {
+        true => Computed::Sql(Sql { statement: statement(&args, context)?, additive: false }),
+        false => Computed::Value(audience::parse_trait("the query", &args.query)?),
+    };
     let pool = context.store().await?;
     let at = args.at.unwrap_or_else(|| context.clock().now());
-    let found = preview::values(&pool, definition, &Universe::users(args.include_anonymous), at).await?;
+    let found = preview::values(&pool, &computed, &Universe::users(args.include_anonymous), at).await?;
     let sample = found.sample(args.sample)?;
     let ids: Vec<ProfileId> = sample.iter().map(|(id, _)| *id).collect();
     let names = lookup::names(&mut *pool.acquire().await?, &ids).await?;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Secret, enabled, tree::Node};
 use crate::{error::Problem, limits, schedule::Setting};
 
-/// A statement whose rows are people, or what they did; without one, a database that SQL audiences name.
+/// A statement whose rows are people, or what they did; without one, a database that SQL audiences and traits name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
@@ -120,15 +120,21 @@ fn lookback(text: &str) -> Result<Lookback, String> {
     within.to_std().map(Lookback::Time).map_err(|_| "Write a length of time, as `1h`, or a number.".into())
 }
 
-/// Tells what is wrong with the `source` of SQL audiences.
+/// A statement and where it runs, as one text.
+pub(super) fn statement(sql: &str, source: Option<&str>) -> String {
+    source.map_or_else(|| sql.to_owned(), |source| format!("{sql}\n-- source: {source}"))
+}
+
+/// Tells what is wrong with the `source` of SQL audiences and traits.
 pub(super) fn check_named(root: &Node, problems: &mut Vec<Problem>) {
     let known = |name: &str| root.get("sources").is_some_and(|sources| sources.get(name).is_some());
-    for audience in root.get("audiences").map_or(&[][..], Node::items) {
-        let Some((node, name)) = audience.text("source") else { continue };
+    let computed = ["audiences", "traits"].into_iter().flat_map(|all| root.get(all).map_or(&[][..], Node::items));
+    for computed in computed {
+        let Some((node, name)) = computed.text("source") else { continue };
         let mut tell = |message: String, help: &str| {
             problems.push(Problem { message, span: node.span.clone(), help: Some(help.into()) });
         };
-        if audience.get("sql").is_none() {
+        if computed.get("sql").is_none() {
             tell(
                 "`source` is for `sql` alone".into(),
                 "It names the database in which the statement runs: leave it out.",
@@ -163,7 +169,7 @@ pub(super) fn check(sources: &Node, problems: &mut Vec<Problem>) {
         match (profiles, events) {
             (None, None) if query.is_none() && database.is_some() => continue,
             _ if query.is_none() => {
-                let help = "Give it a `query`, or only a `database`, in which SQL audiences then run.";
+                let help = "Give it a `query`, or only a `database`, in which SQL audiences and traits then run.";
                 tell(&key.span, format!("the source `{name}` has no query"), help);
             }
             (Some(_), None) => {}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Guard, IdSync, OnDelete, enabled};
+use super::{Guard, IdSync, OnDelete, enabled, sources};
 use crate::schedule::Setting;
 
 /// A value of each person, computed from what they did.
@@ -27,6 +27,8 @@ pub struct Trait {
     pub queries: Option<BTreeMap<String, String>>,
     /// Instead of `query`, a statement that yields `user_id` and up to 25 columns, each a value under its own name.
     pub sql: Option<String>,
+    /// The source in whose database `sql` runs; in the store's own when not given.
+    pub source: Option<String>,
     /// Whether users that `sql` no longer yields keep their values.
     #[serde(default)]
     pub additive: bool,
@@ -66,8 +68,10 @@ impl Trait {
             (_, Some(queries), _) => {
                 queries.iter().map(|(key, query)| format!("{key}: {query}")).collect::<Vec<_>>().join("\n")
             }
-            (.., Some(sql)) if self.additive => format!("{sql}\n-- additive"),
-            (.., sql) => sql.clone().unwrap_or_default(),
+            (.., sql) => {
+                let sql = sources::statement(sql.as_deref().unwrap_or_default(), self.source.as_deref());
+                if self.additive { format!("{sql}\n-- additive") } else { sql }
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! Whom does a statement on somebody's other Postgres yield? It is asked there; its user ids are looked up here, on the run's snapshot.
+//! Whom does a statement on somebody's other Postgres yield, and with which values? It is asked there; its user ids are looked up here,
+//! on the run's snapshot.
 //!
 //! Must never write there, and never let what is wrong there end the transaction here.
 
@@ -8,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
     evaluate::again,
-    statement::{self, Yielded},
+    statement::{self, Wanted, Yielded},
     tally::Ids,
 };
 use crate::{
@@ -18,9 +19,26 @@ use crate::{
     pull::session::{self, patience},
 };
 
-/// The sessions of one run, by source: each database is asked to let us in once, and if it does not, for none of its audiences again.
+/// The sessions of one run, by source: each database is asked to let us in once, and if it does not, for none of its statements again.
 #[derive(Default)]
 pub(super) struct Sessions<'d>(HashMap<&'d str, Result<PgConnection, Arc<Error>>>);
+
+/// A user that the statement yields and the store knows.
+pub(super) struct Row {
+    pub profile: u32,
+    /// How many of the profile's user ids are later than this one; none if it has no other.
+    pub later: Option<i64>,
+    /// The other columns as JSON, where they are wanted.
+    pub values: Option<String>,
+}
+
+/// What is known of a statement that was read to its end.
+pub(super) struct Done {
+    /// The names of the other columns, where they are wanted.
+    pub keys: Vec<String>,
+    /// Rows with a user id that no profile has. Null is none.
+    pub unknown: u64,
+}
 
 impl<'d> Sessions<'d> {
     /// Runs a statement of one column of user ids there.
@@ -32,6 +50,26 @@ impl<'d> Sessions<'d> {
         text: &str,
         there: &'d Elsewhere,
     ) -> Result<Result<Yielded>> {
+        let mut ids = Ids::default();
+        let each = |row: Row| {
+            ids.insert(row.profile);
+            Ok(())
+        };
+        let done = self.rows(conn, text, there, Wanted::Users, each).await?;
+        Ok(done.map(|done| Yielded { ids: ids.to_bitmap(), unknown: done.unknown }))
+    }
+
+    /// Runs a statement there and hands on each row whose user is known here, in no order. An error of `each` ends it.
+    ///
+    /// The outer error means that the transaction of `conn` cannot go on.
+    pub async fn rows(
+        &mut self,
+        conn: &mut PgConnection,
+        text: &str,
+        there: &'d Elsewhere,
+        wanted: Wanted,
+        each: impl FnMut(Row) -> Result<()>,
+    ) -> Result<Result<Done>> {
         let name = there.source.as_str();
         if !self.0.contains_key(name) {
             self.0.insert(name, open(there).await.map_err(Arc::new));
@@ -41,31 +79,19 @@ impl<'d> Sessions<'d> {
             Some(Err(error)) => return Ok(Err(again(error))),
             None => return Err(Error::internal("a session was opened and lost")),
         };
-        let yielded = read(conn, session, statement::one(text)).await;
+        let done = read(conn, session, statement::one(text), wanted, each).await;
         // Whatever it was, the next statement begins on a session that can read.
-        if let Ok(Err(_)) = &yielded
+        if let Ok(Err(_)) = &done
             && patience(run(session, "rollback to savepoint statement")).await.is_err()
         {
             self.0.remove(name);
         }
-        yielded
+        done
     }
 }
 
-/// Whether a statement there yields any of these user ids.
-///
-/// # Errors
-/// What is wrong with the statement, or with its database.
-pub(super) async fn yields(text: &str, there: &Elsewhere, user_ids: &[String]) -> Result<bool> {
-    let text = statement::one(text);
-    let mut session = open(there).await?;
-    patience(statement::check(&mut session, text)).await?;
-    let asked = format!("select exists (select from ({text}\n) r (user_id) where r.user_id::text = any($1))");
-    let asked = sqlx::query_scalar(AssertSqlSafe(asked)).bind(user_ids).persistent(false).fetch_one(&mut session);
-    patience(async { asked.await.map_err(statement::failed) }).await
-}
-
-async fn open(there: &Elsewhere) -> Result<PgConnection> {
+/// A session of its own, at a point to which it can go back.
+pub(super) async fn open(there: &Elsewhere) -> Result<PgConnection> {
     let mut session = session::open(&there.source, session::options(&there.source, &there.database)?).await?;
     patience(run(&mut session, "savepoint statement")).await?;
     Ok(session)
@@ -77,48 +103,73 @@ async fn run(session: &mut PgConnection, sql: &'static str) -> Result<()> {
 }
 
 /// The inner error is that of the statement, the outer one that of `here`.
-async fn read(here: &mut PgConnection, there: &mut PgConnection, text: &str) -> Result<Result<Yielded>> {
-    let declared = async {
-        statement::check(there, text).await?;
-        let declare = format!(
-            "declare users no scroll cursor for select r.user_id::text from ({text}\n) r (user_id) where r.user_id is not null"
-        );
-        sqlx::query(AssertSqlSafe(declare)).persistent(false).execute(&mut *there).await.map_err(statement::failed)?;
-        Ok(())
+async fn read(
+    here: &mut PgConnection,
+    there: &mut PgConnection,
+    text: &str,
+    wanted: Wanted,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<Result<Done>> {
+    let keys = match patience(declare(there, text, wanted)).await {
+        Ok(keys) => keys,
+        Err(error) => return Ok(Err(error)),
     };
-    if let Err(error) = patience(declared).await {
-        return Ok(Err(error));
-    }
-    let (mut ids, mut yielded, mut count) = (Ids::default(), Yielded::default(), 0);
+    let (mut done, mut count) = (Done { keys, unknown: 0 }, 0);
     let fetch = format!("fetch {} from users", limits::SQL_PAGE_ROWS);
     loop {
-        let fetched = sqlx::query_scalar(AssertSqlSafe(fetch.as_str())).persistent(false).fetch_all(&mut *there);
-        let page: Vec<String> = match patience(async { fetched.await.map_err(statement::failed) }).await {
-            Ok(page) if page.is_empty() => break,
-            Ok(page) => page,
-            Err(error) => return Ok(Err(error)),
-        };
+        let fetched = sqlx::query_as(AssertSqlSafe(fetch.as_str())).persistent(false).fetch_all(&mut *there);
+        let page: Vec<(String, Option<String>)> =
+            match patience(async { fetched.await.map_err(statement::failed) }).await {
+                Ok(page) if page.is_empty() => break,
+                Ok(page) => page,
+                Err(error) => return Ok(Err(error)),
+            };
         count += page.len() as u64;
         if count > limits::SQL_ROWS {
             let message = format!("the statement yields more than {} users", limits::SQL_ROWS);
             return Ok(Err(Error::definition(message)));
         }
-        let known = profiles(here, &page).await?;
-        yielded.unknown += (page.len() - known.len()) as u64;
-        known.into_iter().for_each(|id| ids.insert(u32::try_from(id).unwrap_or_default()));
+        let (users, mut values): (Vec<String>, Vec<Option<String>>) = page.into_iter().unzip();
+        let known = profiles(here, &users, wanted).await?;
+        done.unknown += (users.len() - known.len()) as u64;
+        for (at, profile, later) in known {
+            let values = values.get_mut(usize::try_from(at - 1).unwrap_or_default()).and_then(Option::take);
+            if let Err(error) = each(Row { profile: u32::try_from(profile).unwrap_or_default(), later, values }) {
+                return Ok(Err(error));
+            }
+        }
     }
-    if let Err(error) = patience(run(there, "close users")).await {
-        return Ok(Err(error));
-    }
-    yielded.ids = ids.to_bitmap();
-    Ok(Ok(yielded))
+    Ok(patience(run(there, "close users")).await.map(|()| done))
 }
 
-/// The profiles of these user ids, as many times as they are named.
-async fn profiles(here: &mut PgConnection, user_ids: &[String]) -> Result<Vec<i64>> {
-    let found = sqlx::query_scalar(
-        "select i.profile_id from unnest($1::text[]) as named (user_id) cross join lateral
-             (select profile_id from identifiers where type = 'user_id' and value = named.user_id limit 1) i",
+/// Opens the cursor `users` over each user and the other columns; returns their names.
+async fn declare(there: &mut PgConnection, text: &str, wanted: Wanted) -> Result<Vec<String>> {
+    let keys = wanted.check(there, text).await?;
+    let select = match wanted {
+        Wanted::Users => {
+            format!("select r.user_id::text, null from ({text}\n) r (user_id) where r.user_id is not null")
+        }
+        // Who comes twice has the same of his rows as in the store's own database.
+        Wanted::Values => format!(
+            "select distinct on (r.user_id::text collate \"C\") r.user_id::text, (to_jsonb(r) - 'user_id')::text \
+             from ({text}\n) r where r.user_id is not null \
+             order by r.user_id::text collate \"C\", to_jsonb(r)::text collate \"C\""
+        ),
+    };
+    let declare = format!("declare users no scroll cursor for {select}");
+    sqlx::query(AssertSqlSafe(declare)).persistent(false).execute(there).await.map_err(statement::failed)?;
+    Ok(keys)
+}
+
+/// The profiles of these user ids: the place of each that is known, its profile, and where values are wanted, how many later ones that
+/// has.
+async fn profiles(here: &mut PgConnection, users: &[String], wanted: Wanted) -> Result<Vec<(i64, i64, Option<i64>)>> {
+    let found = sqlx::query_as(
+        "select named.at, i.profile_id, case when $2 then
+             (select case when count(*) > 1 then count(*) filter (where (o.added_at, o.value) > (i.added_at, i.value)) end
+              from identifiers o where o.profile_id = i.profile_id and o.type = 'user_id') end
+         from unnest($1::text[]) with ordinality as named (user_id, at) cross join lateral
+             (select profile_id, added_at, value from identifiers where type = 'user_id' and value = named.user_id limit 1) i",
     );
-    Ok(found.bind(user_ids).fetch_all(here).await?)
+    Ok(found.bind(users).bind(matches!(wanted, Wanted::Values)).fetch_all(here).await?)
 }

@@ -24,6 +24,7 @@ use sqlx::PgConnection;
 use super::{
     compare,
     compile::{self, Names, Query},
+    elsewhere::Sessions,
     guard::{self, Limit},
     leave,
     members::{self, Answer, Members},
@@ -155,11 +156,16 @@ pub async fn evaluate_all(
     run.all(&conditions, &definitions).await?;
     let Run { answers, found, mut statistics, .. } = run;
     let mut found = found.into_iter();
-    let yielded = statements::answers(conn, due).await?;
+    let mut sessions = Sessions::default();
+    let yielded = statements::answers(conn, due, &mut sessions).await?;
     let mut gathered = Vec::with_capacity(values.len());
     for due in values {
-        gathered.push(gather(conn, due.computed, &mut found).await);
+        gathered.push(match due.computed {
+            Computed::Sql(of) => sql::values(conn, &mut sessions, due.key, &of.statement).await?,
+            computed => gather(computed, &mut found),
+        });
     }
+    drop(sessions);
     let mut universes = BTreeMap::<&str, RoaringBitmap>::new();
     let asked = due.iter().map(|due| due.universe).chain(values.iter().map(|due| due.universe));
     for id_type in asked.flat_map(Universe::types).collect::<BTreeSet<_>>() {
@@ -223,12 +229,8 @@ pub async fn evaluate_all(
     Ok(Evaluation { values: settled, audiences, statistics })
 }
 
-/// The values of one trait, from what the scans found for its definitions, in their order, or from its statement.
-async fn gather(
-    conn: &mut PgConnection,
-    computed: &Computed,
-    found: &mut impl Iterator<Item = Option<Result<Values, Arc<Error>>>>,
-) -> Result<Values> {
+/// The values of one trait, from what the scans found for its definitions, in their order.
+fn gather(computed: &Computed, found: &mut impl Iterator<Item = Option<Result<Values, Arc<Error>>>>) -> Result<Values> {
     let mut next = || match found.next().flatten() {
         Some(Ok(found)) => Ok(found),
         Some(Err(error)) => Err(again(&error)),
@@ -241,8 +243,7 @@ async fn gather(
             let found: Vec<_> = keyed.iter().map(|(key, _)| Ok((key.clone(), next()?))).collect();
             columns::assemble(found.into_iter().collect::<Result<_>>()?)
         }
-        Computed::Sql(sql) => sql::values(conn, sql).await,
-        Computed::Members { .. } => Err(Error::internal("an audience was asked for values")),
+        Computed::Sql(_) | Computed::Members { .. } => Err(Error::internal("no scan finds this trait's values")),
     }
 }
 

@@ -15,6 +15,7 @@ mod members;
 mod query;
 mod renamed;
 mod scan;
+mod statement;
 mod tally;
 mod universe;
 pub mod backfill;
@@ -37,7 +38,7 @@ pub mod removal;
 pub mod seal;
 pub mod turn;
 pub mod standing;
-pub mod statement;
+pub mod yields;
 
 pub use compile::{Names, Query};
 pub use evaluate::{Due, DueValue, Evaluation, Settings, Statistics, evaluate, evaluate_all, statements};

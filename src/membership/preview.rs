@@ -10,7 +10,7 @@ use super::{Due, DueValue, Settings, Universe, evaluate, evaluate_all, seal, val
 use crate::{
     Error, Result,
     audience::{
-        Class, Computed, ComputedTrait,
+        Class, Computed,
         ast::Expr,
         conditions::{self, Formula},
     },
@@ -38,15 +38,10 @@ pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: D
 ///
 /// # Errors
 /// If the database cannot be asked, or the trait cannot be evaluated.
-pub async fn values(
-    pool: &PgPool,
-    definition: ComputedTrait,
-    universe: &Universe,
-    t: DateTime<Utc>,
-) -> Result<Settled> {
+pub async fn values(pool: &PgPool, computed: &Computed, universe: &Universe, t: DateTime<Utc>) -> Result<Settled> {
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     // No trait has this key, so no value is held against a stored one.
-    let due = DueValue { key: "", computed: &Computed::Value(definition), universe };
+    let due = DueValue { key: "", computed, universe };
     let settings = Settings { remember: false, ..Settings::default() };
     let evaluation = evaluate_all(&mut tx, t, &[], &[due], &HashMap::new(), &settings).await?;
     let value = evaluation.values.into_iter().next();

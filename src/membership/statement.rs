@@ -4,10 +4,13 @@
 
 use futures_util::TryStreamExt;
 use roaring::RoaringBitmap;
-use sqlx::{AssertSqlSafe, Column as _, Executor as _, PgConnection, Row as _, Statement as _, TypeInfo as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, PgConnection, Row as _, Statement as _, TypeInfo as _,
+    postgres::PgColumn,
+};
 
-use super::{elsewhere, tally::Ids};
-use crate::{Error, Result, audience::computed::Statement, ids::ProfileId, limits};
+use super::tally::Ids;
+use crate::{Error, Result, audience::key, limits};
 
 /// Whom a statement yields.
 #[derive(Debug, Default)]
@@ -25,35 +28,6 @@ pub(super) async fn members(conn: &mut PgConnection, statement: &str) -> Result<
     let yielded = read(conn, one(statement)).await;
     end(conn).await?;
     Ok(yielded)
-}
-
-/// Whether a statement yields this profile, by any of its user ids, wherever it runs.
-///
-/// # Errors
-/// What is wrong with the statement, or the database's own.
-pub async fn yields(conn: &mut PgConnection, of: &Statement, profile: ProfileId) -> Result<bool> {
-    if let Some(there) = &of.elsewhere {
-        let user_ids: Vec<String> =
-            sqlx::query_scalar("select value from identifiers where type = 'user_id' and profile_id = $1")
-                .bind(i64::from(profile.0))
-                .fetch_all(conn)
-                .await?;
-        return elsewhere::yields(&of.text, there, &user_ids).await;
-    }
-    let statement = one(&of.text);
-    begin(conn).await?;
-    let found = async {
-        check(conn, statement).await?;
-        let text = format!(
-            "select exists (select from ({statement}\n) r (user_id) join identifiers i \
-             on i.type = 'user_id' and i.value = r.user_id::text where i.profile_id = $1)"
-        );
-        let query = sqlx::query_scalar(AssertSqlSafe(text)).bind(i64::from(profile.0)).persistent(false);
-        query.fetch_one(&mut *conn).await.map_err(failed)
-    };
-    let found = found.await;
-    end(conn).await?;
-    found
 }
 
 /// From here on the transaction can write nothing, until [`end`].
@@ -88,14 +62,70 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
     }
 }
 
+/// What is wanted of a statement.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// The users of its one column.
+    Users,
+    /// The columns beside `user_id`, which are values.
+    Values,
+}
+
+impl Wanted {
+    /// Refuses a statement that cannot be that; returns the keys of the values.
+    pub async fn check(self, conn: &mut PgConnection, statement: &str) -> Result<Vec<String>> {
+        match self {
+            Wanted::Users => check(conn, statement).await.map(|()| Vec::new()),
+            Wanted::Values => keys(conn, statement).await,
+        }
+    }
+}
+
 /// Refuses a statement that does not yield one column of ids.
-pub(super) async fn check(conn: &mut PgConnection, statement: &str) -> Result<()> {
+async fn check(conn: &mut PgConnection, statement: &str) -> Result<()> {
+    match &columns(conn, statement).await?[..] {
+        [column] => check_ids(column),
+        columns => {
+            let message = format!("the statement yields {} columns, and one is wanted", columns.len());
+            Err(Error::definition(message).help("Select the user id alone."))
+        }
+    }
+}
+
+/// The keys of the values that a statement yields beside `user_id`; refuses one whose columns cannot be that.
+async fn keys(conn: &mut PgConnection, statement: &str) -> Result<Vec<String>> {
+    let (ids, values): (Vec<_>, Vec<_>) =
+        columns(conn, statement).await?.into_iter().partition(|column| column.name() == "user_id");
+    let [ids] = &ids[..] else {
+        let message = format!("the statement yields {} columns `user_id`, and one is wanted", ids.len());
+        return Err(Error::definition(message).help("Name the column of user ids by `as user_id`."));
+    };
+    check_ids(ids)?;
+    if values.is_empty() || values.len() > limits::COLUMNS {
+        return Err(Error::definition(format!("the statement yields {} columns beside user_id", values.len()))
+            .help(format!("Between 1 and {} are possible.", limits::COLUMNS)));
+    }
+    let mut keys: Vec<String> = values.iter().map(|column| column.name().to_owned()).collect();
+    keys.sort();
+    if let Some(key) = keys.iter().find(|key| !key::is_valid(key)) {
+        return Err(Error::definition(format!("the column `{key}` has a name that is no key"))
+            .help("Name it by `as`: a lower-case letter, then lower-case letters, digits and `_`."));
+    }
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::definition(format!("the statement yields two columns `{}`", pair[0]))
+            .help("Name one of them by `as`.")),
+        None => Ok(keys),
+    }
+}
+
+/// What Postgres says of a statement's columns, before any row.
+async fn columns(conn: &mut PgConnection, statement: &str) -> Result<Vec<PgColumn>> {
     let text = AssertSqlSafe(format!("select * from ({statement}\n) r"));
     let prepared = (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(text)).await.map_err(failed)?;
-    let [column] = prepared.columns() else {
-        let message = format!("the statement yields {} columns, and one is wanted", prepared.columns().len());
-        return Err(Error::definition(message).help("Select the user id alone."));
-    };
+    Ok(prepared.columns().to_vec())
+}
+
+fn check_ids(column: &PgColumn) -> Result<()> {
     let kind = column.type_info().name().to_ascii_lowercase();
     if ["json", "jsonb", "bool", "bytea", "record", "void", "date"].contains(&kind.as_str())
         || ["time", "interval", "float"].iter().any(|kinds| kind.starts_with(kinds))
@@ -108,7 +138,7 @@ pub(super) async fn check(conn: &mut PgConnection, statement: &str) -> Result<()
 }
 
 async fn read(conn: &mut PgConnection, statement: &str) -> Result<Yielded> {
-    check(conn, statement).await?;
+    Wanted::Users.check(conn, statement).await?;
     let text = format!(
         "select i.profile_id from ({statement}\n) r (user_id) left join identifiers i \
          on i.type = 'user_id' and i.value = r.user_id::text where r.user_id is not null"

@@ -7,6 +7,7 @@ mod column;
 pub mod columns;
 pub mod settle;
 pub(super) mod sql;
+mod unordered;
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -94,24 +94,31 @@ impl Answer {
 #[derive(Serialize)]
 pub(super) struct Stored {
     key: String,
+    /// What its statement yields of this person now; null for nothing. Absent where there is no statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Json>,
     /// By their keys, as of the last run; null if there were none, or it never ran.
     values_at_last_run: Json,
-    /// The keys that can be explained one by one; none for a statement, whose rows are explained where they come from.
+    /// The keys that can be explained one by one; none for a statement: what it looks at is not known.
     columns: Vec<String>,
 }
 
 impl Stored {
-    pub(super) fn new(key: &str, stored: Option<&str>, computed: &Computed) -> Stored {
+    pub(super) fn new(key: &str, now: Option<Option<String>>, stored: Option<&str>, computed: &Computed) -> Stored {
         let columns = match computed {
             Computed::Columns(columns) => columns.iter().map(|(key, _)| key.clone()).collect(),
             _ => Vec::new(),
         };
-        Stored { key: key.to_owned(), values_at_last_run: json(stored), columns }
+        let values = now.map(|now| json(now.as_deref()));
+        Stored { key: key.to_owned(), values, values_at_last_run: json(stored), columns }
     }
 
     pub(super) fn describe(&self, user: &str) -> String {
-        let Stored { key, values_at_last_run, columns } = self;
+        let Stored { key, values, values_at_last_run, columns } = self;
         let mut lines = vec![format!("{key} of {user}, as of the last run: {}", text(values_at_last_run))];
+        if let Some(values) = values {
+            lines.push(format!("The statement yields now: {}", text(values)));
+        }
         for column in columns {
             lines.push(format!("  `rollcall explain {column} {user}` shows the events behind {column}."));
         }

@@ -15,8 +15,9 @@ use crate::{
 pub(super) async fn answers<'d>(
     conn: &mut PgConnection,
     due: &[Due<'d>],
+    sessions: &mut Sessions<'d>,
 ) -> Result<HashMap<&'d Statement, Result<Members, Arc<Error>>>> {
-    let (mut answers, mut sessions) = (HashMap::new(), Sessions::default());
+    let mut answers = HashMap::new();
     for due in due {
         let Formula::Statement(of) = due.formula else { continue };
         if answers.contains_key(of) {

@@ -1,23 +1,42 @@
 //! Which columns has each user, as a statement says? Reads only: the statement runs in a transaction that cannot write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use futures_util::TryStreamExt;
 use serde_json::{Value, value::RawValue};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::{Values, columns::member};
-use crate::{Error, Result, audience::Sql, js, limits, membership::statement};
+use super::{Values, columns::member, unordered::Unordered};
+use crate::{
+    Error, Result,
+    audience::computed::{Elsewhere, Statement},
+    js, limits,
+    membership::{
+        elsewhere::{Row, Sessions},
+        statement::{self, Wanted},
+    },
+};
 
-/// Runs the statement on the caller's snapshot and within its time limit. After an error the transaction goes on.
-pub(in crate::membership) async fn values(conn: &mut PgConnection, sql: &Sql) -> Result<Values> {
+/// Runs the statement of the trait `key`, on the caller's snapshot and within its time limit, or elsewhere.
+///
+/// The outer error means that the transaction cannot go on.
+pub(in crate::membership) async fn values<'d>(
+    conn: &mut PgConnection,
+    sessions: &mut Sessions<'d>,
+    key: &str,
+    of: &'d Statement,
+) -> Result<Result<Values>> {
+    if let Some(there) = &of.elsewhere {
+        return read_there(conn, sessions, key, &of.text, there).await;
+    }
     statement::begin(conn).await?;
-    let values = read(conn, statement::one(&sql.statement)).await;
+    let values = read(conn, statement::one(&of.text)).await;
     statement::end(conn).await?;
-    values
+    Ok(values)
 }
 
 async fn read(conn: &mut PgConnection, statement: &str) -> Result<Values> {
+    let keys = Wanted::Values.check(conn, statement).await?;
     // A profile with several users has its latest one's.
     let text = format!(
         "select distinct on (i.profile_id) i.profile_id, (to_jsonb(r) - 'user_id')::text from ({statement}\n) r \
@@ -32,43 +51,70 @@ async fn read(conn: &mut PgConnection, statement: &str) -> Result<Values> {
             return Err(Error::definition(format!("the statement yields more than {} users", limits::SQL_ROWS)));
         }
         let id: i64 = row.try_get(0)?;
-        let columns: BTreeMap<String, &RawValue> = serde_json::from_str(row.try_get(1)?)
-            .map_err(|error| Error::internal("the database sent a row that is no object").because(error))?;
-        if values.columns.is_empty() {
-            values.columns = named(columns.keys())?;
+        if let Some(object) = object(row.try_get(1)?)? {
+            values.push(u32::try_from(id).unwrap_or_default(), &object);
         }
-        let mut object = String::new();
-        for (key, value) in &columns {
-            if let Some(value) = canonical(value.get()) {
-                member(&mut object, key, &value);
-            }
-        }
-        if object.is_empty() {
-            continue;
-        }
-        object.push('}');
-        if object.len() > limits::COLUMNS_BYTES {
-            return Err(Error::definition(format!("a row has more than {} bytes", limits::COLUMNS_BYTES))
-                .help("Select shorter columns."));
-        }
-        values.push(u32::try_from(id).unwrap_or_default(), &object);
     }
     values.close();
+    values.columns = keys;
     Ok(values)
 }
 
-/// The keys of the columns, which must be keys.
-fn named<'k>(columns: impl Iterator<Item = &'k String>) -> Result<Vec<String>> {
-    let columns: Vec<String> = columns.cloned().collect();
-    if columns.is_empty() || columns.len() > limits::COLUMNS {
-        return Err(Error::definition(format!("the statement yields {} columns beside user_id", columns.len()))
-            .help(format!("Between 1 and {} are possible.", limits::COLUMNS)));
+async fn read_there<'d>(
+    conn: &mut PgConnection,
+    sessions: &mut Sessions<'d>,
+    key: &str,
+    text: &str,
+    there: &'d Elsewhere,
+) -> Result<Result<Values>> {
+    let mut values = Unordered::within(limits::SQL_WAITING_BYTES);
+    // Of each profile with several users, how many later ones it has than that whose row it has so far.
+    let mut latest: HashMap<u32, i64> = HashMap::new();
+    let each = |row: Row| {
+        let is_latest = row.later.is_none_or(|later| match latest.entry(row.profile) {
+            Entry::Occupied(known) if *known.get() <= later => false,
+            known => {
+                known.insert_entry(later);
+                true
+            }
+        });
+        if !is_latest {
+            return Ok(());
+        }
+        values.put(row.profile, object(row.values.as_deref().unwrap_or("{}"))?)
+    };
+    let done = match sessions.rows(conn, text, there, Wanted::Values, each).await? {
+        Ok(done) => done,
+        Err(error) => return Ok(Err(error)),
+    };
+    if done.unknown > 0 {
+        let unknown = done.unknown;
+        tracing::warn!(key, unknown, "the statement yields users that the store does not know");
     }
-    match columns.iter().find(|column| !crate::audience::key::is_valid(column)) {
-        Some(column) => Err(Error::definition(format!("the column `{column}` has a name that is no key"))
-            .help("Name it by `as`: a lower-case letter, then lower-case letters, digits and `_`.")),
-        None => Ok(columns),
+    let mut values = values.finish()?;
+    values.columns = done.keys;
+    Ok(Ok(values))
+}
+
+/// The values of a row, in one form; none if all are null.
+pub(in crate::membership) fn object(row: &str) -> Result<Option<String>> {
+    let columns: BTreeMap<String, &RawValue> = serde_json::from_str(row)
+        .map_err(|error| Error::internal("the database sent a row that is no object").because(error))?;
+    let mut object = String::new();
+    for (key, value) in &columns {
+        if let Some(value) = canonical(value.get()) {
+            member(&mut object, key, &value);
+        }
     }
+    if object.is_empty() {
+        return Ok(None);
+    }
+    object.push('}');
+    if object.len() > limits::COLUMNS_BYTES {
+        return Err(Error::definition(format!("a row has more than {} bytes", limits::COLUMNS_BYTES))
+            .help("Select shorter columns."));
+    }
+    Ok(Some(object))
 }
 
 /// The JSON of a column in one form; none for null.
