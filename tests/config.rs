@@ -267,3 +267,18 @@ fn a_stream_that_makes_no_sense_is_told() {
     let sound = parse(&format!("streams: {{shop: {{{settings}, topics: [x, y]}}}}")).expect("it is right");
     assert_eq!(sound.streams["shop"].start, config::Start::Earliest);
 }
+
+#[test]
+fn a_statement_runs_in_a_source_that_is_there_and_a_query_in_none() {
+    let text = "
+sources: {crm: {database: 'postgres://crm/crm'}}
+audiences:
+  - {name: A, query: 'true', source: crm}
+  - {name: B, sql: 'select 1', source: crm}
+traits:
+  - {name: C, query: 'true', source: crm}
+  - {name: D, sql: 'select 1', source: crm}
+  - {name: E, sql: 'select 1', source: cm}";
+    let expected = ["`source` is for `sql` alone", "`source` is for `sql` alone", "there is no source `cm`"];
+    assert_eq!(problems(text), expected);
+}

@@ -244,12 +244,35 @@ async fn a_database_that_lets_nobody_in_stops_its_own_traits_and_what_was_told_s
     assert_eq!(two.world.json(&["explain", "gold", "ann"])["member_at_last_run"], true);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn all_statements_of_a_run_share_one_session_of_their_source() {
+    let two = Two::new().await;
+    let sql = "select 'ann' as user_id, pg_backend_pid() as pid,
+               (select count(*) from pg_stat_activity where datname = current_database() and application_name = 'rollcall') as sessions";
+    two.world.configure(&format!(
+        "  - {{name: Gold, sql: select 'ann', source: crm}}
+traits:
+  - {{name: First, sql: {sql:?}, source: crm}}
+  - {{name: Second, sql: {sql:?}, source: crm}}
+sources:
+  crm: {{database: {:?}}}
+",
+        two.url(&two.own())
+    ));
+    two.world.json(&["sync"]);
+    let mut told: Vec<Value> = two.world.events().into_iter().map(|event| event["traits"].clone()).collect();
+    told.sort_by_key(Value::to_string);
+    assert_eq!(told[0], json!({"gold": true}));
+    assert_eq!((&told[1]["sessions"], &told[1]), (&json!(1), &told[2]), "the same process there asked for both");
+    assert_eq!(told.len(), 3);
+}
+
 /// Many users of three pages, several of one profile far apart, twice, null and unknown ones.
 const SCORES: &str = "
     create table scores as
         select user_id, n % 9 as score, case when n % 4 > 0 then md5(user_id) end as label, n * 1.50 as price
         from generate_series(1, 25000) n, lateral (values ('u' || n), ('a' || n), ('z' || n), (null)) ids (user_id)
-        where (n * length(user_id || n)) % 5 > 0 or user_id like 'u%';
+        where user_id is null or hashtext(user_id) % 4 <> 0;
     insert into scores select user_id, score + 1, label, price from scores where score = 3;
     insert into scores select user_id, null, null, null from scores where score = 5 and user_id like 'z%'";
 
@@ -259,10 +282,9 @@ async fn a_statement_gives_the_same_values_in_another_database_as_in_the_stores_
     let people = "
         insert into profiles (id) select generate_series(100001, 125000);
         insert into identifiers (type, value, profile_id, added_at)
-            select 'user_id', kind || n, 100000 + n, timestamptz '2024-01-01' + (n * length(kind || n) % 3) * interval '1 day'
+            select 'user_id', kind || n, 100000 + n, timestamptz '2024-01-01' + abs(hashtext(kind || n) % 3) * interval '1 day'
             from generate_series(1, 25000) n, unnest(array['u', 'a', 'z']) kind
-            where kind = 'u' and n % 11 > 0 or kind = 'a' and n % 5 = 0 or kind = 'z' and n % 3 = 0;
-        update identifiers set added_at = added_at + interval '1 day' where profile_id % 2 = 0 and value like 'a%'";
+            where kind = 'u' or hashtext(kind || n) % 5 > 1";
     sqlx::raw_sql(people).execute(&two.world.db.pool).await.unwrap();
     sqlx::raw_sql(SCORES).execute(&two.world.db.pool).await.unwrap();
     two.there(SCORES).await;
