@@ -5,12 +5,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
     evaluate::again,
     statement::{self, Wanted, Yielded},
     tally::Ids,
+    values::sql,
 };
 use crate::{
     Error, Result,
@@ -28,7 +30,7 @@ pub(super) struct Row {
     pub profile: u32,
     /// How many of the profile's user ids are later than this one; none if it has no other.
     pub later: Option<i64>,
-    /// The other columns as JSON, where they are wanted.
+    /// Those of the other columns that are not null, in one form; none if all are.
     pub values: Option<String>,
 }
 
@@ -117,13 +119,11 @@ async fn read(
     let (mut done, mut count) = (Done { keys, unknown: 0 }, 0);
     let fetch = format!("fetch {} from users", limits::SQL_PAGE_ROWS);
     loop {
-        let fetched = sqlx::query_as(AssertSqlSafe(fetch.as_str())).persistent(false).fetch_all(&mut *there);
-        let page: Vec<(String, Option<String>)> =
-            match patience(async { fetched.await.map_err(statement::failed) }).await {
-                Ok(page) if page.is_empty() => break,
-                Ok(page) => page,
-                Err(error) => return Ok(Err(error)),
-            };
+        let page = match patience(page(there, &fetch)).await {
+            Ok(page) if page.is_empty() => break,
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
         count += page.len() as u64;
         if count > limits::SQL_ROWS {
             let message = format!("the statement yields more than {} users", limits::SQL_ROWS);
@@ -159,6 +159,18 @@ async fn declare(there: &mut PgConnection, text: &str, wanted: Wanted) -> Result
     let declare = format!("declare users no scroll cursor for {select}");
     sqlx::query(AssertSqlSafe(declare)).persistent(false).execute(there).await.map_err(statement::failed)?;
     Ok(keys)
+}
+
+/// The next users, with their values.
+async fn page(there: &mut PgConnection, fetch: &str) -> Result<Vec<(String, Option<String>)>> {
+    let mut rows = sqlx::query_as::<_, (String, Option<String>)>(AssertSqlSafe(fetch)).persistent(false).fetch(there);
+    let mut page = Vec::new();
+    while let Some((user, row)) = rows.try_next().await.map_err(statement::failed)? {
+        // One by one: a row that is too long is refused before there are many of them.
+        let values = row.map_or(Ok(None), |row| sql::object(&row))?;
+        page.push((user, values));
+    }
+    Ok(page)
 }
 
 /// The profiles of these user ids: the place of each that is known, its profile, and where values are wanted, how many later ones that

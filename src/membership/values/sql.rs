@@ -81,7 +81,7 @@ async fn read_there<'d>(
         if !is_latest {
             return Ok(());
         }
-        values.put(row.profile, object(row.values.as_deref().unwrap_or("{}"))?)
+        values.put(row.profile, row.values)
     };
     let done = match sessions.rows(conn, text, there, Wanted::Values, each).await? {
         Ok(done) => done,
