@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::{
     members::Members,
     tally::Ids,
-    values::{Column, current::Current, join, stored},
+    values::{Column, columns, current::Current, join, stored},
 };
 use crate::{
     Error, Result,
@@ -19,7 +19,7 @@ use crate::{
         ast::{Comparison, Path, Scalar, Segment},
         conditions::Formula,
         interpret,
-        value::{Value, walk},
+        value::{Number, Value, walk},
     },
 };
 
@@ -53,7 +53,6 @@ async fn compare(
         return Err(Error::internal("a computed trait has no key"));
     };
     let settled = current.of(key)?;
-    let rest = Path(rest.to_vec());
     let holds = |values: &[Value]| interpret::compares(values, &comparison.comparator, t);
     // Most people have no value: those are never listed, whatever holds for them.
     let missing = holds(&[]);
@@ -69,9 +68,7 @@ async fn compare(
             let answer = match known.get(text) {
                 Some(answer) => *answer,
                 None => {
-                    let json = serde_json::from_str(text).unwrap_or_default();
-                    let values: Vec<Value> = walk(&json, &rest).into_iter().filter_map(Value::from_json).collect();
-                    let answer = holds(&values);
+                    let answer = holds(&read(text, rest));
                     if known.len() < KNOWN {
                         known.insert(text.to_owned(), answer);
                     }
@@ -84,6 +81,22 @@ async fn compare(
         }
     }
     Ok(Members { ids: ids.to_bitmap(), all_but: missing })
+}
+
+/// The values at a path of a stored one. A number is what its text says, to the last digit, as it is for Postgres.
+fn read(text: &str, path: &[Segment]) -> Vec<Value> {
+    match path.split_first() {
+        None if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
+            text.parse().map(|number| Value::Number(Number::new(number))).into_iter().collect()
+        }
+        Some((Segment::Key(key), rest)) if text.starts_with('{') => {
+            columns::read(text).get(key).map_or_else(Vec::new, |value| read(value, rest))
+        }
+        _ => {
+            let json = serde_json::from_str(text).unwrap_or_default();
+            walk(&json, &Path(path.to_vec())).into_iter().filter_map(Value::from_json).collect()
+        }
+    }
 }
 
 /// Answers that are remembered.

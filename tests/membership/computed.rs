@@ -87,6 +87,31 @@ async fn a_condition_that_fails_leaves_the_values_to_the_others() {
     assert!(left, "the table goes with the transaction");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_compared_to_its_last_digit_wherever_it_is_read() {
+    let database = Database::fresh().await;
+    let number = "123456789012345678901.5";
+    store::insert(&database.pool, &[profile(json!({ "promised": number }), [])]).await;
+    store::insert_values(&database.pool, "spent", &BTreeMap::from([(1, number.to_owned())])).await;
+    let totals = format!("{{\"deep\":{number}}}");
+    store::insert_values(&database.pool, "word", &BTreeMap::from([(1, totals)])).await;
+    let mut asked = Vec::new();
+    for key in ["spent", "word.deep"] {
+        asked.extend([
+            ask(&format!("trait('{key}') = {number}")),
+            ask(&format!("trait('{key}') > 123456789012345678901.4")),
+            ask(&format!("trait('{key}') = 123456789012345678901")),
+            ask(&format!("trait('{key}') = trait('promised')")),
+            ask(&format!("trait('promised') > trait('{key}')")),
+        ]);
+    }
+    let mut conn = database.pool.acquire().await.unwrap();
+    let mut tx = conn.begin_with("begin isolation level repeatable read").await.unwrap();
+    let outcomes = outcomes(evaluated(&mut tx, &asked, &Settings::default()).await);
+    let members: Vec<bool> = outcomes.into_iter().map(|members| members.unwrap() == [1]).collect();
+    assert_eq!(members, [true, true, false, true, false].repeat(2));
+}
+
 async fn previewed(pool: &PgPool, formula: &Formula) -> Result<Vec<u32>, String> {
     let members = preview::members(pool, formula, &Universe::users(false), now()).await;
     members
