@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::{World, of, order, users};
 
-/// Of several values the one, of one value that of the same run.
+/// Within `where(…)` one value, on the right one of several by its own key, and each entry of another by that of the whole.
 const AUDIENCES: &str = "
   - {name: Above, query: \"event('Order Completed').where(property('revenue') > trait('average_order')).count() >= 1\"}
   - {name: Faithful, query: \"event('Order Completed').count() > trait('kinds')\"}
-  - {name: Lucky, query: \"trait('lucky_revenue') = trait('revenues.$')\"}
+  - {name: Lucky, query: \"trait('lucky_revenue') = trait('totals.revenues.$')\"}
 traits:
   - {name: Average Order, query: \"event('Order Completed').within(30 days).avg(property('revenue'))\"}
   - name: Totals
@@ -74,6 +74,13 @@ async fn an_audience_follows_a_trait_of_the_same_run_and_else_its_last_values() 
     assert_eq!(why["member"], true, "{why}");
     let why = world.json(&["explain", "lucky", "eve", "--at", "2024-05-04"]);
     assert_eq!((&why["member"], &why["reason"]["right"]), (&json!(false), &json!(["'20'"])), "{why}");
+    world.configure(AUDIENCES.split("traits:").next().unwrap());
+    let why = world.json(&["explain", "above", "bob", "--at", "2024-05-04"]);
+    assert_eq!(why["member"], true, "a trait that is not configured any more keeps its last values: {why}");
+
+    world.configure(AUDIENCES);
+    world.json(&["sync", "--at", "2024-08-01"]);
+    assert_eq!(members(&world, "above"), [] as [&str; 0], "nobody has an average any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
