@@ -160,4 +160,6 @@ async fn a_preview_reads_computed_traits_where_sessions_write_nothing_by_default
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     assert_eq!(previewed(&pool, &ask("trait('spent') > trait('plan')")).await, Ok(vec![1]));
     assert_eq!(previewed(&pool, &ask("trait('plan') = trait('word')")).await, Ok(vec![2]));
+    let without = ask("event('Order Completed').where(trait('spent').absent()).count() >= 1");
+    assert_eq!(previewed(&pool, &without).await, Ok(vec![2]), "whoever has no value is asked about, too");
 }

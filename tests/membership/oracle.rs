@@ -56,7 +56,12 @@ async fn the_store_gives_the_members_that_the_interpreter_gives() {
     store::promote(&database.pool, EVENTS[0], "revenue", 1).await;
     let values: Vec<Values> = (0..PROFILES).map(|_| draw(&computed_values(), &mut runner)).collect();
     store::insert_values(&database.pool, "score", &column(&values, |values| values.score.clone())).await;
-    store::insert_values(&database.pool, "kept", &column(&values, |values| Some(values.kept().into()))).await;
+    store::insert_values(
+        &database.pool,
+        "kept",
+        &column(&values, |values| (!values.kept().is_empty()).then(|| values.kept().into())),
+    )
+    .await;
     let mut conn = database.pool.acquire().await.unwrap();
     let strategy = definitions::definition();
     let mut late = 0;
@@ -105,9 +110,11 @@ struct Values {
     renews_at: Option<Json>,
 }
 
+/// Some have none at all.
 fn computed_values() -> impl Strategy<Value = Values> {
     let value = histories::computed_value;
-    (value(), value(), value(), value()).prop_map(|(score, plan, tags, renews_at)| Values {
+    let some = (value(), value(), value(), value());
+    prop_oneof![3 => some, 1 => Just((None, None, None, None))].prop_map(|(score, plan, tags, renews_at)| Values {
         score,
         plan,
         tags,
