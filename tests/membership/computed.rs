@@ -163,3 +163,14 @@ async fn a_preview_reads_computed_traits_where_sessions_write_nothing_by_default
     let without = ask("event('Order Completed').where(trait('spent').absent()).count() >= 1");
     assert_eq!(previewed(&pool, &without).await, Ok(vec![2]), "whoever has no value is asked about, too");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_that_reads_computed_traits_can_write_to_no_other_table() {
+    let database = two().await;
+    let writes = "create table written (value text);
+                  create or replace function rollcall_number(value text) returns numeric language plpgsql as
+                  $$ begin insert into written values (value); return 1; end $$";
+    sqlx::raw_sql(writes).execute(&database.pool).await.unwrap();
+    let said = previewed(&database.pool, &ask("trait('plan') > trait('spent')")).await.unwrap_err();
+    assert!(said.contains("25006"), "a transaction that is read only: {said}");
+}

@@ -22,14 +22,17 @@ pub(in crate::membership) async fn begin_read_only<'f>(
     pool: &PgPool,
     formulas: impl IntoIterator<Item = &'f Formula>,
 ) -> Result<Transaction<'static, Postgres>> {
-    let mut tx = pool.begin_with("begin isolation level repeatable read read write").await?;
+    let reads = conditions::distinct(formulas).iter().any(|condition| !condition.computed().is_empty());
+    // On a standby there can be no such table; the evaluation refuses a standby anyhow.
+    if !reads || sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(pool).await? {
+        return Ok(pool.begin_with("begin isolation level repeatable read read only").await?);
+    }
     // A transaction that is read only may fill a temporary table, and not create it.
-    if conditions::distinct(formulas).iter().any(|condition| !condition.computed().is_empty()) {
-        match create(&mut tx).await {
-            // The evaluation says so of each audience that it concerns.
-            Err(error) if error.kind == Kind::Settings => {}
-            created => created?,
-        }
+    let mut tx = pool.begin_with("begin isolation level repeatable read read write").await?;
+    match create(&mut tx).await {
+        // The evaluation says so of each audience that it concerns.
+        Err(error) if error.kind == Kind::Settings => {}
+        created => created?,
     }
     sqlx::raw_sql("set transaction read only").execute(&mut *tx).await?;
     Ok(tx)
