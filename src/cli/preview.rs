@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::{Context, instant, members::Valued};
 use crate::{
     Result,
-    audience::{self, Computed, Sql, computed::Statement, conditions::Formula},
+    audience::{
+        self, Computed, Sql,
+        computed::Statement,
+        conditions::{self, Formula},
+    },
     ids::ProfileId,
     membership::{Universe, preview},
     profile::lookup::{self, Name},
@@ -69,7 +73,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let expr = if args.sql { None } else { Some(audience::parse("the query", &args.query)?) };
     let pool = context.store().await?;
     let formula = match &expr {
-        Some(expr) => preview::formula(&pool, expr).await?,
+        Some(expr) => conditions::formula(expr, &preview::keys(&pool).await?)?,
         None => Formula::Statement(statement(&args, context)?),
     };
     let at = args.at.unwrap_or_else(|| context.clock().now());
@@ -98,6 +102,11 @@ async fn show_values(args: Args, context: &Context) -> Result<()> {
         false => Computed::Value(audience::parse_trait("the query", &args.query)?),
     };
     let pool = context.store().await?;
+    if !args.sql {
+        let keys = preview::keys(&pool).await?;
+        let keys = keys.audiences.into_iter().chain(keys.traits.into_keys()).collect();
+        audience::parse::without_references("the query", &args.query, &keys)?;
+    }
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let found = preview::values(&pool, &computed, &Universe::users(args.include_anonymous), at).await?;
     let sample = found.sample(args.sample)?;

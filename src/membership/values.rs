@@ -5,8 +5,10 @@
 
 mod column;
 pub mod columns;
+pub(super) mod current;
 pub mod settle;
 pub(super) mod sql;
+pub(super) mod table;
 mod unordered;
 
 use std::{borrow::Cow, collections::BTreeMap};
