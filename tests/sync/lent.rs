@@ -215,6 +215,10 @@ async fn a_statement_that_fails_there_stops_its_own_trait_and_nothing_is_written
     let told = two.told(0);
     assert!(told.contains(&json!(["eva", {"number": 4}])), "{told:?}");
     assert!(told.contains(&json!(["ann", {"buyers": true}])) && told.len() == 5, "{told:?}");
+    // Nor does the store's own database run what would be refused there.
+    two.world.configure("traits:\n  - {name: Here, sql: \"select date '2024-01-01' as user_id, 1 as one\"}");
+    let failed = two.failures();
+    assert!(failed[0].1.contains("`user_id` of the type date, which is no user id"), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
