@@ -28,11 +28,11 @@ use super::{
     leave,
     members::{self, Answer, Members},
     query,
-    scan::{Asker, Found, Probe, Scan},
+    scan::{Asker, Found, Memory, Probe, Scan},
     universe::{self, Moment, Universe},
     values::{
         Values, columns,
-        settle::{Settled, Shape, settle},
+        settle::{Finding, Settled, Shape, settle},
         sql,
     },
 };
@@ -150,8 +150,8 @@ pub async fn evaluate_all(
     let names = names::names(conn, &conditions, &definitions).await?;
     let found = definitions.iter().map(|_| None).collect();
     let statistics = Statistics { conditions: conditions.len(), ..Statistics::default() };
-    let mut run =
-        Run { conn, t, names: &names, answers: HashMap::new(), found, scan_bytes: settings.scan_bytes, statistics };
+    let memory = Memory { kept: settings.scan_bytes, found: limits::VALUES_BYTES / definitions.len().max(1) };
+    let mut run = Run { conn, t, names: &names, answers: HashMap::new(), found, memory, statistics };
     run.all(&conditions, &definitions).await?;
     let Run { answers, found, mut statistics, .. } = run;
     let mut found = found.into_iter();
@@ -171,14 +171,13 @@ pub async fn evaluate_all(
         let members = universe.types().filter_map(|id_type| universes.get(id_type));
         members.fold(RoaringBitmap::new(), |all, members| all | members) - &leaving
     };
-    let mut settled = Vec::with_capacity(values.len());
-    for (due, found) in values.iter().zip(gathered) {
-        let value = match found {
-            Ok(found) => settle(conn, due.key, &found, &within(due.universe), &Shape::of(due.computed)).await,
-            Err(error) => Err(error),
-        };
-        settled.push((due.key.to_owned(), value));
-    }
+    let findings = values.iter().zip(gathered).map(|(due, found)| Finding {
+        key: due.key.to_owned(),
+        found,
+        universe: within(due.universe),
+        shape: Shape::of(due.computed),
+    });
+    let settled = settle(conn, findings.collect()).await?;
     let mut compared: HashMap<&Comparison, Result<Members, Arc<Error>>> = HashMap::new();
     let mut asked = Vec::new();
     due.iter().for_each(|due| due.formula.values(&mut |comparison| asked.push(comparison)));
@@ -289,7 +288,7 @@ struct Run<'r, 'c> {
     answers: Answers<'c>,
     /// Of the values asked for, in that order.
     found: Vec<Option<Result<Values, Arc<Error>>>>,
-    scan_bytes: usize,
+    memory: Memory,
     statistics: Statistics,
 }
 
@@ -320,7 +319,7 @@ impl<'c> Run<'_, 'c> {
     /// Answers the probes of a scan, with their common error if it fails.
     async fn scan(&mut self, scan: &Scan<'c>) -> Result<Result<(), ()>> {
         self.statistics.statements += 1;
-        match scan.run(self.conn, self.t, self.names, self.scan_bytes).await {
+        match scan.run(self.conn, self.t, self.names, self.memory).await {
             Ok((found, rows)) => {
                 self.statistics.rows += rows;
                 for (probe, found) in scan.probes.iter().zip(found) {
