@@ -1,5 +1,6 @@
 //! Who is in: the compiled SQL held against the interpreter, its snapshots, and what a failure may reach.
 
+mod computed;
 mod evaluation;
 mod oracle;
 mod poison;

@@ -1,6 +1,7 @@
 //! The whole flow through the built program: messages in, definitions, syncs, and what a consumer of Kafka makes of it.
 
 mod cdnow;
+mod computed;
 mod elsewhere;
 mod history;
 mod forgotten;

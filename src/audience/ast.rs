@@ -35,6 +35,9 @@ pub struct Comparison {
 pub enum Scalar {
     /// `trait('a.b')`: a profile's trait, or membership of the audience with that key.
     Trait(Path),
+    /// The value of a computed trait, below the key under which it is stored. The parser makes none: which `trait(…)` is one is
+    /// known when a definition is split into conditions.
+    Computed(Path),
     /// `property('a.b')`: of the event whose `where(…)` or reducer this stands in.
     Property(Path),
     /// `property(parent: 'a.b')`: of the nearest enclosing event.

@@ -117,15 +117,6 @@ impl Catalogue {
             let columns = computed.queries.iter().flat_map(|queries| queries.keys());
             stored.extend(columns.chain([key]).map(|name| (name.clone(), sound.clone())));
         }
-        let values = stored.keys().chain(known.computed.keys()).filter(|key| !definitions.contains_key(*key));
-        let values: BTreeSet<String> = values.cloned().collect();
-        for (key, definition) in definitions.iter_mut().filter(|(_, definition)| definition.is_some()) {
-            let Some(text) = configured.get(key).and_then(|audience| audience.query.as_ref()) else { continue };
-            if let Err(error) = parse::misplaced(&format!("audience '{key}'"), text, false, &values) {
-                catalogue.refused.insert(key.clone(), error);
-                *definition = None;
-            }
-        }
         let mut checked = check::check(&definitions, &stored, known);
         catalogue.refused.append(&mut checked.refused);
         catalogue.warnings.append(&mut checked.warnings);
@@ -168,7 +159,7 @@ impl Catalogue {
     ) {
         let mut read = |key: &str, query: &str| -> Result<ComputedTrait> {
             let definition = parse_trait(&format!("trait '{key}'"), query)?;
-            parse::misplaced(&format!("trait '{key}'"), query, true, keys)?;
+            parse::without_references(&format!("trait '{key}'"), query, keys)?;
             check::without_entities(&computed::as_expr(&definition))?;
             let warnings = check::unknown_names(&computed::as_expr(&definition), known, keys);
             self.warnings.extend(warnings.into_iter().map(|warning| (key.to_owned(), warning)));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ast::{EventValue, Expr, Path, Reducer, Scalar, Segment, Source},
     computed::Definition,
-    conditions::{Formula, account_level, formula, references},
+    conditions::{Formula, Keys, account_level, formula, references},
     key::Taken,
     parse::nearest,
     visit,
@@ -63,11 +63,9 @@ pub fn check(
     let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();
     let unconfigured = known.computed.keys().filter(|key| !audiences.contains_key(*key));
     let computed: BTreeSet<String> = traits.keys().chain(unconfigured).cloned().collect();
-    let stored: BTreeMap<String, String> = computed
-        .iter()
-        .map(|key| (key.clone(), traits.get(key).and_then(Option::as_ref).unwrap_or(key).clone()))
-        .collect();
+    let stored = |key: &String| (key.clone(), traits.get(key).and_then(Option::as_ref).unwrap_or(key).clone());
     let named: BTreeSet<String> = keys.union(&computed).cloned().collect();
+    let keys = Keys { audiences: keys, traits: computed.iter().map(stored).collect() };
     let mut checked = Checked::default();
     let mut edges = BTreeMap::new();
     for (key, definition) in audiences {
@@ -81,7 +79,7 @@ pub fn check(
             }
             None => continue,
         };
-        edges.insert(key.as_str(), references(definition, &keys));
+        edges.insert(key.as_str(), references(definition, &keys.audiences));
         for warning in unknown_names(definition, known, &named) {
             checked.warnings.push((key.clone(), warning));
         }
@@ -90,13 +88,11 @@ pub fn check(
                 .help("Nobody computes that any more: leave it out of the definition, or define the audience again.");
             checked.refused.insert(key.clone(), error);
         }
-        if let Some(bad) =
-            references(definition, &computed).iter().find(|other| traits.get(other.as_str()) == Some(&None))
-        {
+        if let Some(bad) = refused_trait(definition, traits) {
             let error = Error::definition(format!("it refers to the computed trait '{bad}', which cannot be computed"));
             checked.refused.insert(key.clone(), error.help("Mend that one first."));
         }
-        let formula = users_level(definition).and_then(|()| formula(definition, &keys)?.with_values(&stored));
+        let formula = users_level(definition).and_then(|()| formula(definition, &keys));
         match formula {
             Ok(formula) => drop(checked.formulas.insert(key.clone(), formula)),
             Err(error) => drop(checked.refused.insert(key.clone(), error)),
@@ -114,6 +110,19 @@ pub fn check(
     checked.formulas.retain(|key, _| !checked.refused.contains_key(key));
     checked.references = edges.into_iter().map(|(key, references)| (key.to_owned(), references)).collect();
     checked
+}
+
+/// A computed trait that a definition reads and that cannot be computed.
+fn refused_trait<'d>(definition: &'d Expr, traits: &BTreeMap<String, Option<String>>) -> Option<&'d str> {
+    let mut bad = None;
+    visit::comparisons(definition, &mut |comparison| {
+        let named = comparison.scalars().filter_map(|scalar| match scalar {
+            Scalar::Trait(path) => Some(first(path)),
+            _ => None,
+        });
+        bad = bad.or(named.into_iter().find(|key| traits.get(*key) == Some(&None)));
+    });
+    bad
 }
 
 /// Refuses what is read but not computed yet.

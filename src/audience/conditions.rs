@@ -1,19 +1,19 @@
 //! What must be asked of the store? A definition split into conditions (asked once each, whoever shares them) and the
 //! formula that combines their answers.
 //!
-//! A condition never refers to an audience: a reference is a term of the formula, so conditions read the store alone.
+//! A condition never refers to an audience: a reference is a term of the formula, so conditions read the store alone, and
+//! the values of computed traits ([`Scalar::Computed`]), for which those that read some have to wait.
 //! A comparison that refers to an audience, wherever in it, is split by cases (Shannon's expansion): the comparison with
 //! the reference taken as `'true'`, and as `'false'`, each joined with the referred membership or its complement.
 //! `trait('k') = 'true'` needs no case of its own: its two halves are everyone and nobody, and what is left is the membership.
 
 mod canonical;
-mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use self::canonical::{Fold, Folded};
 use super::{
-    ast::{Comparison, Expr, Scalar, Segment},
+    ast::{Comparison, Expr, Operand, Scalar, Segment},
     computed::Statement,
     visit,
 };
@@ -38,25 +38,34 @@ pub enum Formula {
     Statement(Statement),
     /// Membership of the audience with this key, as computed in the same tick or last stored.
     Member(String),
-    /// A comparison whose left side is a computed trait, and whose right sides are literals.
+    /// A comparison whose left side is a computed trait, and whose right sides are literals: its values decide, without the store.
     Value(Comparison),
     Not(Box<Formula>),
     And(Vec<Formula>),
     Or(Vec<Formula>),
 }
 
-/// Splits a definition. `audiences` are the keys of all audiences: a trait of such a name is a membership.
+/// What is computed: a `trait(…)` of such a name reads that.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// Of all audiences: a trait of such a name is a membership.
+    pub audiences: BTreeSet<String>,
+    /// Of all computed values, each with the key under which it is stored: another one if several are told together.
+    pub traits: BTreeMap<String, String>,
+}
+
+/// Splits a definition.
 ///
 /// Fails for account-level definitions, and for references that cannot be split.
-pub fn formula(expr: &Expr, audiences: &BTreeSet<String>) -> Result<Formula> {
-    let parts = |terms: &[Expr]| terms.iter().map(|term| formula(term, audiences)).collect::<Result<Vec<_>>>();
+pub fn formula(expr: &Expr, keys: &Keys) -> Result<Formula> {
+    let parts = |terms: &[Expr]| terms.iter().map(|term| formula(term, keys)).collect::<Result<Vec<_>>>();
     match expr {
         Expr::And(terms) => Ok(Formula::and(parts(terms)?)),
         Expr::Or(terms) => Ok(Formula::or(parts(terms)?)),
-        Expr::Not(inner) => Ok(formula(inner, audiences)?.not()),
+        Expr::Not(inner) => Ok(formula(inner, keys)?.not()),
         Expr::Any(_) | Expr::All(_) => Err(account_level()),
         Expr::Compare(comparison) => {
-            let references = references_of(comparison, audiences);
+            let references = references_of(comparison, &keys.audiences);
             if references.len() > limits::REFERENCES_PER_COMPARISON {
                 return Err(Error::definition(format!(
                     "one comparison refers to {} audiences, and at most {} are possible",
@@ -67,7 +76,7 @@ pub fn formula(expr: &Expr, audiences: &BTreeSet<String>) -> Result<Formula> {
                     "Join references by AND and OR outside of where(…), or define a part as an audience of its own.",
                 ));
             }
-            by_cases(comparison, &references, &mut BTreeMap::new())
+            by_cases(comparison, &references, &keys.traits, &mut BTreeMap::new())
         }
     }
 }
@@ -119,21 +128,28 @@ fn reference<'s>(scalar: &'s Scalar, audiences: &BTreeSet<String>) -> Option<&'s
 fn by_cases(
     comparison: &Comparison,
     references: &BTreeSet<String>,
+    traits: &BTreeMap<String, String>,
     assumed: &mut BTreeMap<String, bool>,
 ) -> Result<Formula> {
     let Some(key) = references.iter().find(|key| !assumed.contains_key(*key)) else {
-        return Fold { memberships: assumed }.comparison(comparison).map(Formula::from);
+        return Fold { memberships: assumed, traits }.comparison(comparison).map(Formula::from);
     };
     assumed.insert(key.clone(), true);
-    let inside = by_cases(comparison, references, assumed)?;
+    let inside = by_cases(comparison, references, traits, assumed)?;
     assumed.insert(key.clone(), false);
-    let outside = by_cases(comparison, references, assumed)?;
+    let outside = by_cases(comparison, references, traits, assumed)?;
     assumed.remove(key);
     if inside == outside {
         return Ok(inside);
     }
     let member = Formula::Member(key.clone());
     Ok(Formula::or(vec![Formula::and(vec![member.clone(), inside]), Formula::and(vec![member.not(), outside])]))
+}
+
+/// Whether the values of a computed trait decide.
+fn is_value(comparison: &Comparison) -> bool {
+    let literal = |operand: &Operand| matches!(operand, Operand::Literal(_));
+    matches!(comparison.left, Scalar::Computed(_)) && comparison.comparator.operands().iter().all(literal)
 }
 
 pub(super) fn account_level() -> Error {
@@ -150,6 +166,7 @@ impl From<Folded> for Formula {
                 Expr::Not(inner) => convert(*inner).not(),
                 // Quantifiers stand above comparisons alone, and were refused there.
                 Expr::Any(inner) | Expr::All(inner) => convert(*inner),
+                Expr::Compare(comparison) if is_value(&comparison) => Formula::Value(comparison),
                 Expr::Compare(comparison) => Formula::Condition(Condition(comparison)),
             }
         }
@@ -161,7 +178,43 @@ impl From<Folded> for Formula {
     }
 }
 
+impl Condition {
+    /// The keys under which the computed traits are stored that it reads, anywhere in it.
+    pub fn computed(&self) -> BTreeSet<&str> {
+        let mut keys = BTreeSet::new();
+        visit::within(&self.0, &mut |comparison| keys.extend(comparison.scalars().filter_map(Scalar::computed)));
+        keys
+    }
+}
+
+impl Scalar {
+    /// The key under which it is stored, if this is the value of a computed trait.
+    pub fn computed(&self) -> Option<&str> {
+        match self {
+            Scalar::Computed(path) => match path.0.first() {
+                Some(Segment::Key(key)) => Some(key),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 impl Formula {
+    /// Each comparison that the values of a computed trait decide.
+    pub fn values<'f>(&'f self, see: &mut dyn FnMut(&'f Comparison)) {
+        match self {
+            Formula::Value(comparison) => see(comparison),
+            Formula::Not(inner) => inner.values(see),
+            Formula::And(terms) | Formula::Or(terms) => terms.iter().for_each(|term| term.values(see)),
+            Formula::Everyone
+            | Formula::Nobody
+            | Formula::Condition(_)
+            | Formula::Statement(_)
+            | Formula::Member(_) => {}
+        }
+    }
+
     fn and(terms: Vec<Formula>) -> Formula {
         Self::join(terms, Formula::Everyone, Formula::Nobody, Formula::And)
     }

@@ -138,7 +138,7 @@ fn edges(expr: &Expr, profile: &Profile) -> (BTreeSet<DateTime<Utc>>, BTreeSet<S
         }
         for scalar in comparison.scalars() {
             match scalar {
-                Scalar::Trait(path) => drop(traits.insert(path)),
+                Scalar::Trait(path) | Scalar::Computed(path) => drop(traits.insert(path)),
                 Scalar::Property(path) | Scalar::ParentProperty(path) => drop(properties.insert(path)),
                 Scalar::Context(path) => drop(contexts.insert(path)),
                 Scalar::Reduce(stream, reducer) => {

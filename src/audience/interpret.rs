@@ -22,7 +22,7 @@ use crate::{js, limits};
 /// All that is known of one person.
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
-    /// An object.
+    /// An object, with the values of computed traits by their keys, as `trait(…)` reads them.
     pub traits: Json,
     /// In any order.
     pub events: Vec<Event>,
@@ -176,6 +176,7 @@ impl<'p> Scope<'p> {
                 }
                 _ => read(&self.profile.traits, path),
             },
+            Scalar::Computed(path) => read(&self.profile.traits, path),
             Scalar::Property(path) => self.event.map_or_else(Vec::new, |event| read(&event.properties, path)),
             Scalar::ParentProperty(path) => self.parent.map_or_else(Vec::new, |event| read(&event.properties, path)),
             Scalar::Context(path) => self.event.map_or_else(Vec::new, |event| context(event, path)),

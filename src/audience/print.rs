@@ -128,7 +128,7 @@ fn quoted(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
 impl Display for Scalar {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Scalar::Trait(path) => write!(f, "trait({path})"),
+            Scalar::Trait(path) | Scalar::Computed(path) => write!(f, "trait({path})"),
             Scalar::Property(path) => write!(f, "property({path})"),
             Scalar::ParentProperty(path) => write!(f, "property(parent: {path})"),
             Scalar::Context(path) => write!(f, "context({path})"),

@@ -17,7 +17,7 @@ use crate::{
         explain::{self, Explanation, NextChange, Reason},
         interpret::holds,
     },
-    membership::{history, person, standing, statement, values},
+    membership::{history, person, register, standing, statement, values},
     profile::lookup,
 };
 
@@ -69,6 +69,13 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let mut history = person::history(&mut tx, profile, BTreeMap::new()).await?;
     let stored = values::of_person(&mut tx, profile).await?;
     let standing = standing::standings(&mut tx, profile).await?;
+    if let serde_json::Value::Object(traits) = &mut history.traits {
+        // Those that are not configured any more keep their last values.
+        for key in register::known(&mut *tx).await?.computed.into_keys() {
+            let value = value::json(stored.get(&key).map(String::as_str));
+            traits.insert(key, value);
+        }
+    }
 
     // As in a tick: each audience after those it refers to, all as of one instant.
     for audience in &catalogue.audiences {
@@ -78,7 +85,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             computed => {
                 let keys = match computed {
                     Computed::Columns(columns) => columns.iter().map(|(key, _)| key.as_str()).collect(),
-                    Computed::Sql(_) => stored.keys().map(String::as_str).collect(),
+                    Computed::Sql(_) => Vec::new(),
                     _ => vec![audience.key.as_str()],
                 };
                 let (mut definitions, mut all) = (computed.definitions().into_iter(), serde_json::Map::new());
@@ -98,11 +105,13 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
                     return context.output().show(&answer, |answer| answer.describe(&args.user));
                 }
                 if let serde_json::Value::Object(traits) = &mut history.traits {
-                    if let Computed::Sql(_) = computed {
-                        let stored = stored.get(&audience.key).map(String::as_str);
-                        all = value::json(stored).as_object().cloned().unwrap_or_default();
-                        traits.insert(audience.key.clone(), all.clone().into());
-                    }
+                    // What is told together is read below the key of the whole too; what a statement yields, there alone.
+                    let whole = match computed {
+                        Computed::Sql(_) => Some(value::json(stored.get(&audience.key).map(String::as_str))),
+                        Computed::Columns(_) => Some(value::whole(&all)),
+                        _ => None,
+                    };
+                    traits.extend(whole.map(|whole| (audience.key.clone(), whole)));
                     traits.extend(all);
                 }
                 continue;

@@ -10,7 +10,7 @@ use crate::{
     audience::{
         self,
         computed::{Elsewhere, Statement},
-        conditions::Formula,
+        conditions::{self, Formula},
     },
     ids::ProfileId,
     membership::{Universe, preview},
@@ -72,7 +72,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let expr = if args.sql { None } else { Some(audience::parse("the query", &args.query)?) };
     let pool = context.store().await?;
     let formula = match &expr {
-        Some(expr) => preview::formula(&pool, expr).await?,
+        Some(expr) => conditions::formula(expr, &preview::keys(&pool).await?)?,
         None => {
             let elsewhere =
                 args.source.as_ref().map(|name| Elsewhere::of(&context.config()?, name)).transpose()?.flatten();
@@ -95,6 +95,9 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 async fn show_values(args: Args, context: &Context) -> Result<()> {
     let definition = audience::parse_trait("the query", &args.query)?;
     let pool = context.store().await?;
+    let keys = preview::keys(&pool).await?;
+    let keys = keys.audiences.into_iter().chain(keys.traits.into_keys()).collect();
+    audience::parse::without_references("the query", &args.query, &keys)?;
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let found = preview::values(&pool, definition, &Universe::users(args.include_anonymous), at).await?;
     let sample = found.sample(args.sample)?;

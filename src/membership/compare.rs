@@ -1,72 +1,58 @@
 //! For whom does a comparison with a computed trait hold? Its values, chunk by chunk, held against the comparator.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
-use roaring::RoaringBitmap;
 use sqlx::PgConnection;
 
 use super::{
-    Settings,
-    guard::{self, Counts},
     members::Members,
     tally::Ids,
-    values::{Column, join, settle::Settled, stored},
+    values::{Column, columns, current::Current, join, stored},
 };
 use crate::{
     Error, Result,
     audience::{
         ast::{Comparison, Path, Scalar, Segment},
+        conditions::Formula,
         interpret,
-        value::{Value, walk},
+        value::{Number, Value, walk},
     },
 };
 
-/// For whom a comparison with a computed trait holds: by the values of this tick, unless those will be held, else as stored.
-pub(super) async fn answer(
+/// For whom each comparison of some formulas with a computed trait holds.
+pub(super) async fn answers<'c>(
     conn: &mut PgConnection,
-    comparison: &Comparison,
-    settled: &[(String, Result<Settled>)],
-    stored: &HashMap<String, RoaringBitmap>,
-    settings: &Settings,
+    formulas: impl IntoIterator<Item = &'c Formula>,
+    current: &Current<'_>,
     t: DateTime<Utc>,
-) -> Result<Members> {
-    let key = key(comparison);
-    let settled = match settled.iter().find(|(known, _)| known == key) {
-        Some((_, Ok(settled))) => Some(settled),
-        Some((_, Err(error))) => {
-            return Err(Error::new(error.kind, format!("it refers to the computed trait `{key}`, which failed")));
+) -> HashMap<&'c Comparison, Result<Members, Arc<Error>>> {
+    let (mut asked, mut answers) = (Vec::new(), HashMap::new());
+    formulas.into_iter().for_each(|formula| formula.values(&mut |comparison| asked.push(comparison)));
+    for comparison in asked {
+        if !answers.contains_key(comparison) {
+            answers.insert(comparison, compare(conn, comparison, current, t).await.map_err(Arc::new));
         }
-        None => None,
-    };
-    let before = stored.get(key).map(RoaringBitmap::len);
-    let held = |settled: &Settled| {
-        let counts = Counts { entered: settled.change.entered.len(), exited: settled.change.exited.len() };
-        let judge = |limit| guard::judge_values(before.is_none(), counts, settled.standing, limit);
-        settings.limits.get(key).is_some_and(|limit| judge(limit).is_some())
-    };
-    let settled = settled.filter(|settled| !held(settled));
-    if settled.is_none() && before.is_none() {
-        return Err(Error::definition(format!("it refers to the computed trait `{key}`, which has no values yet"))
-            .help(format!("Compute `{key}` first, or in the same run.")));
     }
-    compare(conn, comparison, settled, t).await
+    answers
 }
 
-/// Answers a comparison whose left side is the trait `key`: by what was just `settled`, else by what is stored.
 async fn compare(
     conn: &mut PgConnection,
     comparison: &Comparison,
-    settled: Option<&Settled>,
+    current: &Current<'_>,
     t: DateTime<Utc>,
 ) -> Result<Members> {
-    let Scalar::Trait(path) = &comparison.left else {
-        return Err(Error::internal("a comparison of values has no trait on its left"));
+    let Scalar::Computed(path) = &comparison.left else {
+        return Err(Error::internal("a comparison of values has no computed trait on its left"));
     };
     let Some((Segment::Key(key), rest)) = path.0.split_first() else {
         return Err(Error::internal("a computed trait has no key"));
     };
-    let rest = Path(rest.to_vec());
+    let settled = current.of(key)?;
     let holds = |values: &[Value]| interpret::compares(values, &comparison.comparator, t);
     // Most people have no value: those are never listed, whatever holds for them.
     let missing = holds(&[]);
@@ -82,9 +68,7 @@ async fn compare(
             let answer = match known.get(text) {
                 Some(answer) => *answer,
                 None => {
-                    let json = serde_json::from_str(text).unwrap_or_default();
-                    let values: Vec<Value> = walk(&json, &rest).into_iter().filter_map(Value::from_json).collect();
-                    let answer = holds(&values);
+                    let answer = holds(&read(text, rest));
                     if known.len() < KNOWN {
                         known.insert(text.to_owned(), answer);
                     }
@@ -99,16 +83,21 @@ async fn compare(
     Ok(Members { ids: ids.to_bitmap(), all_but: missing })
 }
 
-/// Answers that are remembered.
-const KNOWN: usize = 100_000;
-
-/// The key of the trait on the left.
-fn key(comparison: &Comparison) -> &str {
-    match &comparison.left {
-        Scalar::Trait(path) => match path.0.first() {
-            Some(Segment::Key(key)) => key,
-            _ => "",
-        },
-        _ => "",
+/// The values at a path of a stored one. A number is what its text says, to the last digit, as it is for Postgres.
+fn read(text: &str, path: &[Segment]) -> Vec<Value> {
+    match path.split_first() {
+        None if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
+            text.parse().map(|number| Value::Number(Number::new(number))).into_iter().collect()
+        }
+        Some((Segment::Key(key), rest)) if text.starts_with('{') => {
+            columns::read(text).get(key).map_or_else(Vec::new, |value| read(value, rest))
+        }
+        _ => {
+            let json = serde_json::from_str(text).unwrap_or_default();
+            walk(&json, &Path(path.to_vec())).into_iter().filter_map(Value::from_json).collect()
+        }
     }
 }
+
+/// Answers that are remembered.
+const KNOWN: usize = 100_000;

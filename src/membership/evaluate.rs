@@ -4,11 +4,14 @@
 //!  formulas ──► distinct conditions ──┬─► shared scans of events ──► tallies ──┐
 //!                                     └─► one query each ──────────► ids ──────┴─► answers ──► formulas ∩ universe
 //! ```
+//! Conditions that read computed traits are asked after these are settled, for they read what this very tick found.
 //!
 //! Must never read a clock, and never let one condition's failure reach an audience that does not use it.
 
+mod late;
 mod names;
 mod planner;
+mod run;
 mod statements;
 
 use std::{
@@ -21,17 +24,17 @@ use chrono::{DateTime, SubsecRound, Utc};
 use roaring::RoaringBitmap;
 use sqlx::PgConnection;
 
+use self::run::Run;
+pub use self::run::statements;
 use super::{
     compare,
-    compile::{self, Names, Query},
     guard::{self, Limit},
     leave,
     members::{self, Answer, Members},
-    query,
-    scan::{Asker, Found, Memory, Probe, Scan},
     universe::{self, Moment, Universe},
     values::{
         Values, columns,
+        current::Current,
         settle::{Finding, Settled, Shape, settle},
         sql,
     },
@@ -40,8 +43,8 @@ use crate::{
     Error, Result,
     audience::{
         Computed, ComputedTrait,
-        ast::{Comparison, Reducer},
-        conditions::{self, Condition, Formula},
+        ast::Reducer,
+        conditions::{self, Formula},
     },
     limits,
 };
@@ -114,8 +117,6 @@ pub struct Statistics {
     pub took: Duration,
 }
 
-type Answers<'c> = HashMap<&'c Condition, Result<Members, Arc<Error>>>;
-
 /// Evaluates audiences within the caller's transaction, which must be REPEATABLE READ for one snapshot to serve all.
 ///
 /// `stored` holds the members of audiences that are not due, for references. The outer error means that nothing could
@@ -148,12 +149,11 @@ pub async fn evaluate_all(
     let conditions = conditions::distinct(due.iter().map(|due| due.formula));
     let definitions: Vec<&ComputedTrait> = values.iter().flat_map(|due| due.computed.definitions()).collect();
     let names = names::names(conn, &conditions, &definitions).await?;
-    let found = definitions.iter().map(|_| None).collect();
-    let statistics = Statistics { conditions: conditions.len(), ..Statistics::default() };
-    let memory = Memory { kept: settings.scan_bytes, found: limits::VALUES_BYTES / definitions.len().max(1) };
-    let mut run = Run { conn, t, names: &names, answers: HashMap::new(), found, memory, statistics };
-    run.all(&conditions, &definitions).await?;
-    let Run { answers, found, mut statistics, .. } = run;
+    let (late, early): (Vec<_>, Vec<_>) = conditions.iter().partition(|condition| !condition.computed().is_empty());
+    let mut run = Run::new(conn, t, &names, settings.scan_bytes);
+    run.all(&early, &definitions).await?;
+    let Run { mut answers, found, mut statistics, .. } = run;
+    statistics.conditions = conditions.len();
     let mut found = found.into_iter();
     let yielded = statements::answers(conn, due).await?;
     let mut gathered = Vec::with_capacity(values.len());
@@ -178,15 +178,12 @@ pub async fn evaluate_all(
         shape: Shape::of(due.computed),
     });
     let settled = settle(conn, findings.collect()).await?;
-    let mut compared: HashMap<&Comparison, Result<Members, Arc<Error>>> = HashMap::new();
-    let mut asked = Vec::new();
-    due.iter().for_each(|due| due.formula.values(&mut |comparison| asked.push(comparison)));
-    for comparison in asked {
-        if !compared.contains_key(comparison) {
-            let answer = compare::answer(conn, comparison, &settled, stored, settings, t).await;
-            compared.insert(comparison, answer.map_err(Arc::new));
-        }
-    }
+    let current = Current { settled: &settled, stored, limits: &settings.limits };
+    let compared = compare::answers(conn, due.iter().map(|due| due.formula), &current, t).await;
+    let mut run = Run::new(conn, t, &names, settings.scan_bytes);
+    (run.answers, run.statistics) = (answers, statistics);
+    run.late(&late, &current, settings).await?;
+    Run { answers, statistics, .. } = run;
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
         let universe = within(due.universe);
@@ -259,121 +256,6 @@ pub(super) fn again(error: &Arc<Error>) -> Error {
     let mut told = Error::new(error.kind, error.message.clone());
     told.help = error.help.clone();
     told.because(Arc::clone(error))
-}
-
-/// What a scan can answer, and conditions that need a query of their own.
-fn plan<'c>(conditions: &[&'c Condition], t: DateTime<Utc>, names: &Names) -> (Vec<Probe<'c>>, Vec<&'c Condition>) {
-    let (mut probes, mut queries) = (Vec::new(), Vec::new());
-    for condition in conditions {
-        match Probe::of(condition, t, names) {
-            Some(probe) => probes.push(probe),
-            None => queries.push(*condition),
-        }
-    }
-    (probes, queries)
-}
-
-/// Every statement that an evaluation of these conditions would run; for people and for snapshots.
-pub fn statements(conditions: &[&Condition], t: DateTime<Utc>, names: &Names) -> Result<Vec<Query>> {
-    let (probes, queries) = plan(conditions, t, names);
-    let scans = Scan::share(probes);
-    let scans = scans.iter().map(|scan| scan.compile(t, names).map(|(query, _)| query));
-    scans.chain(queries.into_iter().map(|condition| compile::condition(condition, t, names))).collect()
-}
-
-struct Run<'r, 'c> {
-    conn: &'r mut PgConnection,
-    t: DateTime<Utc>,
-    names: &'r Names,
-    answers: Answers<'c>,
-    /// Of the values asked for, in that order.
-    found: Vec<Option<Result<Values, Arc<Error>>>>,
-    memory: Memory,
-    statistics: Statistics,
-}
-
-impl<'c> Run<'_, 'c> {
-    async fn all(&mut self, conditions: &[&'c Condition], values: &[&'c ComputedTrait]) -> Result<()> {
-        let (mut probes, queries) = plan(conditions, self.t, self.names);
-        for (n, definition) in values.iter().enumerate() {
-            match Probe::of_value(n, definition, self.t, self.names) {
-                Ok(probe) => probes.push(probe),
-                Err(error) => self.found[n] = Some(Err(Arc::new(error))),
-            }
-        }
-        let scans = Scan::share(probes);
-        for condition in queries {
-            self.ask(condition).await?;
-        }
-        for scan in scans {
-            if self.scan(&scan).await?.is_err() && scan.probes.len() > 1 {
-                // What one of them cannot have may be too much for all of them only together.
-                for probe in scan.probes {
-                    self.scan(&Scan::alone(probe)).await?.ok();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers the probes of a scan, with their common error if it fails.
-    async fn scan(&mut self, scan: &Scan<'c>) -> Result<Result<(), ()>> {
-        self.statistics.statements += 1;
-        match scan.run(self.conn, self.t, self.names, self.memory).await {
-            Ok((found, rows)) => {
-                self.statistics.rows += rows;
-                for (probe, found) in scan.probes.iter().zip(found) {
-                    match (probe.asker, found) {
-                        (Asker::Condition(condition), Found::Members(members)) => {
-                            self.statistics.scanned += 1;
-                            self.answers.insert(condition, Ok(members));
-                        }
-                        (Asker::Condition(condition), _) => self.ask(condition).await?,
-                        (Asker::Value(n), Found::Values(values)) => self.found[n] = Some(Ok(values)),
-                        (Asker::Value(_), _) => {}
-                    }
-                }
-                Ok(Ok(()))
-            }
-            Err(error) => {
-                let error = Arc::new(self.failed(error).await?);
-                for probe in &scan.probes {
-                    match probe.asker {
-                        Asker::Condition(condition) => drop(self.answers.insert(condition, Err(error.clone()))),
-                        Asker::Value(n) => self.found[n] = Some(Err(error.clone())),
-                    }
-                }
-                Ok(Err(()))
-            }
-        }
-    }
-
-    async fn ask(&mut self, condition: &'c Condition) -> Result<()> {
-        let answer = match compile::condition(condition, self.t, self.names) {
-            Ok(query) => {
-                self.statistics.statements += 1;
-                query::members(self.conn, &query).await
-            }
-            Err(error) => Err(error),
-        };
-        let answer = match answer {
-            Ok((members, rows)) => {
-                self.statistics.rows += rows;
-                Ok(members)
-            }
-            Err(error) => Err(Arc::new(self.failed(error).await?)),
-        };
-        self.answers.insert(condition, answer);
-        Ok(())
-    }
-
-    /// The error of a condition; fails itself if the transaction cannot go on.
-    async fn failed(&mut self, error: Error) -> Result<Error> {
-        match sqlx::raw_sql("select 1").execute(&mut *self.conn).await {
-            Ok(_) => Ok(error),
-            Err(_) => Err(error),
-        }
-    }
 }
 
 impl Reducer {

@@ -12,6 +12,7 @@ use super::{
     evaluate_all,
     guard::{self, Counts, Held, Limit, Standing},
     seal,
+    values::table,
 };
 use crate::{
     Error, Result,
@@ -47,7 +48,8 @@ pub async fn forecast(
     t: DateTime<Utc>,
     samples: usize,
 ) -> Result<Vec<(String, Result<Forecast>)>> {
-    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let formulas = audiences.iter().filter_map(|of| of.computed.formula());
+    let mut tx = table::begin_read_only(pool, formulas).await?;
     let stored = seal::memberships(&mut tx).await?;
     let universes: Vec<Universe> = audiences.iter().map(|of| Universe::of(of.options.counting_types())).collect();
     let (mut due, mut values) = (Vec::new(), Vec::new());

@@ -1,18 +1,20 @@
 //! Who would be in? A formula evaluated on one snapshot, storing nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::PgPool;
 
-use super::{Due, DueValue, Settings, Universe, evaluate, evaluate_all, seal, values::settle::Settled};
+use super::{
+    Due, DueValue, Settings, Universe, evaluate, evaluate_all, seal,
+    values::{settle::Settled, table},
+};
 use crate::{
     Error, Result,
     audience::{
         Class, Computed, ComputedTrait,
-        ast::Expr,
-        conditions::{self, Formula},
+        conditions::{Formula, Keys},
     },
 };
 
@@ -21,7 +23,7 @@ use crate::{
 /// # Errors
 /// If the database cannot be asked, or a condition cannot be evaluated.
 pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: DateTime<Utc>) -> Result<RoaringBitmap> {
-    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let mut tx = table::begin_read_only(pool, [formula]).await?;
     let stored = seal::memberships(&mut tx).await?;
     let due = Due { key: "the previewed definition", formula, universe };
     let settings = Settings { remember: false, ..Settings::default() };
@@ -53,22 +55,22 @@ pub async fn values(
     value.ok_or_else(|| Error::internal("an evaluated trait has no answer"))?.1
 }
 
-/// Splits a definition by what the store knows: a trait may be a membership, or computed.
+/// What is computed, as far as the store knows.
 ///
 /// # Errors
-/// The database's own, or what the definition may not say.
-pub async fn formula(pool: &PgPool, definition: &Expr) -> Result<Formula> {
+/// The database's own.
+pub async fn keys(pool: &PgPool) -> Result<Keys> {
     let known: Vec<(String, String, Option<Vec<String>>)> =
         sqlx::query_as("select key, class, columns from audiences where state <> 'deleted'").fetch_all(pool).await?;
-    let (mut audiences, mut traits) = (BTreeSet::new(), BTreeMap::new());
+    let mut keys = Keys::default();
     for (key, class, columns) in known {
         match Class::of(&class) {
-            Class::Audience => drop(audiences.insert(key)),
+            Class::Audience => drop(keys.audiences.insert(key)),
             Class::Trait => {
-                traits.extend(columns.into_iter().flatten().map(|column| (column, key.clone())));
-                traits.insert(key.clone(), key);
+                keys.traits.extend(columns.into_iter().flatten().map(|column| (column, key.clone())));
+                keys.traits.insert(key.clone(), key);
             }
         }
     }
-    conditions::formula(definition, &audiences)?.with_values(&traits)
+    Ok(keys)
 }

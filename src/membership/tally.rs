@@ -91,9 +91,9 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
     }
 
     /// Changes each number that is not the default.
-    pub(super) fn each(&mut self, mut change: impl FnMut(&mut T)) {
+    pub(super) fn each(&mut self, change: impl FnMut(&mut T)) {
         let numbers = self.pages.iter_mut().flatten().flat_map(|page| page.iter_mut());
-        numbers.filter(|number| **number != T::default()).for_each(|number| change(number));
+        numbers.filter(|number| **number != T::default()).for_each(change);
     }
 
     /// The profiles whose number passes; those with zero (no page, no event) are never asked.

@@ -5,9 +5,11 @@
 
 mod column;
 pub mod columns;
+pub(super) mod current;
 mod found;
 pub mod settle;
 pub(super) mod sql;
+pub(super) mod table;
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -8,7 +8,7 @@
 //! Messages come in here and nowhere else. It never asks who is in an audience.
 
 pub mod lookup;
-mod copy;
+pub(crate) mod copy;
 pub mod csv;
 mod external_ids;
 pub mod forget;

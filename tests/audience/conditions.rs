@@ -1,20 +1,26 @@
 //! What is asked of the store: equal meanings become equal conditions, references become terms of the formula.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::fmt::Write;
 
 use rollcall::audience::{
-    conditions::{Formula, distinct, formula},
+    conditions::{Formula, Keys, distinct, formula},
     parse,
 };
 
+fn keys() -> Keys {
+    let stored = [("spent", "spent"), ("last", "totals"), ("skus", "skus")];
+    Keys {
+        audiences: ["a", "b", "c", "d", "e"].map(str::to_owned).into(),
+        traits: stored.map(|(key, stored)| (key.to_owned(), stored.to_owned())).into(),
+    }
+}
+
 fn split(text: &str) -> Formula {
-    let audiences: BTreeSet<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
-    formula(&parse("it", text).unwrap_or_else(|error| panic!("{text}: {error:?}")), &audiences).unwrap()
+    formula(&parse("it", text).unwrap_or_else(|error| panic!("{text}: {error:?}")), &keys()).unwrap()
 }
 
 fn refused(text: &str) -> String {
-    let audiences: BTreeSet<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
-    formula(&parse("it", text).unwrap(), &audiences).unwrap_err().message
+    formula(&parse("it", text).unwrap(), &keys()).unwrap_err().message
 }
 
 fn show(formula: &Formula) -> String {

@@ -1,11 +1,9 @@
 //! What holds of every definition and every text.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use rollcall::audience::{
     ast::Expr,
-    conditions::{Formula, distinct, formula, references},
+    conditions::{Formula, Keys, distinct, formula, references},
     explain::{NextChange, explain},
     interpret::{Profile, holds},
     parse, parse_trait, print,
@@ -13,8 +11,14 @@ use rollcall::audience::{
 
 use crate::support::{definitions, histories};
 
-fn audiences() -> BTreeSet<String> {
-    histories::AUDIENCES.iter().map(|key| key.to_string()).collect()
+fn keys() -> Keys {
+    Keys { audiences: histories::AUDIENCES.iter().map(|key| key.to_string()).collect(), ..Keys::default() }
+}
+
+/// Some of the traits are computed.
+fn keys_with_traits() -> Keys {
+    let own = |key: &str| (key.to_owned(), key.to_owned());
+    Keys { traits: ["score", "tags", "renews_at"].map(own).into(), ..keys() }
 }
 
 /// What a formula says of one profile.
@@ -60,7 +64,7 @@ proptest! {
         at in histories::instant(),
     ) {
         // References that cannot be split are refused, and there is nothing to compare.
-        let Ok(formula) = formula(&definition, &audiences()) else { return Ok(()) };
+        let Ok(formula) = formula(&definition, &keys_with_traits()) else { return Ok(()) };
         for profile in profiles {
             prop_assert_eq!(holds(&definition, &profile, at), says(&formula, &profile, at), "{} as {:#?}", definition, formula);
         }
@@ -72,7 +76,7 @@ proptest! {
     ) {
         for (comparison, profile) in cases {
             let comparison = Expr::Compare(comparison);
-            let Ok(formula) = formula(&comparison, &audiences()) else { continue };
+            let Ok(formula) = formula(&comparison, &keys_with_traits()) else { continue };
             let at = histories::now();
             prop_assert_eq!(holds(&comparison, &profile, at), says(&formula, &profile, at), "{} as {:#?} of {}", comparison, formula, profile.traits);
         }
@@ -80,9 +84,9 @@ proptest! {
 
     #[test]
     fn a_condition_is_in_its_one_form(comparison in definitions::condition()) {
-        let split = formula(&Expr::Compare(comparison), &audiences()).unwrap();
+        let split = formula(&Expr::Compare(comparison), &keys()).unwrap();
         for condition in distinct([&split]) {
-            let again = formula(&Expr::Compare(condition.0.clone()), &audiences()).unwrap();
+            let again = formula(&Expr::Compare(condition.0.clone()), &keys()).unwrap();
             prop_assert_eq!(again, Formula::Condition(condition.clone()));
             let read = parse("it", &condition.0.to_string());
             if let Ok(read) = read {
@@ -93,8 +97,8 @@ proptest! {
 
     #[test]
     fn a_definition_without_references_asks_for_no_membership(definition in definitions::definition_without_references()) {
-        prop_assert!(references(&definition, &audiences()).is_empty());
-        let formula = format!("{:?}", formula(&definition, &audiences()).unwrap());
+        prop_assert!(references(&definition, &keys().audiences).is_empty());
+        let formula = format!("{:?}", formula(&definition, &keys()).unwrap());
         prop_assert!(!formula.contains("Member("));
     }
 
@@ -215,7 +219,7 @@ fn random_cases_are_worth_their_time() {
         of += 1;
         hold += usize::from(answers[0]);
         same += usize::from(answers.iter().all(|a| *a == answers[0]));
-        match formula(&definition, &audiences()) {
+        match formula(&definition, &keys()) {
             Ok(Formula::Everyone | Formula::Nobody) => decided += 1,
             Ok(_) => {}
             Err(_) => refused += 1,

@@ -1,13 +1,13 @@
 //! What is asked once, what fails alone, and where evaluation refuses.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use rollcall::{
     Kind,
     audience::{
-        conditions::{Formula, formula},
+        conditions::{Formula, Keys, formula},
         interpret::{Event, Profile},
         parse,
     },
@@ -20,7 +20,7 @@ use super::store;
 use crate::support::{histories::now, postgres::Database};
 
 pub fn ask(query: &str) -> Formula {
-    formula(&parse("a", query).unwrap(), &BTreeSet::new()).unwrap()
+    formula(&parse("a", query).unwrap(), &Keys::default()).unwrap()
 }
 
 pub fn event(name: &str, days_ago: i64, properties: Json) -> Event {

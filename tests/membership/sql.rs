@@ -1,12 +1,12 @@
 //! What Postgres is asked, for a telling list of definitions. The text holds nothing of a definition but its shape.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fmt::Write,
-};
+use std::{collections::HashMap, fmt::Write};
 
 use rollcall::{
-    audience::{conditions, parse},
+    audience::{
+        conditions::{self, Keys},
+        parse,
+    },
     membership::{Names, statements},
 };
 
@@ -16,7 +16,11 @@ fn compiled(query: &str) -> String {
     let ids = [("Order Completed", 1), ("Product Added", 2), ("Page Viewed", 3)];
     let ids: HashMap<String, i32> = ids.into_iter().map(|(name, id)| (name.to_owned(), id)).collect();
     let names = Names::new(ids, HashMap::from([((1, vec!["revenue".to_owned()]), 1)]));
-    let formula = conditions::formula(&parse("a", query).unwrap(), &BTreeSet::new()).unwrap();
+    // Computed traits: one alone, and one of several.
+    let stored = [("average_order", "average_order"), ("first_order", "order_totals")];
+    let traits = stored.map(|(key, stored)| (key.to_owned(), stored.to_owned())).into();
+    let keys = Keys { traits, ..Keys::default() };
+    let formula = conditions::formula(&parse("a", query).unwrap(), &keys).unwrap();
     let conditions = conditions::distinct([&formula]);
     let mut told = String::new();
     for query in statements(&conditions, now(), &names).unwrap() {
@@ -54,6 +58,10 @@ compiles! {
     the_most_frequent_text: "event('Page Viewed').mode(property('name'), 2) = 'Docs'";
     the_last_value_of_an_array: "event('Order Completed').last(property('products.$.sku')) = 'x'";
     a_property_is_held_against_a_trait: "event('Order Completed').where(property('total') >= trait('average')).count() >= 1";
+    a_property_is_held_against_a_computed_trait:
+        "event('Order Completed').where(property('total') >= trait('average_order')).count() >= 1";
+    a_count_is_held_against_a_computed_trait_of_several: "event('Order Completed').count() > trait('first_order')";
+    a_computed_trait_is_held_against_an_imported_one: "trait('average_order.$') = trait('score')";
     two_streams_are_compared_profile_by_profile: "event('Order Completed').count() > event('Product Added').count()";
     dates_are_relative_to_t: "trait('renews_at').within_next(7 days) AND trait('born').before_date(2000-01-01)";
     sources_are_excluded: "event('Page Viewed').sources({exclude: 'a\"b', 'c\\\\d'}).count() >= 1";

@@ -1,8 +1,11 @@
 //! Histories, put into a store as an import would.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rollcall::audience::interpret::Profile;
+use rollcall::{
+    audience::interpret::Profile,
+    membership::{diff, values::Column},
+};
 use sqlx::{PgPool, postgres::PgPool as Pool};
 
 /// Stores the profiles with ids from 1 on, each with a `user_id`.
@@ -72,4 +75,27 @@ pub async fn promote(pool: &Pool, name: &str, path: &str, slot: i16) {
          when 'string' then rollcall_number(properties ->> $2) end where name_id = $1"
     );
     sqlx::query(sqlx::AssertSqlSafe(fill)).bind(id).bind(path).execute(pool).await.unwrap();
+}
+
+/// Stores a computed trait with a run that found these values by profile, as JSON text; few enough for one chunk.
+pub async fn insert_values(pool: &PgPool, key: &str, values: &BTreeMap<u32, String>) {
+    let mut column = Column::default();
+    values.iter().for_each(|(id, value)| column.push(u16::try_from(*id).unwrap(), value));
+    let members = diff::encode(&values.keys().copied().collect());
+    sqlx::query(
+        "with a as (insert into audiences (computation_id, key, name, class) values ($1, $1, $1, 'trait') returning id),
+         v as (insert into trait_values (audience_id, chunk, values) select id, 0, $2 from a),
+         r as (insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count, exited_count,
+                                 entered, exited, evaluate_ms)
+               select id, 1, now(), pg_current_snapshot()::text, $4, $4, 0, $3, $5, 0 from a returning id, audience_id)
+         insert into memberships (audience_id, run_id, members) select audience_id, id, $3 from r",
+    )
+    .bind(key)
+    .bind(column.encode())
+    .bind(members)
+    .bind(values.len() as i64)
+    .bind(diff::encode(&Default::default()))
+    .execute(pool)
+    .await
+    .unwrap();
 }

@@ -70,6 +70,11 @@ pub fn profile_without_events() -> impl Strategy<Value = Profile> {
     with_events(2)
 }
 
+/// The value of a computed trait, or none: null is none.
+pub fn computed_value() -> impl Strategy<Value = Option<Json>> {
+    field(values().into_iter().filter(|value| !value.is_null()).collect())
+}
+
 fn with_events(fewer_than: usize) -> impl Strategy<Value = Profile> {
     let traits = (fields(&["plan", "score", "tags", "a.b"]), field(values()), field(dates()));
     let traits = traits.prop_map(|(mut traits, city, renews_at)| {

@@ -1,5 +1,6 @@
 //! The one form of each condition: what means the same is written the same, and what is always or never true is not
-//! asked. Memberships that are assumed to be known are put in place of references on the way.
+//! asked. Memberships that are assumed to be known are put in place of references on the way, and computed traits are told
+//! from imported ones.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,8 @@ pub(super) enum Folded {
 /// Folds expressions, with these memberships assumed.
 pub(super) struct Fold<'m> {
     pub memberships: &'m BTreeMap<String, bool>,
+    /// As [`Keys::traits`](super::Keys).
+    pub traits: &'m BTreeMap<String, String>,
 }
 
 impl From<bool> for Folded {
@@ -130,8 +133,20 @@ impl Fold<'_> {
     fn scalar(&self, scalar: &Scalar) -> Result<Scalar> {
         Ok(match scalar {
             Scalar::Reduce(stream, reducer) => Scalar::Reduce(self.stream(stream)?.into(), reducer.clone()),
+            Scalar::Trait(path) => match self.stored(path) {
+                Some(path) => Scalar::Computed(path),
+                None => scalar.clone(),
+            },
             scalar => scalar.clone(),
         })
+    }
+
+    /// Where the value of a computed trait is stored: below its own key, or in an object below that of several told together.
+    fn stored(&self, path: &Path) -> Option<Path> {
+        let Some(Segment::Key(key)) = path.0.first() else { return None };
+        let stored = self.traits.get(key)?;
+        let outer = (stored != key).then(|| Segment::Key(stored.clone()));
+        Some(Path(outer.into_iter().chain(path.0.iter().cloned()).collect()))
     }
 
     fn stream(&self, stream: &Stream) -> Result<Stream> {
@@ -350,9 +365,11 @@ fn is_empty(scalar: &Scalar) -> bool {
 
 fn has_each(scalar: &Scalar) -> bool {
     match scalar {
-        Scalar::Trait(path) | Scalar::Property(path) | Scalar::ParentProperty(path) | Scalar::Context(path) => {
-            path.0.contains(&Segment::Each)
-        }
+        Scalar::Trait(path)
+        | Scalar::Computed(path)
+        | Scalar::Property(path)
+        | Scalar::ParentProperty(path)
+        | Scalar::Context(path) => path.0.contains(&Segment::Each),
         Scalar::Reduce(..) => false,
     }
 }

@@ -187,9 +187,7 @@ impl Parser<'_> {
                 return None;
             }
         };
-        let right = self.mentions.len();
         let comparator = self.comparator(start)?;
-        self.note_right(start, right, &comparator);
         if self.token() == Token::Dot || self.comparator_symbol().is_some() {
             self.problem(
                 self.span(),

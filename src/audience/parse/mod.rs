@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use self::lex::{Token, lex};
 use self::mentions::Mention;
-pub use self::{mentions::misplaced, names::nearest};
+pub use self::{mentions::without_references, names::nearest};
 use super::ast::{Expr, Reducer, Stream};
 use crate::{
     error::{Error, Problem, Problems, Result},

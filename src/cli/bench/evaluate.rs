@@ -3,7 +3,7 @@
 //! Both sides read one generated data set, made inside Postgres, the same each time. They take turns, and medians count.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     io::sink,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, post
 use super::super::{Context, table};
 use crate::{
     Error, Result, audience,
-    audience::conditions::{Formula, formula},
+    audience::conditions::{Formula, Keys, formula},
     membership::{Due, Settings, Universe, evaluate},
     profile,
 };
@@ -165,7 +165,7 @@ async fn cases(pool: &PgPool, rounds: usize, told: impl Fn(&str) -> Result<()>) 
 }
 
 async fn measure(conn: &mut PgConnection, asked: &Asked, now: DateTime<Utc>, rounds: usize) -> Result<Case> {
-    let formula = formula(&audience::parse(asked.name, asked.query)?, &BTreeSet::new())?;
+    let formula = formula(&audience::parse(asked.name, asked.query)?, &Keys::default())?;
     // Also warms caches on both sides, and stores the universe.
     let (yesterday, _) = ours(conn, &formula, now - TimeDelta::days(1), &RoaringBitmap::new()).await?;
     let (members, _) = ours(conn, &formula, now, &yesterday).await?;

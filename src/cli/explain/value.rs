@@ -130,6 +130,13 @@ pub(super) fn now(
     interpret::value(definition, history, at).0.or(zero)
 }
 
+/// Several values as one, as it would be stored.
+pub(super) fn whole(values: &serde_json::Map<String, Json>) -> Json {
+    let there: serde_json::Map<_, _> =
+        values.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect();
+    if there.is_empty() { Json::Null } else { there.into() }
+}
+
 pub(super) fn json(text: Option<&str>) -> Json {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Json::Null)
 }

@@ -21,6 +21,7 @@ use crate::{
         conditions::Condition,
         interpret,
     },
+    membership::values::table,
 };
 
 pub(super) use stream::{Window, event_name};
@@ -85,6 +86,7 @@ pub(super) struct Compiler<'a> {
     parameters: Vec<String>,
     aliases: usize,
     traits_used: bool,
+    computed_used: bool,
 }
 
 /// The query that answers one condition.
@@ -101,7 +103,8 @@ pub fn condition(condition: &Condition, t: DateTime<Utc>, names: &Names) -> Resu
         }
         _ => {
             let holds = compiler.comparison(&condition.0, &Scope::default())?;
-            format!("select p.id from profiles p where {}{holds}", if negated { "not " } else { "" })
+            let (computed, not) = (compiler.computed("p.id"), if negated { "not " } else { "" });
+            format!("select p.id from profiles p{computed} where {not}{holds}")
         }
     };
     compiler.finish(text, negated)
@@ -119,7 +122,7 @@ fn reads_scalars(comparator: &Comparator) -> bool {
 
 impl<'a> Compiler<'a> {
     pub(super) fn new(t: DateTime<Utc>, names: &'a Names) -> Self {
-        Compiler { t, names, parameters: Vec::new(), aliases: 0, traits_used: false }
+        Compiler { t, names, parameters: Vec::new(), aliases: 0, traits_used: false, computed_used: false }
     }
 
     pub(super) fn finish(self, text: String, negated: bool) -> Result<Query> {
@@ -152,6 +155,15 @@ impl<'a> Compiler<'a> {
     /// Whether what was composed reads the traits of the profile, as `p`.
     pub(super) fn reads_traits(&self) -> bool {
         self.traits_used
+    }
+
+    /// A join with the values of computed traits, as `c`, of the profile `id`; nothing where they are not read. Who has none of
+    /// them has no row, and is asked about all the same.
+    fn computed(&self, id: &str) -> String {
+        match self.computed_used {
+            true => format!(" left join {} c on c.profile_id = {id}", table::NAME),
+            false => String::new(),
+        }
     }
 
     pub(super) fn alias(&mut self) -> String {

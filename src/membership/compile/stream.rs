@@ -87,6 +87,7 @@ impl Compiler<'_> {
         // Profiles stand first, so that whatever unfolds arrays may refer to the events after them.
         let join = if self.traits_used { format!(" join profiles p on p.id = {id}") } else { String::new() };
         rows.from[0].push_str(&join);
+        rows.from[0].push_str(&self.computed(&id));
         let not = if negated { "not " } else { "" };
         let (from, filters, r) = (rows.from.join(" cross join "), rows.filters(), rows.ranked());
         Ok(match ranked {

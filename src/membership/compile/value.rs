@@ -38,6 +38,10 @@ impl Compiler<'_> {
                 self.traits_used = true;
                 ("p.traits".to_owned(), path)
             }
+            Scalar::Computed(path) => {
+                self.computed_used = true;
+                ("c.traits".to_owned(), path)
+            }
             Scalar::Property(path) => (format!("{}.properties", self.event(scope, 0)?), path),
             Scalar::ParentProperty(path) => (format!("{}.properties", self.event(scope, 1)?), path),
             Scalar::Context(path) if is_timestamp(path) => {
