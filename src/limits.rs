@@ -89,6 +89,8 @@ pub const EVENT_NESTING: usize = 3;
 pub const SPAN_DAYS: u64 = 36_525;
 /// Bytes that one scan of events may keep of profiles: ten sums of ten million people fit. With more it reads twice.
 pub const SCAN_BYTES: usize = 1 << 30;
+/// Bytes of new values, of all traits of a run together, that wait as they are for the old ones; further ones are compressed.
+pub const VALUES_BYTES: usize = 256 << 20;
 /// Values that one trait tells together (published for SQL traits), and the bytes that they may take.
 pub const COLUMNS: usize = 25;
 pub const COLUMNS_BYTES: usize = 16 * 1024;

@@ -36,7 +36,7 @@ use super::{
     values::{
         Values, columns,
         current::Current,
-        settle::{Settled, Shape, settle},
+        settle::{Finding, Settled, Shape, settle},
         sql,
     },
 };
@@ -177,14 +177,13 @@ pub async fn evaluate_all(
         let members = universe.types().filter_map(|id_type| universes.get(id_type));
         members.fold(RoaringBitmap::new(), |all, members| all | members) - &leaving
     };
-    let mut settled = Vec::with_capacity(values.len());
-    for (due, found) in values.iter().zip(gathered) {
-        let value = match found {
-            Ok(found) => settle(conn, due.key, &found, &within(due.universe), &Shape::of(due.computed)).await,
-            Err(error) => Err(error),
-        };
-        settled.push((due.key.to_owned(), value));
-    }
+    let findings = values.iter().zip(gathered).map(|(due, found)| Finding {
+        key: due.key.to_owned(),
+        found,
+        universe: within(due.universe),
+        shape: Shape::of(due.computed),
+    });
+    let settled = settle(conn, findings.collect()).await?;
     let current = Current { settled: &settled, stored, limits: &settings.limits };
     let compared = compare::answers(conn, due.iter().map(|due| due.formula), &current, t).await;
     let mut run = Run::new(conn, t, &names, settings.scan_bytes);

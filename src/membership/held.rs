@@ -103,16 +103,15 @@ pub async fn confirm(database: impl PgExecutor<'_>, audience: AudienceId, versio
 
 /// Ends the waiting of an audience's held run, if it has one: a newer result is at hand, or the audience is gone.
 pub(super) async fn close(tx: &mut PgConnection, audience: AudienceId, state: State) -> Result<()> {
-    values::let_go(tx, audience).await?;
-    sqlx::query(
+    let closed: Vec<RunId> = sqlx::query_scalar(
         "update runs set state = $2, held_members = null, decided_at = clock_timestamp()
-         where audience_id = $1 and state = 'held'",
+         where audience_id = $1 and state = 'held' returning id",
     )
     .bind(audience)
     .bind(state)
-    .execute(tx)
+    .fetch_all(&mut *tx)
     .await?;
-    Ok(())
+    if closed.is_empty() { Ok(()) } else { values::let_go(tx, &closed).await }
 }
 
 /// Makes a membership the accepted one: the last step of a run that is sealed or released.

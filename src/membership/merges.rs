@@ -201,17 +201,21 @@ pub(super) async fn options(tx: &mut PgConnection, run: RunId) -> Result<Options
 /// # Errors
 /// The database's own.
 pub(super) async fn note(tx: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<()> {
-    let before: Option<(Vec<u8>, i64)> = sqlx::query_as(
-        "select m.members, r.last_merge from memberships m join runs r on r.id = m.run_id where m.audience_id = $1",
+    let last: Option<i64> = sqlx::query_scalar(
+        "select r.last_merge from memberships m join runs r on r.id = m.run_id where m.audience_id = $1",
     )
     .bind(audience)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((bytes, last)) = before else { return Ok(()) };
+    let Some(last) = last else { return Ok(()) };
     let merges = Merges(merges::after(tx, last).await?);
     if merges.0.is_empty() {
         return Ok(());
     }
+    let bytes: Vec<u8> = sqlx::query_scalar("select members from memberships where audience_id = $1")
+        .bind(audience)
+        .fetch_one(&mut *tx)
+        .await?;
     let before = diff::decode(&bytes)?;
     let mut after = before.clone();
     merges.follow(&mut after, last);

@@ -5,10 +5,12 @@
 
 mod batch;
 mod cell;
+mod edges;
 mod fold;
 mod kept;
 mod num;
 mod probe;
+mod texts;
 
 use std::collections::BTreeSet;
 
@@ -36,6 +38,15 @@ use crate::{
 pub(super) struct Scan<'c> {
     window: Window,
     pub probes: Vec<Probe<'c>>,
+}
+
+/// Bytes that a scan may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    /// For what it keeps of profiles; with more it reads the events again for the rest.
+    pub kept: usize,
+    /// For the values of one trait; with more it compresses them.
+    pub found: usize,
 }
 
 /// Events are kept for three years by default; a window since ever is taken to be so long when scans are compared.
@@ -160,25 +171,26 @@ impl<'c> Scan<'c> {
 
     /// Streams the events and says for each probe, in order, what was found; and how many rows there were.
     ///
-    /// Nearly always in one pass. Where what is kept would take more than `budget` bytes, a pass forgets the upper half of its
+    /// Nearly always in one pass. Where what is kept would take more than the memory's bytes, a pass forgets the upper half of its
     /// profiles and goes on, and the next pass looks at those: time is given for memory, and no input can take all of it.
     pub(super) async fn run(
         &self,
         conn: &mut PgConnection,
         t: DateTime<Utc>,
         names: &Names,
-        budget: usize,
+        memory: Memory,
     ) -> Result<(Vec<Found>, u64)> {
         let (query, places) = self.compile(t, names)?;
         let (mut all, mut rows, mut from) = (None::<Vec<Found>>, 0, 0);
         loop {
-            let mut pass = Pass::new(self, &places, from, budget);
+            let mut pass = Pass::new(self, &places, from, memory.kept);
             rows += query::rows(conn, &query, |row| pass.add(row)).await?;
             pass.tally();
+            pass.tallies.par_iter_mut().for_each(Tally::settle);
             let end = pass.end;
             // To write all values out takes as long as the reading: each processor takes some probes.
             let asked = self.probes.par_iter().zip(&pass.of);
-            let found = asked.map(|(probe, tally)| pass.tallies[*tally].found(probe));
+            let found = asked.map(|(probe, tally)| pass.tallies[*tally].found(probe, memory.found));
             let found: Vec<Found> = found.collect();
             all = Some(match all {
                 None => found,
@@ -252,7 +264,7 @@ impl<'c> Pass<'c> {
     /// each processor takes some.
     fn tally(&mut self) {
         let batch = &self.batch;
-        self.tallies.par_iter_mut().for_each(|tally| batch.rows().for_each(|row| tally.add(row)));
+        self.tallies.par_iter_mut().for_each(|tally| tally.add_all(batch));
         self.since_weighed += self.batch.len();
         self.batch.clear();
     }

@@ -176,9 +176,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             // Nobody is told of a held run: it stays as it is recorded.
             if run.state == State::Sealed {
                 held::accept(tx, audience.id, id, &members).await?;
-                for (chunk, column) in &chunks {
-                    values::store(tx, audience.id, *chunk, column).await?;
-                }
+                values::store(tx, audience.id, &chunks).await?;
                 for destination in &audience.destinations {
                     let of = log::Of::registered(audience);
                     log::tell(tx, destination, of, &run, &change, &members, &mut came).await?;

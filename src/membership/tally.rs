@@ -90,6 +90,12 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
         })
     }
 
+    /// Changes each number that is not the default.
+    pub(super) fn each(&mut self, change: impl FnMut(&mut T)) {
+        let numbers = self.pages.iter_mut().flatten().flat_map(|page| page.iter_mut());
+        numbers.filter(|number| **number != T::default()).for_each(change);
+    }
+
     /// The profiles whose number passes; those with zero (no page, no event) are never asked.
     pub(super) fn select(&self, passes: impl Fn(T) -> bool) -> RoaringBitmap {
         let mut ids = Ids::default();

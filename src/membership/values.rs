@@ -6,6 +6,7 @@
 mod column;
 pub mod columns;
 pub(super) mod current;
+mod found;
 pub mod settle;
 pub(super) mod sql;
 pub(super) mod table;
@@ -16,60 +17,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
 
-pub use self::column::Column;
+pub use self::{column::Column, found::Values};
 use super::diff::{self, Change};
 use crate::{
     Result,
     ids::{AudienceId, ProfileId, RunId},
 };
-
-/// Values of a whole trait, each chunk compressed: what an evaluation hands on.
-#[derive(Debug, Default)]
-pub struct Values {
-    /// The keys under which the values are told, where each is an object of several.
-    pub(super) columns: Vec<String>,
-    chunks: BTreeMap<u16, Vec<u8>>,
-    open: Option<(u16, Column)>,
-}
-
-impl Values {
-    /// Adds the value of an id beyond all those before.
-    pub(super) fn push(&mut self, id: u32, value: &str) {
-        let (chunk, at) = split(id);
-        if self.open.as_ref().is_none_or(|(open, _)| *open != chunk) {
-            self.close();
-            self.open = Some((chunk, Column::default()));
-        }
-        if let Some((_, column)) = &mut self.open {
-            column.push(at, value);
-        }
-    }
-
-    /// Compresses the last chunk; nothing is added afterwards.
-    pub(super) fn close(&mut self) {
-        if let Some((chunk, column)) = self.open.take() {
-            self.chunks.insert(chunk, column.squeeze());
-        }
-    }
-
-    /// Adds chunks beyond those before.
-    pub(super) fn append(&mut self, mut later: Values) {
-        self.chunks.append(&mut later.chunks);
-    }
-
-    /// The chunks that have values, ascending.
-    pub fn chunks(&self) -> impl Iterator<Item = u16> {
-        self.chunks.keys().copied()
-    }
-
-    /// A chunk's values; empty where it has none.
-    ///
-    /// # Errors
-    /// Never for what was pushed here.
-    pub fn column(&self, chunk: u16) -> Result<Column> {
-        self.chunks.get(&chunk).map_or_else(|| Ok(Column::default()), |bytes| Column::decode(bytes))
-    }
-}
 
 /// The chunk of an id, and its place there.
 pub(super) fn split(id: u32) -> (u16, u16) {
@@ -159,24 +112,48 @@ async fn picked(
     Ok(found)
 }
 
-/// Replaces a chunk of a trait's values, or removes it when nothing is left in it.
-pub(super) async fn store(conn: &mut PgConnection, audience: AudienceId, chunk: u16, column: &[u8]) -> Result<()> {
-    if column.is_empty() {
-        let delete = sqlx::query("delete from trait_values where audience_id = $1 and chunk = $2");
-        delete.bind(audience).bind(i32::from(chunk)).execute(conn).await?;
-        return Ok(());
+/// Replaces chunks of a trait's values, or removes those in which nothing is left.
+pub(super) async fn store(
+    conn: &mut PgConnection,
+    audience: AudienceId,
+    chunks: &BTreeMap<u16, Vec<u8>>,
+) -> Result<()> {
+    let (kept, gone): (Vec<_>, Vec<_>) = chunks.iter().partition(|(_, column)| !column.is_empty());
+    if !gone.is_empty() {
+        sqlx::query("delete from trait_values where audience_id = $1 and chunk = any($2)")
+            .bind(audience)
+            .bind(gone.iter().map(|(chunk, _)| i32::from(**chunk)).collect::<Vec<_>>())
+            .execute(&mut *conn)
+            .await?;
     }
-    sqlx::query(
-        "insert into trait_values (audience_id, chunk, values) values ($1, $2, $3)
+    put_all(
+        conn,
+        "insert into trait_values (audience_id, chunk, values) select $1, * from unnest($2::int[], $3::bytea[])
          on conflict (audience_id, chunk) do update set values = excluded.values",
+        audience.0,
+        &kept,
     )
-    .bind(audience)
-    .bind(i32::from(chunk))
-    .bind(column)
-    .execute(conn)
-    .await?;
+    .await
+}
+
+/// Several chunks in one statement: as many as make a message of a moderate size.
+async fn put_all(conn: &mut PgConnection, insert: &'static str, of: i64, chunks: &[(&u16, &Vec<u8>)]) -> Result<()> {
+    let (mut from, mut bytes) = (0, 0);
+    for (at, (_, column)) in chunks.iter().enumerate() {
+        bytes += column.len();
+        if bytes < STATEMENT_BYTES && at + 1 < chunks.len() {
+            continue;
+        }
+        let (numbers, columns): (Vec<_>, Vec<_>) =
+            chunks[from..=at].iter().map(|(chunk, column)| (i32::from(**chunk), &column[..])).unzip();
+        sqlx::query(insert).bind(of).bind(numbers).bind(columns).execute(&mut *conn).await?;
+        (from, bytes) = (at + 1, 0);
+    }
     Ok(())
 }
+
+/// Bytes of chunks that travel together.
+const STATEMENT_BYTES: usize = 4 << 20;
 
 /// Whose value changed in the runs after `run`, and how many runs those were: they must be told to whoever was last told of
 /// that run.
@@ -199,9 +176,12 @@ pub(super) async fn changed_since(
 
 /// Remembers under which keys a trait of several values tells.
 pub(super) async fn name(conn: &mut PgConnection, audience: AudienceId, columns: &[String]) -> Result<()> {
+    if columns.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
         "update audiences set columns = (select array_agg(distinct c order by c) from unnest(coalesce(columns, '{}') || $2) c)
-         where id = $1 and cardinality($2::text[]) > 0 and not coalesce(columns, '{}') @> $2",
+         where id = $1 and not coalesce(columns, '{}') @> $2",
     )
     .bind(audience)
     .bind(columns)
@@ -212,23 +192,7 @@ pub(super) async fn name(conn: &mut PgConnection, audience: AudienceId, columns:
 
 /// Seals what a run itself tells of several values: those that changed.
 pub(super) async fn seal_patches(conn: &mut PgConnection, run: RunId, patches: &BTreeMap<u16, Vec<u8>>) -> Result<()> {
-    for (chunk, column) in patches {
-        put(conn, run, *chunk, column).await?;
-    }
-    Ok(())
-}
-
-async fn put(conn: &mut PgConnection, run: RunId, chunk: u16, column: &[u8]) -> Result<()> {
-    sqlx::query(
-        "insert into run_values (run_id, chunk, values) values ($1, $2, $3)
-         on conflict (run_id, chunk) do update set values = excluded.values",
-    )
-    .bind(run)
-    .bind(i32::from(chunk))
-    .bind(column)
-    .execute(conn)
-    .await?;
-    Ok(())
+    put_all(conn, PUT, run.0, &patches.iter().collect::<Vec<_>>()).await
 }
 
 /// Seals the values of a change with the run that tells them: **they must be those of the run**, so it is the latest one of
@@ -274,22 +238,15 @@ pub(super) async fn seal(
         }
         let mut column = Column::default();
         sealed.iter().for_each(|(at, value)| column.push(*at, value));
-        put(conn, run, chunk, &column.encode()).await?;
+        put_all(conn, PUT, run.0, &[(&chunk, &column.encode())]).await?;
     }
     Ok(())
 }
 
 /// Keeps what a held run found, until a person has decided.
 pub(super) async fn hold(conn: &mut PgConnection, run: RunId, chunks: &BTreeMap<u16, Vec<u8>>) -> Result<()> {
-    for (chunk, column) in chunks {
-        sqlx::query("insert into held_values (run_id, chunk, values) values ($1, $2, $3)")
-            .bind(run)
-            .bind(i32::from(*chunk))
-            .bind(column)
-            .execute(&mut *conn)
-            .await?;
-    }
-    Ok(())
+    let insert = "insert into held_values (run_id, chunk, values) select $1, * from unnest($2::int[], $3::bytea[])";
+    put_all(conn, insert, run.0, &chunks.iter().collect::<Vec<_>>()).await
 }
 
 /// Makes what a held run found the trait's values.
@@ -298,20 +255,14 @@ pub(super) async fn release(conn: &mut PgConnection, audience: AudienceId, run: 
         .bind(run)
         .fetch_all(&mut *conn)
         .await?;
-    for (chunk, column) in held {
-        store(conn, audience, chunk as u16, &column).await?;
-    }
-    Ok(())
+    let held = held.into_iter().map(|(chunk, column)| (chunk as u16, column)).collect();
+    store(conn, audience, &held).await
 }
 
-/// Forgets what the held run of a trait found.
-pub(super) async fn let_go(conn: &mut PgConnection, audience: AudienceId) -> Result<()> {
-    sqlx::query(
-        "delete from held_values where run_id in (select id from runs where audience_id = $1 and state = 'held')",
-    )
-    .bind(audience)
-    .execute(conn)
-    .await?;
+/// Forgets what runs found that are held no more.
+pub(super) async fn let_go(conn: &mut PgConnection, runs: &[RunId]) -> Result<()> {
+    let runs: Vec<i64> = runs.iter().map(|run| run.0).collect();
+    sqlx::query("delete from held_values where run_id = any($1)").bind(runs).execute(conn).await?;
     Ok(())
 }
 
@@ -359,6 +310,8 @@ pub(super) async fn scrub(conn: &mut PgConnection, profiles: &RoaringBitmap) -> 
     Ok(())
 }
 
+const PUT: &str = "insert into run_values (run_id, chunk, values) select $1, * from unnest($2::int[], $3::bytea[]) \
+     on conflict (run_id, chunk) do update set values = excluded.values";
 const LATEST: &str = "select chunk, values from trait_values where audience_id = $1 and chunk = any($2)";
 const SEALED: &str = "select chunk, values from run_values where run_id = $1 and chunk = any($2)";
 

@@ -9,11 +9,12 @@ use super::Statistics;
 use crate::{
     Error, Result,
     audience::{ComputedTrait, conditions::Condition},
+    limits,
     membership::{
         compile::{self, Names, Query},
         members::Members,
         query,
-        scan::{Asker, Found, Probe, Scan},
+        scan::{Asker, Found, Memory, Probe, Scan},
         values::Values,
     },
 };
@@ -82,7 +83,8 @@ impl<'r, 'c> Run<'r, 'c> {
     /// Answers the probes of a scan, with their common error if it fails.
     async fn scan(&mut self, scan: &Scan<'c>) -> Result<Result<(), ()>> {
         self.statistics.statements += 1;
-        match scan.run(self.conn, self.t, self.names, self.scan_bytes).await {
+        let memory = Memory { kept: self.scan_bytes, found: limits::VALUES_BYTES / self.found.len().max(1) };
+        match scan.run(self.conn, self.t, self.names, memory).await {
             Ok((found, rows)) => {
                 self.statistics.rows += rows;
                 for (probe, found) in scan.probes.iter().zip(found) {

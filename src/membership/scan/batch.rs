@@ -15,9 +15,13 @@ pub(super) struct Shape {
     pub selections: usize,
 }
 
-/// Rows before they are added up, and bytes of their texts.
-const ROWS: usize = 8_192;
+/// Rows before they are added up, and bytes of their texts: few enough that Postgres can go on meanwhile, without waiting for
+/// somebody to take what it has sent.
+const ROWS: usize = 2_048;
 const BYTES: usize = 4 << 20;
+
+/// Rows of a block: about twice as many places as a processor fetches at the same time.
+const BLOCK: usize = 32;
 
 pub(super) struct Batch {
     shape: Shape,
@@ -88,8 +92,10 @@ impl Batch {
         bytes.clear();
     }
 
-    pub(super) fn rows(&self) -> impl Iterator<Item = Read<'_>> {
-        (0..self.ids.len()).map(|at| Read { batch: self, at })
+    /// The rows, a few at a time.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = impl Iterator<Item = Read<'_>> + Clone> {
+        let row = |at| Read { batch: self, at };
+        (0..self.ids.len()).step_by(BLOCK).map(move |from| (from..self.ids.len().min(from + BLOCK)).map(row))
     }
 
     fn texts(&self) -> usize {

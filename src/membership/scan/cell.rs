@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
-use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
+use super::num;
 use crate::{
     audience::{
         ast::{Path, Segment},
         value::{Value, number_of, walk},
     },
     js,
+    membership::tally::Amount,
 };
 
 /// One scalar, with its text in the canonical form of `docs/audience-language.md`.
@@ -31,8 +32,17 @@ impl<'a> Cell<'a> {
         Cell { text: text.into(), quoted: true, numberless: true }
     }
 
-    pub(super) fn number(&self) -> Option<BigDecimal> {
-        if self.numberless { None } else { number_of_cell(&self.text, self.quoted) }
+    /// Its number, if it is one or a text that reads as one.
+    pub(super) fn amount(&self) -> Option<Amount> {
+        if self.numberless {
+            return None;
+        }
+        if let Some(short) = num::short_millionths(&self.text) {
+            return Some(Amount::Millionths(short));
+        }
+        // A text must look like a number of the language; what jsonb holds as a number is one.
+        let number = if self.quoted { number_of(&self.text) } else { self.text.parse().ok() }?;
+        Some(num::millionths(&number).map_or(Amount::Other(number), Amount::Millionths))
     }
 
     /// As JSON.
@@ -47,11 +57,6 @@ impl<'a> Cell<'a> {
             numberless: !matches!(value, Value::Number(_) | Value::Text(_)),
         })
     }
-}
-
-fn number_of_cell(text: &str, quoted: bool) -> Option<BigDecimal> {
-    // A text must look like a number of the language; what jsonb holds as a number is one.
-    if quoted { number_of(text) } else { text.parse().ok() }
 }
 
 /// The scalars of one event at a path; more than one only behind a `$`.
@@ -127,7 +132,12 @@ mod tests {
             found.push((
                 cell.text.to_string(),
                 written,
-                cell.number().map(|number| crate::audience::value::plain(&number)),
+                cell.amount().map(|amount| match amount {
+                    Amount::Millionths(amount) => {
+                        crate::audience::value::plain(&bigdecimal::BigDecimal::new(amount.into(), 6))
+                    }
+                    Amount::Other(number) => crate::audience::value::plain(&number),
+                }),
             ));
         });
         found

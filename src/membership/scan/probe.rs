@@ -30,6 +30,8 @@ pub(in crate::membership) struct Probe<'c> {
     /// It holds for a profile without events, so the profiles that are counted are those for which it does not.
     pub(super) negated: bool,
     pub(super) reads_rows: bool,
+    /// Its number stands in a typed column.
+    promoted: bool,
     /// Its filters look at more than the event, so it shares a scan only with those that have the very same filters.
     pub(super) apart: bool,
     /// Only the last session counts: back from the last event to the first longer silence.
@@ -69,10 +71,11 @@ impl<'c> Probe<'c> {
             }
             _ => return None,
         };
-        let mut reads_rows = match &measure {
-            Measure::Sum(value, _) => Compiler::new(t, names).promoted(stream, value, "").ok()?.is_none(),
+        let promoted = match &measure {
+            Measure::Sum(value, _) => Compiler::new(t, names).promoted(stream, value, "").ok()?.is_some(),
             _ => false,
         };
+        let mut reads_rows = matches!(measure, Measure::Sum(..)) && !promoted;
         for filter in &stream.filters {
             match filter {
                 Filter::Within(_) | Filter::Between { .. } => {}
@@ -89,6 +92,7 @@ impl<'c> Probe<'c> {
             measure,
             negated,
             reads_rows,
+            promoted,
             apart: false,
             session: None,
         })
@@ -126,13 +130,14 @@ impl<'c> Probe<'c> {
             measure: Measure::Value(&wanted.reducer),
             negated: false,
             reads_rows,
+            promoted: false,
             apart,
             session,
         };
-        probe.reads_rows |= probe.reads_json() || probe.reads_messages();
-        if let Some(value) = probe.summed() {
-            probe.reads_rows |= Compiler::new(t, names).promoted(&probe.stream, value, "")?.is_none();
+        if let Some(value) = wanted.reducer.value().filter(|_| wanted.reducer.is_numeric()) {
+            probe.promoted = Compiler::new(t, names).promoted(&probe.stream, value, "")?.is_some();
         }
+        probe.reads_rows |= probe.read().is_some() || probe.reads_messages();
         Ok(probe)
     }
 
@@ -142,27 +147,20 @@ impl<'c> Probe<'c> {
 
     /// What Postgres is to read of each event as a number.
     pub(super) fn summed(&self) -> Option<&'c EventValue> {
-        let value = match &self.measure {
-            Measure::Sum(value, _) => *value,
-            Measure::Value(reducer) if reducer.is_numeric() => reducer.value()?,
-            _ => return None,
-        };
-        match value {
-            EventValue::Property(path) | EventValue::Context(path) if is_plain(path) => Some(value),
+        match &self.measure {
+            Measure::Sum(value, _) => Some(value),
+            Measure::Value(reducer) if self.promoted => reducer.value(),
             _ => None,
         }
     }
 
-    /// What is to be read of each event as JSON.
+    /// What is to be read of each event as JSON: a value's number too, where there is no column of it. To find it there takes
+    /// less than to make Postgres say which number it is.
     pub(super) fn read(&self) -> Option<&'c EventValue> {
         match &self.measure {
-            Measure::Value(reducer) if self.summed().is_none() => reducer.value().filter(|value| !is_timestamp(value)),
+            Measure::Value(reducer) if !self.promoted => reducer.value().filter(|value| !is_timestamp(value)),
             _ => None,
         }
-    }
-
-    fn reads_json(&self) -> bool {
-        self.read().is_some()
     }
 
     pub(super) fn reads_messages(&self) -> bool {

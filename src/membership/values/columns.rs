@@ -13,7 +13,8 @@ use crate::{Result, js};
 /// Joins the values of each column into one object a person. Columns come in the order of their keys.
 pub(in crate::membership) fn assemble(columns: Vec<(String, Values)>) -> Result<Values> {
     let chunks: BTreeSet<u16> = columns.iter().flat_map(|(_, values)| values.chunks()).collect();
-    let mut all = Values { columns: columns.iter().map(|(key, _)| key.clone()).collect(), ..Values::default() };
+    let mut all = Values::default();
+    all.columns = columns.iter().map(|(key, _)| key.clone()).collect();
     for chunk in chunks {
         let mut objects: BTreeMap<u16, String> = BTreeMap::new();
         for (key, values) in &columns {

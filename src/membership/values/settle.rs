@@ -10,10 +10,11 @@ use std::{
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 use sqlx::PgConnection;
+use tokio::task::JoinHandle;
 
 use super::{Column, Values, columns, join, stored};
 use crate::{
-    Result,
+    Error, Result,
     audience::Computed,
     ids::ProfileId,
     membership::{diff::Change, guard::Standing},
@@ -80,26 +81,42 @@ impl Shape {
     }
 }
 
-/// Holds what was found against what is stored. Only profiles of the universe have values.
+/// What was found of one trait, to be held against what is stored.
+pub(in crate::membership) struct Finding {
+    pub key: String,
+    pub found: Result<Values>,
+    /// Only its profiles have values.
+    pub universe: RoaringBitmap,
+    pub shape: Shape,
+}
+
+/// Settles each trait, in their order. While the processors hold one's values against each other, the database brings the
+/// old ones of the next.
 pub(in crate::membership) async fn settle(
     conn: &mut PgConnection,
-    key: &str,
-    found: &Values,
-    universe: &RoaringBitmap,
-    shape: &Shape,
-) -> Result<Settled> {
-    let stored = stored(conn, key).await?;
-    let chunks: BTreeSet<u16> = found.chunks().chain(stored.keys().copied()).collect();
-    // Chunks have nothing to do with each other: each processor takes some.
-    let chunks = chunks.into_par_iter().map(|chunk| {
-        let old = stored.get(&chunk).map_or_else(|| Ok(Column::default()), |bytes| Column::decode(bytes))?;
-        Ok(Settled::chunk(chunk, &old, &found.column(chunk)?, universe, shape))
-    });
-    let mut settled = Settled { columns: found.columns.clone(), ..Settled::default() };
-    for chunk in chunks.collect::<Result<Vec<_>>>()? {
-        settled.absorb(chunk);
+    findings: Vec<Finding>,
+) -> Result<Vec<(String, Result<Settled>)>> {
+    let (mut settled, mut running) = (Vec::with_capacity(findings.len()), None);
+    for Finding { key, found, universe, shape } in findings {
+        let task = match found {
+            Ok(found) => {
+                let stored = stored(conn, &key).await?;
+                Ok(tokio::task::spawn_blocking(move || Settled::of(&stored, &found, &universe, &shape)))
+            }
+            Err(error) => Err(error),
+        };
+        if let Some((key, task)) = running.replace((key, task)) {
+            settled.push((key, ended(task).await));
+        }
+    }
+    if let Some((key, task)) = running {
+        settled.push((key, ended(task).await));
     }
     Ok(settled)
+}
+
+async fn ended(task: Result<JoinHandle<Result<Settled>>>) -> Result<Settled> {
+    task?.await.map_err(|error| Error::internal("the settling of values broke off").because(error))?
 }
 
 impl Settled {
@@ -120,46 +137,62 @@ impl Settled {
         Ok(sample)
     }
 
+    fn of(stored: &BTreeMap<u16, Vec<u8>>, found: &Values, universe: &RoaringBitmap, shape: &Shape) -> Result<Settled> {
+        let chunks: BTreeSet<u16> = found.chunks().chain(stored.keys().copied()).collect();
+        // Chunks have nothing to do with each other: each processor takes some.
+        let chunks = chunks.into_par_iter().map(|chunk| {
+            let old = stored.get(&chunk).map_or_else(|| Ok(Column::default()), |bytes| Column::decode(bytes))?;
+            let new = found.column(chunk)?;
+            Ok(Settled::chunk(chunk, &old, &new, universe, shape))
+        });
+        let mut settled = Settled { columns: found.columns.clone(), ..Settled::default() };
+        for chunk in chunks.collect::<Result<Vec<_>>>()? {
+            settled.absorb(chunk);
+        }
+        Ok(settled)
+    }
+
     /// What became of one chunk.
     fn chunk(chunk: u16, old: &Column, found: &Column, universe: &RoaringBitmap, shape: &Shape) -> Settled {
         let mut settled = Settled::default();
-        let (mut state, mut patches) = (Column::default(), Column::default());
-        let (mut members, mut entered, mut exited) = (Vec::new(), Vec::new(), Vec::new());
         let several = matches!(shape, Shape::Columns { .. });
-        for (at, old, found) in merged(old, found) {
+        // What holds now, from where on it is not what was found: of single values often nowhere.
+        let (mut state, mut patches) = (several.then(|| Column::like(found)), Column::default());
+        let (mut entered, mut exited) = (Vec::new(), Vec::new());
+        for (at, old, new) in merged(old, found) {
             let id = join(chunk, at);
-            let now = if universe.contains(id) { shape.now(old, found) } else { None };
-            let (was, is) = (shape.is_something(old), shape.is_something(now.as_deref()));
+            let now = if universe.contains(id) { shape.now(old, new) } else { None };
+            let now = now.as_deref();
+            if state.is_none() && now.is_some() != new.is_some() {
+                state = Some(found.before(at));
+            }
+            if let (Some(state), Some(now)) = (&mut state, now) {
+                state.push(at, now);
+            }
+            let was = shape.is_something(old);
             settled.standing.before += u64::from(was);
+            if old == now {
+                continue;
+            }
+            let is = shape.is_something(now);
             settled.standing.change.entered += u64::from(is && !was);
             settled.standing.change.exited += u64::from(was && !is);
-            match (old, now.as_deref()) {
-                (old, Some(now)) => {
-                    state.push(at, now);
-                    members.push(id);
-                    if old != Some(now) {
-                        if several {
-                            patches.push(at, &columns::patch(old, Some(now)));
-                        }
-                        entered.push(id);
-                    }
-                }
-                (Some(old), None) => {
-                    if several {
-                        patches.push(at, &columns::patch(Some(old), None));
-                    }
-                    exited.push(id);
-                }
-                (None, None) => {}
+            if several {
+                patches.push(at, &columns::patch(old, now));
+            }
+            match now {
+                Some(_) => entered.push(id),
+                None => exited.push(id),
             }
         }
+        let state = state.as_ref().unwrap_or(found);
         if !patches.is_empty() {
             settled.patches.insert(chunk, patches.encode());
         }
         if !entered.is_empty() || !exited.is_empty() {
             settled.chunks.insert(chunk, if state.is_empty() { Vec::new() } else { state.encode() });
         }
-        settled.members = ascending(members);
+        settled.members = ascending(state.ids().iter().map(|at| join(chunk, *at)));
         settled.change = Change { entered: ascending(entered), exited: ascending(exited) };
         settled
     }
@@ -178,8 +211,8 @@ impl Settled {
 }
 
 /// A set of ids that come in order: several times faster than to look up each one's place.
-fn ascending(ids: Vec<u32>) -> RoaringBitmap {
-    RoaringBitmap::from_sorted_iter(ids.iter().copied()).unwrap_or_else(|_| ids.into_iter().collect())
+fn ascending(ids: impl IntoIterator<Item = u32>) -> RoaringBitmap {
+    RoaringBitmap::from_sorted_iter(ids).expect("ids that come in order are sorted")
 }
 
 /// Each id that either column has, ascending, with its value in both.
@@ -187,18 +220,19 @@ pub(super) fn merged<'c>(
     left: &'c Column,
     right: &'c Column,
 ) -> impl Iterator<Item = (u16, Option<&'c str>, Option<&'c str>)> + 'c {
-    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    let (mut l, mut r) = (0, 0);
     std::iter::from_fn(move || {
-        let order = match (left.peek(), right.peek()) {
-            (Some((left, _)), Some((right, _))) => left.cmp(right),
+        let order = match (left.ids().get(l), right.ids().get(r)) {
+            (Some(left), Some(right)) => left.cmp(right),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => return None,
         };
-        let left = if order.is_le() { left.next() } else { None };
-        let right = if order.is_ge() { right.next() } else { None };
-        let id = left.or(right)?.0;
-        Some((id, left.map(|(_, value)| value), right.map(|(_, value)| value)))
+        let id = if order.is_le() { left.ids()[l] } else { right.ids()[r] };
+        let values = (id, order.is_le().then(|| left.at(l)), order.is_ge().then(|| right.at(r)));
+        l += usize::from(order.is_le());
+        r += usize::from(order.is_ge());
+        Some(values)
     })
 }
 
