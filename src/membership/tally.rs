@@ -48,7 +48,7 @@ impl Ids {
 
 /// A number for each profile, zero until something is added.
 pub(super) struct Numbers<T> {
-    pages: Vec<Option<Box<[T; PAGE]>>>,
+    pages: Vec<Option<Box<[T]>>>,
 }
 
 const PAGE: usize = 4_096;
@@ -64,7 +64,8 @@ impl<T: Copy + Default + PartialEq> Numbers<T> {
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
         }
-        &mut self.pages[page].get_or_insert_with(|| Box::new([T::default(); PAGE]))[at]
+        // Made where it stays: an array would be made on the stack and copied.
+        &mut self.pages[page].get_or_insert_with(|| vec![T::default(); PAGE].into())[at]
     }
 
     pub(super) fn bytes(&self) -> usize {

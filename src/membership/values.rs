@@ -153,7 +153,7 @@ async fn put_all(conn: &mut PgConnection, insert: &'static str, of: i64, chunks:
 }
 
 /// Bytes of chunks that travel together.
-const STATEMENT_BYTES: usize = 4 << 20;
+const STATEMENT_BYTES: usize = 512 << 10;
 
 /// Whose value changed in the runs after `run`, and how many runs those were: they must be told to whoever was last told of
 /// that run.

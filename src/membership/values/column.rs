@@ -141,7 +141,7 @@ impl Column {
         }
         column.text = std::str::from_utf8(at).map_err(|error| damaged().because(error))?.to_owned();
         let fits = column.text.len() == end as usize
-            && column.ends.iter().all(|end| column.text.is_char_boundary(*end as usize));
+            && (column.text.is_ascii() || column.ends.iter().all(|end| column.text.is_char_boundary(*end as usize)));
         if fits { Ok(column) } else { Err(damaged()) }
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{Column, split};
-use crate::{Result, limits};
+use crate::Result;
 
 /// Values of a whole trait.
 #[derive(Debug)]
@@ -22,9 +22,10 @@ enum Chunk {
     Compressed(Vec<u8>),
 }
 
+/// None yet; what comes is compressed.
 impl Default for Values {
     fn default() -> Values {
-        Values::within(limits::VALUES_BYTES)
+        Values::within(0)
     }
 }
 
