@@ -23,7 +23,7 @@ pub struct Audience {
     pub enabled: bool,
     pub options: Options,
     pub computed: Computed,
-    /// The audiences it refers to.
+    /// The audiences and computed traits it refers to, by the keys under which they are stored.
     pub references: BTreeSet<String>,
     /// Identify events told a second, where that is limited.
     pub rate_limit: Option<u32>,

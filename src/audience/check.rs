@@ -37,7 +37,7 @@ pub struct Checked {
     pub order: Vec<String>,
     /// By key, of those in `order`.
     pub formulas: BTreeMap<String, Formula>,
-    /// By key, the audiences that a definition refers to.
+    /// By key, the audiences and computed traits that a definition refers to, by the keys under which they are stored.
     pub references: BTreeMap<String, BTreeSet<String>>,
     /// By key, why an audience cannot be computed.
     pub refused: BTreeMap<String, Error>,
@@ -109,6 +109,10 @@ pub fn check(
     order(&edges, &others, &mut checked);
     checked.formulas.retain(|key, _| !checked.refused.contains_key(key));
     checked.references = edges.into_iter().map(|(key, references)| (key.to_owned(), references)).collect();
+    for (key, formula) in &checked.formulas {
+        let traits = formula.computed().into_iter().map(ToOwned::to_owned);
+        checked.references.entry(key.clone()).or_default().extend(traits);
+    }
     checked
 }
 

@@ -201,6 +201,13 @@ impl Scalar {
 }
 
 impl Formula {
+    /// The keys under which the computed traits are stored that it reads.
+    pub fn computed(&self) -> BTreeSet<&str> {
+        let mut keys: BTreeSet<&str> = distinct([self]).into_iter().flat_map(Condition::computed).collect();
+        self.values(&mut |comparison| keys.extend(comparison.left.computed()));
+        keys
+    }
+
     /// Each comparison that the values of a computed trait decide.
     pub fn values<'f>(&'f self, see: &mut dyn FnMut(&'f Comparison)) {
         match self {

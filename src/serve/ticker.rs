@@ -216,7 +216,7 @@ impl Ticker {
             let Some(firing) = firing(of) else { continue };
             match of.audience.references.iter().find(|key| failed.contains(*key)) {
                 Some(key) => {
-                    let error = Error::wait(format!("it refers to the audience `{key}`, which failed"));
+                    let error = Error::wait(format!("it refers to `{key}`, which failed"));
                     self.fail(of, firing, lease, now, &error).await?;
                     failed.insert(of.audience.key.clone());
                 }

@@ -46,7 +46,7 @@ pub async fn tell(instance: &Instance, target: &Target, progress: &(dyn Fn(&Deli
 enum Outcome {
     /// The lease is ours.
     Held(Held),
-    /// Another instance has told everything.
+    /// Another instance has told everything, or there was never anything to tell.
     Told(Vec<Delivered>),
 }
 
@@ -55,6 +55,10 @@ async fn held_or_told(instance: &Instance, target: &Target, progress: &(dyn Fn(&
     let first = [Lane::Live, Lane::Bulk].map(|lane| delta::find(&instance.pool, &target.name, lane));
     let [live, bulk] = first;
     let first = [live.await?, bulk.await?];
+    if first.iter().all(Option::is_none) {
+        // Nothing was ever sealed for it.
+        return Ok(Outcome::Told(Vec::new()));
+    }
     let from = |lane: usize| first[lane].as_ref().map_or(crate::ids::Position(0), |head: &Head| head.mirror);
     let mut waiting = None::<Waiting>;
     loop {

@@ -39,6 +39,20 @@ fn an_audience_comes_after_those_it_refers_to() {
 }
 
 #[test]
+fn an_audience_refers_to_the_computed_traits_that_it_reads_by_the_keys_under_which_they_are_stored() {
+    let definition = |text: &str| Some(Definition::Query(parse("it", text).unwrap()));
+    let definitions = BTreeMap::from([
+        ("a".to_owned(), definition("trait('orders') >= 1 AND trait('b') = 'true' AND trait('plan') = 'pro'")),
+        ("b".to_owned(), definition("event('X').where(property('y') > trait('revenue')).count() >= 1")),
+    ]);
+    let stored = [("orders", "orders"), ("revenue", "totals"), ("totals", "totals")];
+    let traits = stored.map(|(key, stored)| (key.to_owned(), Some(stored.to_owned()))).into();
+    let references = check(&definitions, &traits, &Known::default()).references;
+    let keys = |keys: &[&str]| keys.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    assert_eq!((&references["a"], &references["b"]), (&keys(&["b", "orders"]), &keys(&["totals"])));
+}
+
+#[test]
 fn a_cycle_is_refused_with_its_path_and_stops_only_those_that_hang_on_it() {
     let checked = checked(
         &[

@@ -71,6 +71,30 @@ async fn a_plan_of_traits_counts_the_people_whose_value_changes_and_the_identifi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_audience_that_reads_a_trait_that_changes_is_in_the_plan_and_computed_with_it() {
+    let config = |query: &str| {
+        format!(
+            "
+  - {{name: Buyers, query: \"trait('orders') >= 1\"}}
+  - {{name: Others, query: \"trait('plan').exists()\"}}
+traits:
+  - {{name: Orders, query: \"{query}\"}}
+"
+        )
+    };
+    let world = world(&config("event('Order Completed').count()")).await;
+    world.json(&["sync", "--at", AT]);
+    world.configure(&config("event('Order Completed').where(property('revenue') > 1000).count()"));
+    let changed = shown(&world);
+    let buyers = of(&changed, "buyers");
+    assert_eq!((&buyers["action"], &buyers["effect"]["exited"]), (&json!("follow"), &json!(3)), "{changed}");
+    assert!(buyers["notes"].to_string().contains("refers to 'orders'"), "{buyers}");
+    assert_eq!(of(&changed, "others"), &Value::Null);
+    apply(&world, &[]);
+    assert_eq!(world.json(&["members", "buyers"]), json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn renaming_and_pausing_a_trait_tell_nobody_and_a_new_key_is_hinted_at() {
     let world = world(&traits("keep")).await;
     world.json(&["sync", "--at", AT]);

@@ -1,5 +1,7 @@
 //! Two profiles become one: what a consumer was told stays true, and nobody is told twice.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{RECENT, World, order, users};
@@ -49,4 +51,50 @@ async fn a_change_that_was_sealed_before_a_merge_reaches_the_survivor() {
     world.json(&["sync", "--at", "2024-05-21"]);
     assert_eq!(world.told().len(), 1);
     assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+}
+
+/// What each person heard last of a trait, by the identifier they were told under.
+fn heard(world: &World, key: &str) -> BTreeMap<String, Value> {
+    let id = |event: &Value| event["userId"].as_str().or(event["anonymousId"].as_str()).unwrap().to_owned();
+    world.events().iter().map(|event| (id(event), event["traits"][key].clone())).collect()
+}
+
+const ORDERS: &str = "
+traits:
+  - {name: Orders, query: \"event('Order Completed').within(30 days).count()\", include_anonymous: true}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_is_told_the_value_of_both_even_where_the_profile_that_stays_had_it_already() {
+    for device_first in [true, false] {
+        let world = World::new(ORDERS).await;
+        let visits = [visit("a1", "1", "2024-05-20"), visit("a1", "2", "2024-05-20")];
+        let order = [order("ann", "3", "2024-05-01T00:00:00Z", 1.0)];
+        let halves: [&[Value]; 2] = if device_first { [&visits, &order] } else { [&order, &visits] };
+        halves.iter().for_each(|half| world.import(half));
+        world.json(&["sync", "--at", "2024-05-21"]);
+        assert_eq!(heard(&world, "orders"), BTreeMap::from([("a1".into(), json!(2)), ("ann".into(), json!(1))]));
+        world.import(&[login("ann", "a1", "4")]);
+        // Her own order is past the window: what is left are the two of the device, of which she has not heard.
+        world.json(&["sync", "--at", "2024-06-10"]);
+        assert_eq!(heard(&world, "orders")["ann"], json!(2), "device first: {device_first}");
+        assert_eq!(world.told().len(), 3, "and that once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_run_of_a_trait_that_is_released_after_a_merge_tells_values_and_the_next_run_the_one_of_both() {
+    for device_first in [true, false] {
+        let world = World::new(&format!("guard: {{max_changes: 1}}{ORDERS}")).await;
+        let (visits, order) = ([visit("a1", "1", "2024-05-20")], [order("ann", "2", "2024-05-20T00:00:00Z", 1.0)]);
+        let halves: [&[Value]; 2] = if device_first { [&visits, &order] } else { [&order, &visits] };
+        halves.iter().for_each(|half| world.import(half));
+        assert!(!world.run(&["sync", "--at", "2024-05-21"]).status.success(), "it is held");
+        world.import(&[login("ann", "a1", "3")]);
+        assert!(world.run(&["release", "orders"]).status.success());
+        world.json(&["sync", "--at", "2024-05-21"]);
+        let heard = heard(&world, "orders");
+        assert_eq!(heard["ann"], json!(2), "device first: {device_first}");
+        assert!(heard.values().all(Value::is_number), "{heard:?}");
+    }
 }

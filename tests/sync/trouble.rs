@@ -77,6 +77,15 @@ async fn a_broker_that_is_away_is_told_everything_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_nothing_was_ever_sealed_for_is_no_failure() {
+    let world = World::new(&RECENT.replace("query:", "destinations: []\n    query:")).await;
+    world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
+    let report = world.json(&["sync", "--at", "2024-05-02"]);
+    assert_eq!((&report["runs"][0]["members"], &report["deliveries"]), (&json!(1), &json!([])));
+    assert!(world.told().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_named_and_the_other_destination_is_served() {
     let world = World::new(RECENT).await;
     world.import(&[order("ann", "1", "2024-05-01T00:00:00Z", 10.0)]);
