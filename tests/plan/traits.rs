@@ -91,7 +91,7 @@ traits:
     assert!(buyers["notes"].to_string().contains("refers to 'orders'"), "{buyers}");
     assert_eq!(of(&changed, "others"), &Value::Null);
     apply(&world, &[]);
-    assert_eq!(world.json(&["members", "buyers"]), json!([]));
+    assert!(world.run(&["members", "buyers"]).stdout.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,6 +92,7 @@ async fn a_held_run_of_a_trait_that_is_released_after_a_merge_tells_values_and_t
         assert!(!world.run(&["sync", "--at", "2024-05-21"]).status.success(), "it is held");
         world.import(&[login("ann", "a1", "3")]);
         assert!(world.run(&["release", "orders"]).status.success());
+        world.configure(ORDERS);
         world.json(&["sync", "--at", "2024-05-21"]);
         let heard = heard(&world, "orders");
         assert_eq!(heard["ann"], json!(2), "device first: {device_first}");
