@@ -103,3 +103,26 @@ async fn a_held_run_of_a_trait_that_is_released_after_a_merge_tells_values_and_t
         assert!(values.iter().all(Value::is_number), "{values:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_have_heard_is_told_again_once_also_where_somebody_is_forgotten_first() {
+    for forgets in [false, true] {
+        let world = World::new(&RECENT.replace("query:", "include_anonymous: true\n    query:")).await;
+        let seen =
+            json!({"type": "track", "event": "Seen", "anonymousId": "a2", "messageId": "2", "timestamp": "2024-05-20"});
+        world.import(&[visit("a1", "1", "2024-05-20"), seen, order("bob", "3", "2024-05-20T00:00:00Z", 1.0)]);
+        world.json(&["sync", "--at", "2024-05-21"]);
+        // Of the two devices one was told; by which of them the person is told from now on, nobody can say.
+        let mail = |device: &str, id: &str| json!({"type": "identify", "anonymousId": device, "messageId": id, "timestamp": "2024-05-20", "traits": {"email": "ann@example.org"}});
+        world.import(&[mail("a1", "4"), mail("a2", "5")]);
+        let before = world.told().len();
+        if forgets {
+            world.json(&["forget", "user_id:bob"]);
+        }
+        world.json(&["sync", "--at", "2024-05-21"]);
+        let events = world.events();
+        let again: Vec<_> = events[before..].iter().filter(|event| event["anonymousId"].is_string()).collect();
+        assert_eq!(again.len(), 1, "forgets: {forgets}, {events:?}");
+        assert_eq!(again[0]["traits"], json!({"order_completed_last_30days": true}));
+    }
+}
