@@ -15,6 +15,8 @@ use crate::{
 
 /// How often to ask again while another instance has the turn.
 const BREATH: Duration = Duration::from_millis(100);
+/// Tries in vain after which the waiting is told.
+const A_WHILE: usize = 10;
 
 /// The right to seal, for as long as it lives.
 #[derive(Debug)]
@@ -65,12 +67,14 @@ impl Turn {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn wait(pool: &PgPool, held: Option<&Held>) -> Result<Turn> {
-        let mut told = false;
+        let mut tries = 0;
         loop {
             if let Some(turn) = Turn::take(pool, held).await? {
                 return Ok(turn);
             }
-            if !std::mem::replace(&mut told, true) {
+            // A turn that has just ended has its lock until its session is gone: that is nothing to speak of.
+            tries += 1;
+            if tries == A_WHILE {
                 tracing::warn!("another instance is computing; waiting until it has sealed");
             }
             tokio::time::sleep(BREATH).await;
