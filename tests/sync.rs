@@ -89,6 +89,17 @@ audiences:
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Syncs, and tells by name why an audience, trait or destination failed.
+    pub fn failures(&self) -> Vec<(String, String)> {
+        let output = self.command(&["sync", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let failed = report["failed"].as_array().unwrap();
+        let mut failed: Vec<_> = failed.iter().map(|of| (text(&of["name"]), text(&of["error"]))).collect();
+        failed.sort();
+        failed
+    }
+
     pub fn import(&self, messages: &[Value]) {
         let mut file = tempfile::NamedTempFile::new_in(self.folder.path()).unwrap();
         for message in messages {

@@ -166,21 +166,25 @@ pub async fn evaluate_all(
         });
     }
     drop(sessions);
-    let mut universes = BTreeMap::<&str, RoaringBitmap>::new();
     let asked = due.iter().map(|due| due.universe).chain(values.iter().map(|due| due.universe));
-    for id_type in asked.flat_map(Universe::types).collect::<BTreeSet<_>>() {
-        universes.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
+    let asked: BTreeSet<&Universe> = asked.collect();
+    let mut known = BTreeMap::<&str, RoaringBitmap>::new();
+    for id_type in asked.iter().flat_map(|universe| universe.types()).collect::<BTreeSet<_>>() {
+        known.insert(id_type, universe::members(conn, id_type, &moment, settings.remember).await?);
     }
     let leaving = leave::leaving(conn).await?;
     planner::restore(conn, &timeout).await?;
     let within = |universe: &Universe| {
-        let members = universe.types().filter_map(|id_type| universes.get(id_type));
+        let members = universe.types().filter_map(|id_type| known.get(id_type));
         members.fold(RoaringBitmap::new(), |all, members| all | members) - &leaving
     };
+    // Most have the same: it is put together and kept once.
+    let universes: HashMap<&Universe, Arc<RoaringBitmap>> =
+        asked.into_iter().map(|universe| (universe, Arc::new(within(universe)))).collect();
     let findings = values.iter().zip(gathered).map(|(due, found)| Finding {
         key: due.key.to_owned(),
         found,
-        universe: within(due.universe),
+        universe: Arc::clone(&universes[due.universe]),
         shape: Shape::of(due.computed),
     });
     let settled = settle(conn, findings.collect()).await?;
@@ -192,7 +196,7 @@ pub async fn evaluate_all(
     Run { answers, statistics, .. } = run;
     let mut audiences: Vec<(String, Result<RoaringBitmap>)> = Vec::with_capacity(due.len());
     for due in due {
-        let universe = within(due.universe);
+        let universe = &universes[due.universe];
         let held = |key: &str, members| {
             let limit = settings.limits.get(key);
             limit.is_some_and(|limit| guard::judge_members(stored.get(key), members, limit).is_some())
@@ -218,7 +222,7 @@ pub async fn evaluate_all(
             Formula::Member(key) => member(key).map(|members| (members, false)),
             _ => Err(Error::internal("a formula was asked for whole")),
         };
-        let members = members::members(due.formula, &universe, &answer);
+        let members = members::members(due.formula, universe, &answer);
         audiences.push((due.key.to_owned(), members));
     }
     statistics.took = started.elapsed();

@@ -58,9 +58,7 @@ fn outcomes(evaluation: Evaluation) -> Vec<Result<Vec<u32>, (Kind, String)>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_condition_that_fails_leaves_the_values_to_the_others() {
     let database = two().await;
-    let slow = "create or replace function rollcall_number(value text) returns numeric language plpgsql as
-                $$ begin perform pg_sleep(60); return 1; end $$";
-    sqlx::raw_sql(slow).execute(&database.pool).await.unwrap();
+    database.read_numbers_slowly().await;
     let formulas = [
         ask("trait('plan') > trait('spent')"),
         ask("trait('plan') = trait('word')"),

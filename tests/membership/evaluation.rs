@@ -105,13 +105,7 @@ async fn a_condition_that_fails_fails_the_audiences_that_use_it_and_no_others() 
     let database = Database::fresh().await;
     store::insert(&database.pool, &[profile(json!({ "plan": "pro" }), [event("Order Completed", 1, json!({}))])]).await;
     // Whatever asks for a number of a text stops for longer than a condition may take.
-    sqlx::raw_sql(
-        "create or replace function rollcall_number(value text) returns numeric language plpgsql as \
-         $$ begin perform pg_sleep(60); return 1; end $$",
-    )
-    .execute(&database.pool)
-    .await
-    .unwrap();
+    database.read_numbers_slowly().await;
     let formulas = [
         ask("trait('plan') > 5 OR event('Order Completed').count() >= 1"),
         ask("event('Order Completed').count() >= 1"),

@@ -92,6 +92,18 @@ impl Database {
         };
         format!("postgres://{}@{host}", self.options.get_username())
     }
+
+    /// The same for another role.
+    pub fn url_as(&self, role: &str) -> String {
+        self.url().replace(&format!("//{}@", self.options.get_username()), &format!("//{role}@"))
+    }
+
+    /// From now on each text that is read as a number takes a minute.
+    pub async fn read_numbers_slowly(&self) {
+        let slow = "create or replace function rollcall_number(value text) returns numeric language plpgsql as
+                    $$ begin perform pg_sleep(60); return 1; end $$";
+        sqlx::raw_sql(slow).execute(&self.pool).await.unwrap();
+    }
 }
 
 impl Server {

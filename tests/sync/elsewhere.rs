@@ -1,6 +1,6 @@
 //! SQL audiences whose statement runs in another Postgres than the store's: its people are told, and its trouble is its own.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::{World, order, users};
@@ -35,8 +35,7 @@ impl Two {
 
     /// Two audiences in `billing`, one in a database that is away, one of the store.
     fn configure(&self, user: &str, first: &str, second: &str) {
-        let own = format!("//{}@", self.billing.options().get_username());
-        let url = self.billing.url().replace(&own, &format!("//{user}@"));
+        let url = self.billing.url_as(user);
         self.world.configure(&format!(
             "
   - {{name: Subscribers, sql: {first:?}, source: billing}}
@@ -50,17 +49,6 @@ sources:
   away: {{database: \"postgres://nobody@127.0.0.1:1/nothing\"}}
 "
         ));
-    }
-
-    /// By key, why an audience failed.
-    fn failures(&self) -> Vec<(String, String)> {
-        let output = self.world.command(&["sync", "--json"]).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let mut failed: Vec<_> =
-            report["failed"].as_array().unwrap().iter().map(|run| (text(&run["name"]), text(&run["error"]))).collect();
-        failed.sort();
-        failed
     }
 }
 
@@ -78,7 +66,7 @@ async fn whom_a_statement_in_another_database_yields_is_told_by_a_role_that_may_
     let preview = world.json(&["preview", "--sql", ACTIVE, "--source", "billing"]);
     assert_eq!(preview["members"], 2, "strangers and null are nobody");
 
-    let failed = two.failures();
+    let failed = two.world.failures();
     assert_eq!(failed.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["lost", "lost_too"]);
     for (_, error) in &failed {
         assert!(error.contains("the database of the source 'away' cannot be reached"), "{error}");
@@ -88,7 +76,7 @@ async fn whom_a_statement_in_another_database_yields_is_told_by_a_role_that_may_
     assert_eq!((&fold["paused"], &fold["buyers"]), (&users(["7"]), &users(["ann"])), "whole numbers are ids as well");
 
     two.there("update subscriptions set active = not active where user_id in ('bob', '7')").await;
-    two.failures();
+    two.world.failures();
     let fold = world.fold();
     assert_eq!((&fold["subscribers"], &fold["paused"]), (&users(["7", "ann"]), &users([])), "account 2 is nobody's id");
 
@@ -128,7 +116,7 @@ async fn a_statement_that_fails_there_stops_its_own_audience_and_nothing_is_writ
         ("select (1 / (random() * 0)::int)::text", "the statement fails: division by zero"),
     ] {
         two.configure(&own, statement, PAUSED);
-        let failed = two.failures();
+        let failed = two.world.failures();
         let keys: Vec<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["idle_subscribers", "lost", "lost_too", "subscribers"], "{statement}");
         assert!(failed[3].1.contains(said), "{statement}: {}", failed[3].1);

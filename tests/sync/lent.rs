@@ -41,16 +41,6 @@ impl Two {
         sqlx::raw_sql(sql).execute(&self.crm.pool).await.unwrap();
     }
 
-    fn url(&self, user: &str) -> String {
-        let own = format!("//{}@", self.crm.options().get_username());
-        self.crm.url().replace(&own, &format!("//{user}@"))
-    }
-
-    /// The own role's name in `crm`.
-    fn own(&self) -> String {
-        self.crm.options().get_username().to_owned()
-    }
-
     /// Two traits in `crm`, which leads to `url`; one in a database that is away, one of the store, and audiences of them.
     fn configure(&self, url: &str, lifetime: &str) {
         self.world.configure(&format!(
@@ -69,17 +59,6 @@ sources:
         ));
     }
 
-    /// By key, why an audience or trait failed.
-    fn failures(&self) -> Vec<(String, String)> {
-        let output = self.world.command(&["sync", "--json"]).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let mut failed: Vec<_> =
-            report["failed"].as_array().unwrap().iter().map(|run| (text(&run["name"]), text(&run["error"]))).collect();
-        failed.sort();
-        failed
-    }
-
     /// What was told after the first so many, in a fixed order.
     fn told(&self, from: usize) -> Vec<Value> {
         let mut told: Vec<Value> = self.world.events().iter().skip(from).map(of).collect();
@@ -96,7 +75,7 @@ async fn values_of_a_statement_in_another_database_are_told_by_a_role_that_may_o
     let role = format!("crm_reader_{}", std::process::id());
     let grant = format!("create role {role} login; grant select on customers to {role}");
     sqlx::raw_sql(AssertSqlSafe(grant)).execute(&two.crm.pool).await.unwrap();
-    two.configure(&two.url(&role), LIFETIME);
+    two.configure(&two.crm.url_as(&role), LIFETIME);
     let world = &two.world;
     let preview = world.json(&["preview", "--sql", "--trait", LIFETIME, "--source", "crm"]);
     assert_eq!(preview["values"], 3, "strangers and null are nobody: {preview}");
@@ -140,9 +119,9 @@ async fn values_of_a_statement_in_another_database_are_told_by_a_role_that_may_o
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_asks_the_statement_there_and_a_plan_shows_another_source() {
     let two = Two::new().await;
-    two.configure(&two.url(&two.own()), LIFETIME);
+    two.configure(&two.crm.url(), LIFETIME);
     let world = &two.world;
-    assert_eq!(two.failures().len(), 1);
+    assert_eq!(two.world.failures().len(), 1);
     two.there("update customers set clv = 3 where user_id = 'eva'").await;
     let why = world.json(&["explain", "lifetime", "eve"]);
     assert_eq!(why["values"], json!({"clv": 3, "grade": "tin"}), "{why}");
@@ -167,7 +146,7 @@ async fn explain_asks_the_statement_there_and_a_plan_shows_another_source() {
     let text = std::fs::read_to_string(&file).unwrap();
     let moved = text
         .replacen("source: crm}", "source: other, additive: true}", 1)
-        .replace("sources:\n", &format!("sources:\n  other: {{database: {:?}}}\n", two.url(&two.own())));
+        .replace("sources:\n", &format!("sources:\n  other: {{database: {:?}}}\n", two.crm.url()));
     std::fs::write(&file, moved).unwrap();
     let plan = world.command(&["plan", "--json"]).output().unwrap();
     let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
@@ -188,7 +167,7 @@ async fn a_statement_that_fails_there_stops_its_own_trait_and_nothing_is_written
          $$ begin delete from customers; return 1; end $$",
     )
     .await;
-    let url = two.url(&two.own());
+    let url = two.crm.url();
     for (statement, said) in [
         ("select user_id from customers", "the statement yields 0 columns beside user_id"),
         ("select clv, grade from customers", "the statement yields 0 columns `user_id`, and one is wanted"),
@@ -204,7 +183,7 @@ async fn a_statement_that_fails_there_stops_its_own_trait_and_nothing_is_written
         ("select user_id, repeat('x', 20000) as clv from customers", "a row has more than 16384 bytes"),
     ] {
         two.configure(&url, statement);
-        let failed = two.failures();
+        let failed = two.world.failures();
         let keys: Vec<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["gold", "lifetime", "lost"], "{statement}");
         assert!(failed[1].1.contains(said), "{statement}: {}", failed[1].1);
@@ -217,19 +196,19 @@ async fn a_statement_that_fails_there_stops_its_own_trait_and_nothing_is_written
     assert!(told.contains(&json!(["ann", {"buyers": true}])) && told.len() == 5, "{told:?}");
     // Nor does the store's own database run what would be refused there.
     two.world.configure("traits:\n  - {name: Here, sql: \"select date '2024-01-01' as user_id, 1 as one\"}");
-    let failed = two.failures();
+    let failed = two.world.failures();
     assert!(failed[0].1.contains("`user_id` of the type date, which is no user id"), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_lets_nobody_in_stops_its_own_traits_and_what_was_told_stays() {
     let two = Two::new().await;
-    let url = two.url(&two.own());
+    let url = two.crm.url();
     two.configure(&url, LIFETIME);
-    two.failures();
+    two.world.failures();
     let before = two.told(0).len();
     let failing = |said: &str| {
-        let failed = two.failures();
+        let failed = two.world.failures();
         let keys: Vec<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["gold", "lifetime", "lost", "number"], "{failed:?}");
         for (_, error) in [&failed[1], &failed[3]] {
@@ -237,13 +216,13 @@ async fn a_database_that_lets_nobody_in_stops_its_own_traits_and_what_was_told_s
         }
         assert_eq!(two.told(before), [] as [Value; 0]);
     };
-    two.configure(&two.url("nobody_by_this_name"), LIFETIME);
+    two.configure(&two.crm.url_as("nobody_by_this_name"), LIFETIME);
     failing("the database of the source 'crm' refused the connection");
     two.configure(&url, LIFETIME);
     two.crm.let_in(false).await;
     failing("the database of the source 'crm'");
     two.crm.let_in(true).await;
-    assert_eq!(two.failures().len(), 1, "it is back");
+    assert_eq!(two.world.failures().len(), 1, "it is back");
     assert_eq!(two.told(before), [] as [Value; 0]);
     assert_eq!(two.world.json(&["explain", "gold", "ann"])["member_at_last_run"], true);
 }
@@ -261,7 +240,7 @@ traits:
 sources:
   crm: {{database: {:?}}}
 ",
-        two.url(&two.own())
+        two.crm.url()
     ));
     two.world.json(&["sync"]);
     let mut told: Vec<Value> = two.world.events().into_iter().map(|event| event["traits"].clone()).collect();
@@ -295,7 +274,7 @@ async fn a_statement_gives_the_same_values_in_another_database_as_in_the_stores_
     let sql = "sql: \"select score, user_id, label, price from scores\", destinations: []";
     two.world.configure(&format!(
         "  - {{name: Buyers, query: \"event('Order Completed').count() >= 1\"}}\ntraits:\n  - {{name: Here, {sql}}}\n  - {{name: There, {sql}, source: crm}}\nsources:\n  crm: {{database: {:?}}}\n",
-        two.url(&two.own())
+        two.crm.url()
     ));
     let synced = two.world.run(&["sync"]);
     assert!(synced.status.success(), "{synced:?}");

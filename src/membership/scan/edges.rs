@@ -2,12 +2,16 @@
 //!
 //! Places stand in pages by id, their texts one after the other: nothing is allocated for a profile.
 
+use std::cmp::Ordering;
+
 use super::{cell::Cell, fold::Event};
 use crate::membership::{tally::Numbers, values::Values};
 
 /// The first or else the last of each.
 pub(super) struct Edges {
     last: bool,
+    /// How one that stays compares to an event that comes.
+    stays: Ordering,
     places: Numbers<Place>,
     texts: Vec<u8>,
     /// Bytes there that are nobody's any more.
@@ -35,7 +39,8 @@ const LEFT_BYTES: usize = 1 << 20;
 
 impl Edges {
     pub(super) fn new(last: bool) -> Edges {
-        Edges { last, places: Numbers::new(), texts: Vec::new(), left: 0, scratch: String::new() }
+        let stays = if last { Ordering::Greater } else { Ordering::Less };
+        Edges { last, stays, places: Numbers::new(), texts: Vec::new(), left: 0, scratch: String::new() }
     }
 
     /// Adds an event, if it is one of the edges so far, with the values that `cells` hands on.
@@ -43,8 +48,8 @@ impl Edges {
     pub(super) fn add<'r>(&mut self, event: Event<'r>, cells: impl FnOnce(&mut dyn FnMut(Cell<'r>))) {
         let known = *self.places.at(event.id);
         if known.json > 0 {
-            let (before, now) = ((known.at, self.message(known)), (event.at, event.message));
-            if if self.last { before > now } else { before < now } {
+            let order = (known.at, self.message(known)).cmp(&(event.at, event.message));
+            if order == self.stays {
                 return;
             }
         }
@@ -143,9 +148,10 @@ mod tests {
                 let event = Event { id: *id, at: *at, message: message.as_bytes(), amount: None, json: Some(&json) };
                 edges.add(event, |each| super::super::cell::scalars(&json, &Path(Vec::new()), each));
                 let candidate = (*at, message.as_str(), format!("\"{text}\""));
-                match expected.get(id) {
-                    Some((at, message, _)) if if last { (*at, *message) > (candidate.0, candidate.1) } else { (*at, *message) < (candidate.0, candidate.1) } => {}
-                    _ => drop(expected.insert(*id, candidate)),
+                let place = |of: &(i64, &str, String)| (of.0, of.1.to_owned());
+                let better = |known| if last { place(known) > place(&candidate) } else { place(known) < place(&candidate) };
+                if !expected.get(id).is_some_and(better) {
+                    expected.insert(*id, candidate);
                 }
                 if n == tidied % events.len() {
                     edges.tidy();

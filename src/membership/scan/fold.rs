@@ -73,7 +73,7 @@ impl<'c> Fold<'c> {
             Reducer::First(_) => Kept::Edge(Edges::new(false)),
             Reducer::Last(_) => Kept::Edge(Edges::new(true)),
             Reducer::Mode { .. } | Reducer::Unique(_) | Reducer::UniqueCount(_) => {
-                Kept::Texts { texts: Texts::new(), whole: is_whole(reducer) }
+                Kept::Texts { texts: Texts::default(), whole: is_whole(reducer) }
             }
         };
         let mut fold = Fold { value: None, rest: Path(Vec::new()), timestamp: false, kept };

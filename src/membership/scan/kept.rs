@@ -177,8 +177,7 @@ impl<'c> Tally<'c> {
         }
     }
 
-    /// What it says of a probe that it took in.
-    /// Of values, so many bytes may wait as they are.
+    /// What it says of a probe that it took in. Of its values so many bytes may wait as they are.
     pub(super) fn found(&self, probe: &Probe<'_>, bytes: usize) -> Found {
         let ids = match (&self.kept, &probe.measure) {
             (Kept::Ids(ids), _) => ids.to_bitmap(),

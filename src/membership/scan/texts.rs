@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::HashMap;
 
 use super::num::{push_decimal, push_units};
 use crate::{
@@ -45,6 +45,7 @@ impl Symbols {
 }
 
 /// How often each profile has each text.
+#[derive(Default)]
 pub(super) struct Texts {
     /// Everybody who has an event.
     seen: Ids,
@@ -74,15 +75,6 @@ impl Counted {
 const FRESH: usize = 65_536;
 
 impl Texts {
-    pub(super) fn new() -> Texts {
-        Texts {
-            seen: Ids::default(),
-            symbols: Symbols { known: HashMap::new(), ..Symbols::default() },
-            counted: Vec::new(),
-            fresh: Vec::new(),
-        }
-    }
-
     /// Adds an event, of which [`Self::see`] then tells the texts.
     #[inline]
     pub(super) fn event(&mut self, id: u32) {
@@ -209,10 +201,8 @@ mod tests {
             stretches in prop::collection::vec(prop::collection::vec((0u32..6, "[ab]{1,2}"), 0..30), 0..6),
             end in 0u32..7,
         ) {
-            let (mut texts, mut expected) = (Texts::new(), BTreeMap::<(u32, String), u32>::new());
-            for (id, text) in stretches.iter().flat_map(|stretch| {
-                stretch.iter()
-            }) {
+            let (mut texts, mut expected) = (Texts::default(), BTreeMap::<(u32, String), u32>::new());
+            for (id, text) in stretches.iter().flatten() {
                 *expected.entry((*id, text.clone())).or_default() += 1;
             }
             for stretch in &stretches {

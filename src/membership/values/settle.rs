@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use rayon::prelude::*;
@@ -86,7 +87,7 @@ pub(in crate::membership) struct Finding {
     pub key: String,
     pub found: Result<Values>,
     /// Only its profiles have values.
-    pub universe: RoaringBitmap,
+    pub universe: Arc<RoaringBitmap>,
     pub shape: Shape,
 }
 

@@ -1,9 +1,6 @@
 //! How do values that come in any order get into that of profile ids? They wait, and many at a time are merged with those before. Pure.
 
-use std::{
-    collections::BTreeSet,
-    mem::{replace, take},
-};
+use std::{collections::BTreeSet, mem::take};
 
 use super::{Values, join, split};
 use crate::Result;
@@ -22,7 +19,7 @@ pub(super) struct Unordered {
 impl Unordered {
     /// None yet; so many bytes of them may wait.
     pub(super) fn within(room: usize) -> Unordered {
-        Unordered { waiting: Vec::new(), bytes: 0, room, merged: Values::within(0) }
+        Unordered { waiting: Vec::new(), bytes: 0, room, merged: Values::default() }
     }
 
     /// Adds the value of an id, instead of what it had. None: it has no value.
@@ -45,7 +42,7 @@ impl Unordered {
     }
 
     fn merge(&mut self) -> Result<()> {
-        let (mut new, old) = (take(&mut self.waiting), replace(&mut self.merged, Values::within(0)));
+        let (mut new, old) = (take(&mut self.waiting), take(&mut self.merged));
         self.bytes = 0;
         // Of one id the last one counts, and stays behind the others.
         new.sort_by_key(|(id, _)| *id);
