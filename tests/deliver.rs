@@ -23,6 +23,7 @@ use crate::support::{
 };
 
 mod broker;
+mod clients;
 mod crash;
 mod decide;
 mod halts;

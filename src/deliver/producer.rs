@@ -114,6 +114,8 @@ impl Producer {
     /// For the in-process cluster, which answers no administrative request: its topics are taken to be there.
     pub fn without_administration(mut self) -> Producer {
         self.administers = false;
+        // It keeps 5 MiB of a partition: compressed, that is enough for whoever reads along.
+        self.settings.properties.entry("compression.type".into()).or_insert_with(|| "lz4".into());
         self
     }
 

@@ -205,7 +205,7 @@ fn has_ended(process: i32) -> bool {
 }
 
 /// `java` with Kafka's packages on its class path, and these.
-fn java(class_paths: &[PathBuf]) -> Command {
+pub fn java(class_paths: &[PathBuf]) -> Command {
     let mut class_path = packages().join("*").into_os_string();
     for path in class_paths {
         class_path.push(":");

@@ -7,5 +7,6 @@ pub mod definitions;
 pub mod histories;
 pub mod http;
 pub mod kafka;
+pub mod packages;
 pub mod postgres;
 pub mod secured;

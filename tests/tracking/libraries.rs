@@ -22,7 +22,7 @@ use nix::{
 use rollcall::clock::Clock;
 
 use super::{Api, KEY};
-use crate::support::kafka::PATIENCE;
+use crate::support::{kafka::PATIENCE, packages};
 
 /// A library that sends the mixed calls of `tests/tracking/libraries`.
 #[derive(Debug, Clone, Copy)]
@@ -57,65 +57,12 @@ impl Library {
 
 fn node_modules() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| {
-            fetched("node", include_str!("libraries/package.json"), "package.json", |folder| {
-                let mut npm = Command::new("npm");
-                npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix"])
-                    .arg(folder);
-                npm
-            })
-        })
-        .as_path()
+    FOLDER.get_or_init(|| packages::npm("segment", include_str!("libraries/package.json")))
 }
 
 fn python_packages() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        fetched("python", include_str!("libraries/requirements.txt"), "requirements.txt", |folder| {
-            let mut pip = Command::new("python3");
-            pip.args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--root-user-action",
-                "ignore",
-            ]);
-            pip.arg("--target").arg(folder).arg("--requirement").arg(folder.join("requirements.txt"));
-            pip
-        })
-    })
-}
-
-/// A folder of `target` with what `wanted` names, fetched unless it is there.
-fn fetched(name: &str, wanted: &str, file: &str, fetch: impl FnOnce(&Path) -> Command) -> PathBuf {
-    let above = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp").join("libraries");
-    let folder = above.join(name);
-    if fs::read_to_string(folder.join(file)).is_ok_and(|there| there == wanted) {
-        return of(folder);
-    }
-    // Beside its place and then renamed: a fetch that breaks off leaves nothing that looks complete.
-    let partial = above.join(format!("{name}.{}", std::process::id()));
-    fs::create_dir_all(&partial).expect("target is writable");
-    fs::write(partial.join(file), wanted).expect("target is writable");
-    let mut command = fetch(&partial);
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run ({error}): {HOW_TO_GET_THEM}"));
-    assert!(output.status.success(), "{command:?}: {HOW_TO_GET_THEM}\n{}", String::from_utf8_lossy(&output.stderr));
-    fs::remove_dir_all(&folder).ok();
-    if fs::rename(&partial, &folder).is_err() {
-        assert!(folder.join(file).exists(), "target is writable");
-        fs::remove_dir_all(&partial).ok();
-    }
-    of(folder)
-}
-
-/// Where in a fetched folder the packages are.
-fn of(folder: PathBuf) -> PathBuf {
-    let modules = folder.join("node_modules");
-    if modules.exists() { modules } else { folder }
+    FOLDER.get_or_init(|| packages::pip("segment", include_str!("libraries/requirements.txt")))
 }
 
 const HOW_TO_GET_THEM: &str = "the tests send with Segment's own libraries, for which they want Node 20 with npm, Python 3.10 with pip \
