@@ -78,7 +78,8 @@ create table told (
 alter table told alter column members set storage external;
 
 -- The delta log. Position from_position + n is the n-th id: entered ascending, then exited ascending.
--- Bitmaps are null where they are the run's own. `chain` is a hash over this row and all before it.
+-- Bitmaps are null where they are the run's own. `chain` is a hash over this row and all before it. `nonce` is drawn for each row, so
+-- that a database which went back to a backup never comes to the chain that was told, even where all else in the row is the same.
 -- A run that changes nothing for a destination has no row here.
 create table deltas (
     destination_id  int not null references destinations,
@@ -88,6 +89,7 @@ create table deltas (
     mapping_version text not null,
     entered         bytea,
     exited          bytea,
+    nonce           uuid not null,
     chain           bytea not null,
     primary key (destination_id, from_position)
 );

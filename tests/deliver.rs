@@ -113,14 +113,16 @@ impl Stage {
                 .await
                 .unwrap();
         let to = Position(from.0 + count.len() as i64);
-        let chain = Chain(chain).link(run, &(from..to), &entered, &exited);
+        let nonce: Uuid = sqlx::query_scalar("select gen_random_uuid()").fetch_one(&mut *tx).await.unwrap();
+        let chain = Chain(chain).link(run, &(from..to), &entered, &exited, nonce);
         for sql in [
-            "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain)
-             values ($1, $2, $3, $4, '', $5)",
-            "update destinations set next_position = $3, chain = $5 where id = $1 and $2 >= 0 and $4 > 0",
+            "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain, nonce)
+             values ($1, $2, $3, $4, '', $5, $6)",
+            "update destinations set next_position = $3, chain = $5
+             where id = $1 and $2 >= 0 and $4 > 0 and $6::uuid is not null",
         ] {
             let query = sqlx::query(sql).bind(self.destination).bind(from).bind(to).bind(run).bind(&chain.0);
-            query.execute(&mut *tx).await.unwrap();
+            query.bind(nonce).execute(&mut *tx).await.unwrap();
         }
         tx.commit().await.unwrap();
     }

@@ -18,6 +18,7 @@ mod pull;
 mod retention;
 mod secure;
 mod serve;
+mod servers;
 mod streams;
 mod sync;
 mod schedule;

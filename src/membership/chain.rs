@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::ids::{Position, RunId};
 
@@ -12,7 +13,10 @@ pub struct Chain(pub Vec<u8>);
 
 impl Chain {
     /// The chain after one more run.
-    pub fn link(&self, run: RunId, range: &Range<Position>, entered: &[u8], exited: &[u8]) -> Chain {
+    ///
+    /// `nonce` must be random. Numbers do not tell two histories apart: a database that was restored from a backup gives the
+    /// same ids again, to other runs and other people.
+    pub fn link(&self, run: RunId, range: &Range<Position>, entered: &[u8], exited: &[u8], nonce: Uuid) -> Chain {
         let mut hash = Sha256::new();
         hash.update((self.0.len() as u64).to_be_bytes());
         hash.update(&self.0);
@@ -21,6 +25,7 @@ impl Chain {
         }
         hash.update(Sha256::digest(entered));
         hash.update(Sha256::digest(exited));
+        hash.update(nonce.as_bytes());
         Chain(hash.finalize().to_vec())
     }
 

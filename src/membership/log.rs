@@ -6,6 +6,7 @@
 
 use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use super::{
     backfill::{self, Kind},
@@ -291,18 +292,21 @@ pub(super) async fn append(
     part: Part<'_>,
 ) -> Result<Position> {
     let lane_id = lane_id(tx, destination.id, part.lane).await?;
-    let row = sqlx::query("select next_position, chain from destinations where id = $1 for update")
-        .bind(lane_id)
-        .fetch_one(&mut *tx)
-        .await?;
+    let row = sqlx::query(
+        "select next_position, chain, gen_random_uuid() as nonce from destinations where id = $1 for update",
+    )
+    .bind(lane_id)
+    .fetch_one(&mut *tx)
+    .await?;
+    let nonce: Uuid = row.try_get("nonce")?;
     let from = Position(row.try_get("next_position")?);
     let to = Position(from.0 + part.change.len() as i64);
     let (entered, exited) = (diff::encode(&part.change.entered), diff::encode(&part.change.exited));
-    let chain = Chain(row.try_get("chain")?).link(part.run, &(from..to), &entered, &exited);
+    let chain = Chain(row.try_get("chain")?).link(part.run, &(from..to), &entered, &exited, nonce);
     sqlx::query(
         "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain,
-                             after_position, backfill_id, identified_since)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                             after_position, backfill_id, identified_since, nonce)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(lane_id)
     .bind(from)
@@ -316,6 +320,7 @@ pub(super) async fn append(
     .bind(told.ends.of(part.lane.other()))
     .bind(part.backfill)
     .bind(part.identified_since)
+    .bind(nonce)
     .execute(&mut *tx)
     .await?;
     sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")

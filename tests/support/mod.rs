@@ -10,3 +10,4 @@ pub mod kafka;
 pub mod packages;
 pub mod postgres;
 pub mod secured;
+pub mod server;

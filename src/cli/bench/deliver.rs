@@ -5,6 +5,7 @@ use std::time::Instant;
 use roaring::RoaringBitmap;
 use serde_json::json;
 use sqlx::{PgPool, Row as _};
+use uuid::Uuid;
 
 use super::{
     super::{Context, table},
@@ -148,17 +149,18 @@ async fn fill(pool: &PgPool, members: u32) -> Result<()> {
     .await?;
     let (run, destination): (RunId, DestinationId) = (row.try_get("id")?, row.try_get("destination")?);
     let end = Position(i64::from(members));
-    let chain = Chain::default().link(run, &(Position(0)..end), &entered, &exited);
+    let chain = Chain::default().link(run, &(Position(0)..end), &entered, &exited, Uuid::nil());
     sqlx::query(
         "with log as (
-             insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain)
-             values ($1, 0, $2, $3, '', $4))
+             insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain, nonce)
+             values ($1, 0, $2, $3, '', $4, $5))
          update destinations set next_position = $2, chain = $4 where id = $1",
     )
     .bind(destination)
     .bind(end)
     .bind(run)
     .bind(&chain.0)
+    .bind(Uuid::nil())
     .execute(pool)
     .await?;
     Ok(())

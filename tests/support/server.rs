@@ -1,0 +1,128 @@
+//! A Postgres of one test's own, to be hurt: cut off, killed with its children, copied, put back, failed over.
+
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Gid, Pid, Uid},
+};
+use rollcall::embedded::{Embedded, EmbeddedOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
+
+use super::kafka::eventually;
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// As `pg_ctl stop -m fast` does it: sessions are ended, everything is written out.
+    Fast,
+    /// As `-m immediate`: the next start replays the log.
+    Immediate,
+    /// `kill -9` of the postmaster and all its children.
+    Killed,
+}
+
+/// A server that must lose nothing, with its state in a folder that may be anywhere.
+pub struct Server {
+    folder: PathBuf,
+    running: Option<Embedded>,
+}
+
+impl Server {
+    pub async fn start(folder: &Path) -> Server {
+        let mut server = Server { folder: folder.to_owned(), running: None };
+        server.start_again().await;
+        server
+    }
+
+    /// Starts it over the state that it left.
+    pub async fn start_again(&mut self) {
+        let options = EmbeddedOptions { folder: self.folder.clone(), durable: true };
+        self.running = Some(Embedded::start(options).await.expect("Postgres starts"));
+    }
+
+    /// Ends it, and returns when every process of it is gone.
+    pub async fn end(&mut self, how: End) {
+        let postmaster = self.postmaster();
+        let children = children(postmaster);
+        match how {
+            End::Fast => kill(postmaster, Signal::SIGINT).unwrap(),
+            End::Immediate => kill(postmaster, Signal::SIGQUIT).unwrap(),
+            End::Killed => {
+                // The postmaster first: it would start them again.
+                for process in [postmaster].into_iter().chain(children.iter().copied()) {
+                    kill(process, Signal::SIGKILL).ok();
+                }
+            }
+        }
+        self.running.take().expect("it runs").stop().await.unwrap();
+        eventually("its processes are gone", || children.iter().all(|child| kill(*child, None).is_err()).then_some(()));
+    }
+
+    pub fn options(&self) -> PgConnectOptions {
+        self.running.as_ref().expect("it runs").options()
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        self.options().connect().await.expect("it takes connections")
+    }
+
+    pub async fn execute(&self, sql: String) {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connect().await).await.expect("the statement runs");
+    }
+
+    /// Copies its state file by file, as it is.
+    pub fn copy_to(&self, folder: &Path) {
+        copy(&self.data(), &folder.join("data"));
+    }
+
+    /// Puts a copy in the place of its state; it must have ended.
+    pub fn put_back(&self, folder: &Path) {
+        fs::remove_dir_all(self.data()).unwrap();
+        copy(&folder.join("data"), &self.data());
+    }
+
+    /// A standby that follows this one: nothing waits for it.
+    pub async fn standby(&self, folder: &Path) -> Server {
+        fs::create_dir_all(folder).unwrap();
+        let owner = fs::metadata(self.data()).unwrap();
+        let (uid, gid) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        nix::unistd::chown(folder, Some(uid), Some(gid)).unwrap();
+        let options = self.options();
+        let server = fs::read_link(format!("/proc/{}/exe", self.postmaster())).expect("Linux tells");
+        let mut backup = Command::new(server.with_file_name("pg_basebackup"));
+        backup.arg("-D").arg(folder.join("data")).arg("-h").arg(options.get_socket().unwrap());
+        backup.args(["-p", &options.get_port().to_string(), "-U", options.get_username()]);
+        backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        let made = backup.uid(uid.as_raw()).gid(gid.as_raw()).current_dir("/").output().expect("pg_basebackup runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Server::start(folder).await
+    }
+
+    fn data(&self) -> PathBuf {
+        // Where the server's user may not enter a folder, another takes its place.
+        self.running.as_ref().map_or(&*self.folder, Embedded::folder).join("data")
+    }
+
+    fn postmaster(&self) -> Pid {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
+        Pid::from_raw(file.lines().next().unwrap().parse().unwrap())
+    }
+}
+
+/// The processes that this one has started.
+fn children(process: Pid) -> Vec<Pid> {
+    let text = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).expect("Linux tells");
+    text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
+    assert!(copied.success());
+}
