@@ -1,13 +1,15 @@
 //! Where may the process be made to die, to prove that nothing is lost? Every point, in one list.
 //!
-//! `ROLLCALL_FAULT=after_begin:abort` dies there as by `kill -9` (no destructor, no flush); `after_begin@3:abort` the third time it
-//! gets there; `after_begin:stop` stops there (SIGSTOP) until it is told to go on, as a long pause of the machine would.
-//! Without the variable a point costs one load. Never anything but these two: a fault that cleans up proves nothing.
+//! Only builds with the feature `faults` can be made to fail, and only the tests ask for it: in every other build a point is
+//! nothing, and no variable is read. There `ROLLCALL_FAULT=after_begin:abort` dies at the point as by `kill -9` (no destructor, no
+//! flush); `after_begin@3:abort` the third time it gets there; `after_begin:stop` stops there (SIGSTOP) until it is told to go on,
+//! as a long pause of the machine would. Never anything but these two: a fault that cleans up proves nothing.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
-};
+#[cfg(feature = "faults")]
+mod armed;
+mod safeguard;
+
+pub use safeguard::Safeguard;
 
 macro_rules! points {
     ($($(#[$doc:meta])* $point:ident = $name:literal,)*) => {
@@ -15,6 +17,7 @@ macro_rules! points {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Point { $($(#[$doc])* $point,)* }
 
+        #[cfg(feature = "faults")]
         impl Point {
             /// All points, in the order of the flow.
             pub const ALL: &[Point] = &[$(Point::$point,)*];
@@ -36,6 +39,8 @@ points! {
     /// Pulling: a page of rows is written with the place after it, not yet committed.
     BeforePage = "before_page",
     AfterPage = "after_page",
+    /// Scheduling: the ticks have fired here, nothing is computed yet.
+    AfterFire = "after_fire",
     /// Evaluating: the first rows of an answer have come, others are on their way.
     AmidAnswer = "amid_answer",
     /// Sealing: the run and its ranges are written, not yet committed.
@@ -63,49 +68,11 @@ points! {
     AfterErased = "after_erased",
 }
 
-struct Plan {
-    point: Point,
-    /// Which time it acts, from 1.
-    nth: u32,
-    stop: bool,
-    hits: AtomicU32,
-}
-
-/// Does what `ROLLCALL_FAULT` says of this point, which is nothing when it is unset.
+/// Does what `ROLLCALL_FAULT` says of this point, in a build with fault points.
+#[inline]
 pub fn point(here: Point) {
-    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
-    let Some(plan) = PLAN.get_or_init(|| parse(&std::env::var("ROLLCALL_FAULT").ok()?)) else { return };
-    if plan.point == here && plan.hits.fetch_add(1, Ordering::Relaxed) + 1 == plan.nth {
-        if plan.stop {
-            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
-        } else {
-            std::process::abort();
-        }
-    }
-}
-
-fn parse(text: &str) -> Option<Plan> {
-    let (place, act) = text.split_once(':')?;
-    let (name, nth) = place.split_once('@').unwrap_or((place, "1"));
-    let point = *Point::ALL.iter().find(|point| point.name() == name)?;
-    let stop = match act {
-        "abort" => false,
-        "stop" => true,
-        _ => return None,
-    };
-    Some(Plan { point, nth: nth.parse().ok()?, stop, hits: AtomicU32::new(0) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_names_its_point_its_turn_and_its_act() {
-        let plan = parse("amid_records@3:abort").expect("a plan");
-        assert_eq!((plan.point, plan.nth, plan.stop), (Point::AmidRecords, 3, false));
-        assert!(parse("after_fence:stop").is_some_and(|plan| plan.stop && plan.nth == 1));
-        assert!(parse("nowhere:abort").is_none());
-        assert!(parse("after_fence:sleep").is_none());
-    }
+    #[cfg(feature = "faults")]
+    armed::point(here);
+    #[cfg(not(feature = "faults"))]
+    let _ = here;
 }

@@ -16,6 +16,7 @@ mod plan;
 mod profile;
 mod pull;
 mod retention;
+mod safeguards;
 mod secure;
 mod serve;
 mod servers;

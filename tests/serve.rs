@@ -5,6 +5,7 @@ mod forgetting;
 mod idle;
 mod restarts;
 mod slow;
+mod taken_over;
 mod together;
 mod observed;
 

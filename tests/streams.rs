@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rollcall::{
     clock::Clock,
     config::{self, Config},
+    fault::Safeguard,
     profile::streamed::{self, Progress},
     serve::streaming::Streaming,
     telemetry::metrics,
@@ -57,8 +58,14 @@ impl Stream {
 
     /// Reads it by a process of its own.
     fn serve(&self, name: &str, fault: &str) -> Instance {
+        self.serve_without(name, fault, None)
+    }
+
+    /// The same with a safeguard switched off.
+    fn serve_without(&self, name: &str, fault: &str, without: Option<Safeguard>) -> Instance {
         let mut command = self.world.command(&["serve", "--only", "streams", "-v", "--color", "never"]);
         command.env("ROLLCALL_FAULT", fault);
+        command.env("ROLLCALL_SWITCH_OFF", without.map_or("", Safeguard::name));
         Instance::run(&self.world, name, command)
     }
 

@@ -41,7 +41,7 @@ use super::{
 use crate::{
     Error, Result,
     config::Delivery,
-    fault::{self, Point},
+    fault::{self, Point, Safeguard},
 };
 
 /// One stream's way into Kafka.
@@ -132,6 +132,7 @@ impl Producer {
             self.inner = Some(inner);
             return Ok(Found::Nothing);
         }
+        let found = if Safeguard::CursorAfterFence.is_on() { None } else { Some(self.read_cursor(&cluster)?) };
         let patience = self.timeouts.socket + Duration::from_secs(5);
         let serve = |time| {
             inner.poll(time);
@@ -149,11 +150,16 @@ impl Producer {
             tracing::debug!(topic = self.cursor_topic, "the cursor topic is there");
         }
         // Only now: the other way round an older instance may commit between our reading and our fencing.
+        let found = found.map_or_else(|| self.read_cursor(&cluster), Ok)?;
+        self.inner = Some(inner);
+        Ok(found)
+    }
+
+    fn read_cursor(&self, cluster: &Cluster) -> Result<Found, Failure> {
         let patience = self.timeouts.transaction + self.timeouts.socket;
-        let found = cursor::read(&cluster, &self.cursor_topic, self.stream, patience).map_err(doubt)?;
+        let found = cursor::read(cluster, &self.cursor_topic, self.stream, patience).map_err(Failure::Doubt)?;
         tracing::debug!(?found, "the cursor is read");
         fault::point(Point::AfterCursorRead);
-        self.inner = Some(inner);
         Ok(found)
     }
 

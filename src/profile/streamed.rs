@@ -21,7 +21,7 @@ use crate::{
     Result,
     clock::Clock,
     config::Start,
-    fault::{self, Point},
+    fault::{self, Point, Safeguard},
     telemetry::metrics,
 };
 
@@ -278,7 +278,7 @@ async fn moved(
          held as (
              select o.topic, o.partition, w.next from stream_offsets o
              join wanted w on w.topic = o.topic and w.partition = o.partition
-             where o.stream = $1 and o.topic_id = w.topic_id and o.next_offset = w.was
+             where o.stream = $1 and o.topic_id = w.topic_id and (o.next_offset = w.was or $7)
              order by o.topic, o.partition for update of o)
          update stream_offsets o set next_offset = held.next from held
          where o.stream = $1 and o.topic = held.topic and o.partition = held.partition",
@@ -289,6 +289,7 @@ async fn moved(
     .bind(partitions().map(|partition| partition.topic_id).collect::<Vec<_>>())
     .bind(stretches.iter().map(|stretch| stretch.offsets.start).collect::<Vec<_>>())
     .bind(stretches.iter().map(|stretch| stretch.offsets.end).collect::<Vec<_>>())
+    .bind(!Safeguard::OffsetsFromWhere.is_on())
     .execute(database)
     .await?
     .rows_affected();

@@ -16,6 +16,7 @@ use tracing::{Instrument as _, error_span};
 use super::{Stop, log, plan::Plan};
 use crate::{
     Error, Result,
+    fault::{self, Point},
     ids::AudienceId,
     limits,
     membership::{
@@ -168,6 +169,7 @@ impl Ticker {
         if fired.is_empty() {
             return Ok(BREATH);
         }
+        fault::point(Point::AfterFire);
         self.heartbeat.at_work();
         let about = error_span!("tick", ticks = fired.len());
         self.seal(&mut turn, &fired, &lease, now).instrument(about).await?;

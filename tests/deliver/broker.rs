@@ -48,8 +48,9 @@ async fn after_a_commit_slower_than_the_socket_timeout_the_next_transaction_is_a
     let stage = Stage::on(&broker.address, 60, 1).await;
     stage.seal(1..=60, []).await;
     let socket_timeout = Duration::from_millis(1_500);
-    let properties = json!({"socket.timeout.ms": socket_timeout.as_millis().to_string()});
-    let child = start(&stage, &Settings { properties, fault: "after_drain:stop" });
+    let properties = [("socket.timeout.ms".to_owned(), socket_timeout.as_millis().to_string().into())];
+    let properties = properties.into_iter().collect();
+    let child = start(&stage, &Settings { properties, fault: "after_drain:stop", ..Settings::default() });
     wait_until_stopped(&child);
     broker.freeze();
     go_on(&child);
@@ -60,8 +61,7 @@ async fn after_a_commit_slower_than_the_socket_timeout_the_next_transaction_is_a
     }
     broker.thaw();
     let (status, log) = output(child);
-    let status =
-        if status.success() { status } else { output(start(&stage, &Settings { properties: json!({}), fault: "" })).0 };
+    let status = if status.success() { status } else { output(start(&stage, &Settings::default())).0 };
     assert!(status.success(), "{log}");
     assert!(log.matches("older instances are fenced").count() > 1, "no new producer after a late commit: {log}");
     let told = kafka::read_committed(&stage.broker, &stage.topic);

@@ -11,7 +11,10 @@ use nix::{
     },
     unistd::Pid,
 };
-use rollcall::{deliver::Session, fault::Point};
+use rollcall::{
+    deliver::Session,
+    fault::{Point, Safeguard},
+};
 use serde_json::json;
 
 use super::{Stage, fields, mapping, target, with};
@@ -44,9 +47,13 @@ async fn stage() -> Stage {
     stage
 }
 
+#[derive(Default)]
 pub struct Settings<'a> {
-    pub properties: serde_json::Value,
+    /// Properties of librdkafka.
+    pub properties: serde_json::Map<String, serde_json::Value>,
     pub fault: &'a str,
+    /// What is switched off.
+    pub without: Option<Safeguard>,
 }
 
 /// Starts a delivery in a process of its own; its log is read by [`output`].
@@ -59,6 +66,7 @@ pub fn start(stage: &Stage, settings: &Settings<'_>) -> Child {
         .args(["--exact", "deliver::crash::a_child_delivers_what_its_parent_says", "--nocapture", "--test-threads=1"])
         .env("ROLLCALL_TEST_CHILD", told.to_string())
         .env("ROLLCALL_FAULT", settings.fault)
+        .env("ROLLCALL_SWITCH_OFF", settings.without.map_or("", Safeguard::name))
         .env("RUST_LOG", "rollcall=debug")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -82,7 +90,7 @@ pub fn output(child: Child) -> (ExitStatus, String) {
 }
 
 fn deliver(stage: &Stage, fault: &str) -> (ExitStatus, String) {
-    output(start(stage, &Settings { properties: json!({}), fault }))
+    output(start(stage, &Settings { fault, ..Settings::default() }))
 }
 
 /// Started by other tests; by itself it only makes sure that it was not asked for anything.
@@ -104,14 +112,20 @@ async fn a_child_delivers_what_its_parent_says() {
     assert!(delivered.is_ok());
 }
 
-/// Positions of the changes that are told: all but those of profiles whose number ends with five.
-async fn assert_told(stage: &Stage, changes: i64) {
+/// Positions of the changes that consumers are told, in their order.
+fn positions(stage: &Stage) -> Vec<i64> {
     let received = kafka::read_committed(&stage.broker, &stage.topic);
-    let positions: Vec<i64> =
-        received.iter().map(|record| record.header("rollcall-position").unwrap().parse().unwrap()).collect();
+    received.iter().map(|record| record.header("rollcall-position").unwrap().parse().unwrap()).collect()
+}
+
+/// Positions of the changes to be told: all but those of profiles whose number ends with five.
+fn expected(changes: i64) -> impl Iterator<Item = i64> {
     // Runs enter profiles 1 to 60 and take them out again, so position p is about profile p % 60 + 1.
-    let expected: Vec<i64> = (0..changes).filter(|position| (position % 60 + 1) % 10 != 5).collect();
-    assert_eq!(positions, expected);
+    (0..changes).filter(|position| (position % 60 + 1) % 10 != 5)
+}
+
+async fn assert_told(stage: &Stage, changes: i64) {
+    assert!(positions(stage).into_iter().eq(expected(changes)), "{:?}", positions(stage));
     // An instance that was overtaken may have put aside what is still to come.
     let aside = sqlx::query_scalar("select count(*) from quarantine where position < $1").bind(changes);
     let aside: i64 = aside.fetch_one(stage.pool()).await.unwrap();
@@ -146,7 +160,8 @@ async fn a_delivery_that_was_paused_and_overtaken_does_no_harm_when_it_wakes() {
     {
         let stage = stage().await;
         stage.seal(1..=60, []).await;
-        let paused = start(&stage, &Settings { properties: json!({}), fault: &format!("{}:stop", point.name()) });
+        let fault = &format!("{}:stop", point.name());
+        let paused = start(&stage, &Settings { fault, ..Settings::default() });
         wait_until_stopped(&paused);
         let (status, log) = deliver(&stage, "");
         assert!(status.success(), "while one is paused at {point:?}: {log}");
@@ -161,13 +176,40 @@ async fn a_delivery_that_was_paused_and_overtaken_does_no_harm_when_it_wakes() {
     }
 }
 
+/// One has begun and sent nothing, another has got as far as the cursor; then the first goes on, and after it the other.
+async fn overtaken_between_fence_and_cursor(without: Option<Safeguard>) -> Vec<i64> {
+    let stage = stage().await;
+    stage.seal(1..=60, []).await;
+    let first = start(&stage, &Settings { fault: "after_begin:stop", ..Settings::default() });
+    wait_until_stopped(&first);
+    let other = start(&stage, &Settings { fault: "after_cursor_read:stop", without, ..Settings::default() });
+    wait_until_stopped(&other);
+    go_on(&first);
+    let (status, log) = output(first);
+    assert_eq!(status.success(), without.is_some(), "it tells all unless it is fenced: {log}");
+    go_on(&other);
+    let (status, log) = output(other);
+    assert!(status.success(), "{log}");
+    positions(&stage)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_fencing_before_the_cursor_is_read_what_an_older_instance_commits_meanwhile_is_told_again() {
+    let once: Vec<i64> = expected(60).collect();
+    assert_eq!(overtaken_between_fence_and_cursor(None).await, once);
+    let told = overtaken_between_fence_and_cursor(Some(Safeguard::CursorAfterFence)).await;
+    assert_eq!(told, [once.clone(), once].concat());
+}
+
 #[test]
 fn every_point_of_delivery_is_died_at() {
     let sealing = [Point::AmidAnswer, Point::BeforeSeal, Point::AfterSeal, Point::BeforeSlice, Point::AfterSlice];
+    let scheduling = [Point::AfterFire];
     let taking_in =
         [Point::AfterBatchRead, Point::BeforeTakenIn, Point::AfterTakenIn, Point::BeforePage, Point::AfterPage];
     let erasing = [Point::BeforeErased, Point::AfterErased];
     let telling = DEATHS.map(|(point, _)| point);
-    let died: Vec<Point> = taking_in.into_iter().chain(sealing).chain(telling).chain(erasing).collect();
+    let died: Vec<Point> =
+        taking_in.into_iter().chain(scheduling).chain(sealing).chain(telling).chain(erasing).collect();
     assert_eq!(died, Point::ALL);
 }

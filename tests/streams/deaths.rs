@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use rollcall::{
     clock::Clock,
     config::Start,
+    fault::Safeguard,
     profile::{
         Defaults, Message, Refusal,
         streamed::{self, Batch, Held, Partition, Writer},
@@ -104,6 +105,21 @@ async fn an_instance_that_was_paused_and_overtaken_stores_nothing_when_it_wakes(
     stream.is_taken_in(100).await;
     assert_eq!(stream.count("select sum(messages)::bigint from refusals").await, 10);
     paused.ends_cleanly();
+    other.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_moving_offsets_only_from_where_they_stand_an_instance_that_wakes_counts_records_again() {
+    let stream = Stream::new(1).await;
+    produce(&producer(&[]), &stream.topic, 1, &mixed(0..50));
+    let paused = stream.serve_without("paused", "after_batch_read:stop", Some(Safeguard::OffsetsFromWhere));
+    paused.wait_until_stopped();
+    stream.world.leases_end().await;
+    let mut other = stream.serve("other", "");
+    stream.is_taken_in(50).await;
+    paused.signal(Signal::SIGCONT);
+    let again = || (kafka::block_on(stream.count(super::DEALT_WITH)) == 55).then_some(());
+    eventually("the five refusals are counted twice", again);
     other.ends_cleanly();
 }
 

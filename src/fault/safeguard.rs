@@ -1,0 +1,43 @@
+//! What breaks without a safeguard? In test builds each can be switched off, to show that it is needed.
+//!
+//! `ROLLCALL_SWITCH_OFF=cursor_after_fence,seal_once` names those that are off. A build without the feature `faults` has no
+//! such switch: there [`Safeguard::is_on`] is true at compile time.
+
+macro_rules! safeguards {
+    ($($(#[$doc:meta])* $safeguard:ident = $name:literal,)*) => {
+        /// What keeps a promise of docs/guarantees.md, and can be shown to by leaving it out.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Safeguard { $($(#[$doc])* $safeguard,)* }
+
+        #[cfg(feature = "faults")]
+        impl Safeguard {
+            /// All safeguards that have a switch.
+            pub const ALL: &[Safeguard] = &[$(Safeguard::$safeguard,)*];
+
+            /// The name in `ROLLCALL_SWITCH_OFF`.
+            pub fn name(self) -> &'static str {
+                match self { $(Safeguard::$safeguard => $name,)* }
+            }
+        }
+    };
+}
+
+safeguards! {
+    /// A tick's run is sealed only by the instance whose firing it still is. Without: one that was overtaken seals it again.
+    SealOnce = "seal_once",
+    /// Offsets move only from where the writer believes them to stand. Without: a writer that was overtaken moves them back.
+    OffsetsFromWhere = "offsets_from_where",
+    /// The cursor is read after older producers are fenced. Without: one of them commits in between, and that is told again.
+    CursorAfterFence = "cursor_after_fence",
+}
+
+impl Safeguard {
+    /// Whether it does its work, as it does in every build that is not a test's.
+    #[inline]
+    pub fn is_on(self) -> bool {
+        #[cfg(feature = "faults")]
+        return !super::armed::is_off(self);
+        #[cfg(not(feature = "faults"))]
+        true
+    }
+}
