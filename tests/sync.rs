@@ -262,11 +262,14 @@ async fn an_audience_may_refer_to_another_and_is_computed_after_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_says_why_and_when_time_alone_changes_it() {
-    let world = World::new(RECENT).await;
+    let refers = "  - {name: Refers, query: \"trait('order_completed_last_30days') = 'true'\"}\n";
+    let world = World::new(&format!("{RECENT}{refers}")).await;
     world.import(&[order("ann", "1", "2024-05-01T12:00:00Z", 10.0)]);
     let inside = world.json(&["explain", "order_completed_last_30days", "ann", "--at", "2024-05-02"]);
     assert_eq!((&inside["member"], &inside["reason"]["left"]), (&json!(true), &json!("1")));
     assert_eq!(inside["next_change"]["at"], "2024-05-31T12:00:00Z");
+    let refers = world.json(&["explain", "refers", "ann", "--at", "2024-05-02"]);
+    assert_eq!((&refers["member"], &refers["next_change"]), (&json!(true), &inside["next_change"]));
     let outside = world.json(&["explain", "order_completed_last_30days", "ann", "--at", "2024-05-31T12:00:00Z"]);
     assert_eq!((&outside["member"], &outside["next_change"]), (&json!(false), &json!("never")));
 }

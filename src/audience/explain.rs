@@ -23,14 +23,14 @@ pub struct Explanation {
     pub reason: Reason,
 }
 
-/// When the answer changes if nothing more is heard of the person, and memberships referred to stay as they are.
+/// When the answer changes if nothing more is heard of the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NextChange {
     /// The first instant of the other answer.
     At(DateTime<Utc>),
     Never,
-    /// A history with so many edges that not all were tried, or a statement, which nobody here can look into.
+    /// A history with so many edges that not all were tried, or a statement, here or referred to, which nobody can look into.
     Unknown,
 }
 
@@ -50,10 +50,13 @@ pub struct Reason {
     pub parts: Vec<Reason>,
 }
 
-/// Explains a definition for a profile at instant `at`.
+/// Explains a definition for a profile at instant `at`, whose memberships and computed traits stay as they are: see
+/// [`super::outlook`] for one that refers to others.
 pub fn explain(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> Explanation {
-    let reason = reason(expr, &Scope::new(profile, at));
-    Explanation { holds: reason.holds, evaluated_at: at, next_change: next_change(expr, profile, at), reason }
+    let reason = reason(expr, profile, at);
+    let edges = edges(std::slice::from_ref(expr), profile, at);
+    let next_change = next_change(edges, reason.holds, |later| holds(expr, profile, later));
+    Explanation { holds: reason.holds, evaluated_at: at, next_change, reason }
 }
 
 /// Explains whom a statement yields: all that can be said of it is whether it does.
@@ -63,11 +66,16 @@ pub fn statement(yields: bool, at: DateTime<Utc>) -> Explanation {
     Explanation { holds: yields, evaluated_at: at, next_change: NextChange::Unknown, reason }
 }
 
-fn reason(expr: &Expr, scope: &Scope<'_>) -> Reason {
+/// Whether a definition holds, part by part.
+pub(super) fn reason(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> Reason {
+    reason_in(expr, &Scope::new(profile, at))
+}
+
+fn reason_in(expr: &Expr, scope: &Scope<'_>) -> Reason {
     let (mut left, mut right) = (None, Vec::new());
     let parts = match expr {
-        Expr::Or(terms) | Expr::And(terms) => terms.iter().map(|term| reason(term, scope)).collect(),
-        Expr::Not(inner) | Expr::Any(inner) | Expr::All(inner) => vec![reason(inner, scope)],
+        Expr::Or(terms) | Expr::And(terms) => terms.iter().map(|term| reason_in(term, scope)).collect(),
+        Expr::Not(inner) | Expr::Any(inner) | Expr::All(inner) => vec![reason_in(inner, scope)],
         Expr::Compare(comparison) => {
             left = Some(shown(&scope.values(&comparison.left)));
             let operands = comparison.comparator.operands().iter();
@@ -97,38 +105,40 @@ fn shown(values: &[Value]) -> String {
     }
 }
 
+/// The first of these instants at which the answer is another one than `now`. They are tried in their order.
+pub(super) fn next_change(
+    edges: BTreeSet<DateTime<Utc>>,
+    now: bool,
+    mut then: impl FnMut(DateTime<Utc>) -> bool,
+) -> NextChange {
+    let tried = edges.len().min(limits::EXPLAIN_INSTANTS);
+    match edges.iter().take(tried).find(|edge| then(**edge) != now) {
+        Some(change) => NextChange::At(*change),
+        None if tried < edges.len() => NextChange::Unknown,
+        None => NextChange::Never,
+    }
+}
+
 /// Only instants at which some window or date edge passes can change an answer: each event or date value, moved by each
-/// duration of the definition either way, and the microsecond after, since some edges are still inside.
-fn next_change(expr: &Expr, profile: &Profile, at: DateTime<Utc>) -> NextChange {
-    let now = holds(expr, profile, at);
-    let (instants, spans) = edges(expr, profile);
+/// duration of the definitions either way, and the microsecond after, since some edges are still inside. Those after `at`.
+pub(super) fn edges(definitions: &[Expr], profile: &Profile, at: DateTime<Utc>) -> BTreeSet<DateTime<Utc>> {
+    let (instants, spans) = looked_at(definitions, profile);
     let tick = TimeDelta::microseconds(1);
     let mut moves = BTreeSet::from([TimeDelta::zero()]);
     for span in spans {
         moves.extend([TimeDelta::microseconds(span.micros()), -TimeDelta::microseconds(span.micros())]);
     }
-    let mut candidates = BTreeSet::new();
-    for instant in &instants {
-        for edge in moves.iter().filter_map(|by| instant.checked_add_signed(*by)) {
-            for candidate in [Some(edge), edge.checked_add_signed(tick)].into_iter().flatten().filter(|edge| *edge > at)
-            {
-                candidates.insert(candidate);
-            }
-        }
-    }
-    let tried = candidates.len().min(limits::EXPLAIN_INSTANTS);
-    match candidates.iter().take(tried).find(|candidate| holds(expr, profile, **candidate) != now) {
-        Some(change) => NextChange::At(*change),
-        None if tried < candidates.len() => NextChange::Unknown,
-        None => NextChange::Never,
-    }
+    let edges = instants.iter().flat_map(|instant| moves.iter().filter_map(|by| instant.checked_add_signed(*by)));
+    edges.flat_map(|edge| [Some(edge), edge.checked_add_signed(tick)]).flatten().filter(|edge| *edge > at).collect()
 }
 
-/// The instants of a history that a definition may look at, and the durations of the definition.
-fn edges(expr: &Expr, profile: &Profile) -> (BTreeSet<DateTime<Utc>>, BTreeSet<Span>) {
+/// The instants of a history that definitions may look at, and their durations.
+fn looked_at(definitions: &[Expr], profile: &Profile) -> (BTreeSet<DateTime<Utc>>, BTreeSet<Span>) {
     let (mut spans, mut names) = (BTreeSet::new(), BTreeSet::new());
     let (mut traits, mut properties, mut contexts) = (BTreeSet::<&Path>::new(), BTreeSet::new(), BTreeSet::new());
-    visit::comparisons(expr, &mut |comparison| {
+    let mut comparisons = Vec::new();
+    definitions.iter().for_each(|definition| visit::comparisons(definition, &mut |found| comparisons.push(found)));
+    for comparison in comparisons {
         match &comparison.comparator {
             Comparator::WithinLast(span)
             | Comparator::WithinNext(span)
@@ -162,7 +172,7 @@ fn edges(expr: &Expr, profile: &Profile) -> (BTreeSet<DateTime<Utc>>, BTreeSet<S
                 }
             }
         }
-    });
+    }
     let dates = |json, paths: &BTreeSet<&Path>| -> Vec<DateTime<Utc>> {
         let values = paths.iter().flat_map(|path| walk(json, path));
         values.filter_map(|value| value.as_str().and_then(instant_of)).collect()

@@ -2,8 +2,6 @@
 
 mod value;
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
@@ -11,13 +9,12 @@ use super::{Context, instant};
 use crate::{
     Error, Result,
     audience::{
-        Computed, Definition,
-        catalogue::Catalogue,
+        Computed, ComputedTrait, Definition,
+        catalogue::{Audience, Catalogue},
         check::Known,
         explain::{self, Explanation, NextChange, Reason},
-        interpret::holds,
     },
-    membership::{history, person, register, standing, values, yields},
+    membership::{history, person, yields},
     profile::lookup,
 };
 
@@ -65,93 +62,58 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     let profile = lookup::find(&mut tx, &args.user).await?;
-    let types = lookup::identifier_types(&mut tx, profile).await?;
-    let mut history = person::history(&mut tx, profile, BTreeMap::new()).await?;
-    let stored = values::of_person(&mut tx, profile).await?;
-    let standing = standing::standings(&mut tx, profile).await?;
-    if let serde_json::Value::Object(traits) = &mut history.traits {
-        // Those that are not configured any more keep their last values.
-        for key in register::known(&mut *tx).await?.computed.into_keys() {
-            let value = value::json(stored.get(&key).map(String::as_str));
-            traits.insert(key, value);
-        }
-    }
-
-    // As in a tick: each audience after those it refers to, all as of one instant.
+    let mut outlook = person::outlook(&mut tx, profile, &catalogue.audiences).await?;
     for audience in &catalogue.audiences {
-        let has_identifier = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
-        let definition = match &audience.computed {
-            Computed::Members { definition, .. } => definition,
+        if let Some(definition) = value_of(audience, &args.key) {
+            let answer = value::Answer::new(&args.key, (audience, definition), &mut outlook, at);
+            return context.output().show(&answer, |answer| answer.describe(&args.user));
+        }
+        if audience.key != args.key {
+            continue;
+        }
+        let explanation = match &audience.computed {
+            Computed::Members { definition: Definition::Query(definition), .. } => {
+                outlook.explain(audience, definition, at)
+            }
+            Computed::Members { definition: Definition::Statement(_), .. } if args.at.is_some() => {
+                return Err(past("who is in"));
+            }
+            Computed::Members { definition: Definition::Statement(of), .. } => {
+                explain::statement(yields::member(&mut tx, of, profile).await?, at)
+            }
             computed => {
-                let keys = match computed {
-                    Computed::Columns(columns) => columns.iter().map(|(key, _)| key.as_str()).collect(),
-                    Computed::Sql(_) => Vec::new(),
-                    _ => vec![audience.key.as_str()],
+                let now = match computed {
+                    Computed::Sql(_) if args.at.is_some() => return Err(past("which values there are")),
+                    Computed::Sql(of) => Some(yields::values(&mut tx, &of.statement, profile).await?),
+                    _ => None,
                 };
-                let (mut definitions, mut all) = (computed.definitions().into_iter(), serde_json::Map::new());
-                for key in keys {
-                    let stored = stored.get(key).map(String::as_str);
-                    let Some(definition) = definitions.next() else { continue };
-                    if key == args.key {
-                        let answer = value::Answer::new(key, definition, &history, has_identifier, stored, at);
-                        return context.output().show(&answer, |answer| answer.describe(&args.user));
-                    }
-                    let now = value::now(definition, &history, stored, at).filter(|_| has_identifier);
-                    all.insert(key.to_owned(), value::json(now.as_deref()));
-                }
-                if audience.key == args.key {
-                    let stored = stored.get(&audience.key).map(String::as_str);
-                    let now = match computed {
-                        Computed::Sql(_) if args.at.is_some() => return Err(past("which values there are")),
-                        Computed::Sql(of) => Some(yields::values(&mut tx, &of.statement, profile).await?),
-                        _ => None,
-                    };
-                    let answer = value::Stored::new(&audience.key, now, stored, computed);
-                    return context.output().show(&answer, |answer| answer.describe(&args.user));
-                }
-                if let serde_json::Value::Object(traits) = &mut history.traits {
-                    // What is told together is read below the key of the whole too; what a statement yields, there alone.
-                    let whole = match computed {
-                        Computed::Sql(_) => Some(value::json(stored.get(&audience.key).map(String::as_str))),
-                        Computed::Columns(_) => Some(value::whole(&all)),
-                        _ => None,
-                    };
-                    traits.extend(whole.map(|whole| (audience.key.clone(), whole)));
-                    traits.extend(all);
-                }
-                continue;
+                let stored = outlook.values.get(&audience.key).map(String::as_str);
+                let answer = value::Stored::new(&audience.key, now, stored, computed);
+                return context.output().show(&answer, |answer| answer.describe(&args.user));
             }
         };
-        let asked = audience.key == args.key;
-        let explanation = match definition {
-            Definition::Query(definition) if asked => explain::explain(definition, &history, at),
-            Definition::Statement(_) if asked && args.at.is_some() => return Err(past("who is in")),
-            Definition::Statement(of) if asked => explain::statement(yields::member(&mut tx, of, profile).await?, at),
-            Definition::Query(definition) => {
-                let member = has_identifier && holds(definition, &history, at);
-                history.memberships.insert(audience.key.clone(), member);
-                continue;
-            }
-            // Whoever refers to it gets its last members.
-            Definition::Statement(_) => {
-                let member = standing.iter().any(|standing| standing.key == audience.key);
-                history.memberships.insert(audience.key.clone(), member);
-                continue;
-            }
-        };
+        let has_identifier = outlook.counts(audience);
         let last = history::members(&pool, &args.key, None).await;
         let answer = Answer {
-            key: args.key,
             member: explanation.holds && has_identifier,
             has_identifier,
             member_at_last_run: last.ok().map(|members| members.contains(profile.0)),
             explanation,
+            key: args.key,
         };
         return context.output().show(&answer, |answer| describe(answer, &args.user));
     }
-    let keys = [args.key];
-    catalogue.select(&keys)?;
+    catalogue.select(&[args.key])?;
     Err(Error::internal("an audience was found and lost"))
+}
+
+/// The definition of the computed trait with this key, if the audience is it or tells it among others.
+fn value_of<'a>(audience: &'a Audience, key: &str) -> Option<&'a ComputedTrait> {
+    match &audience.computed {
+        Computed::Value(definition) => (audience.key == key).then_some(definition),
+        Computed::Columns(columns) => columns.iter().find(|(of, _)| of == key).map(|(_, definition)| definition),
+        Computed::Members { .. } | Computed::Sql(_) => None,
+    }
 }
 
 fn past(what: &str) -> Error {

@@ -15,7 +15,6 @@ use crate::{
         check::Known,
         computed::{Computed, Definition},
         explain::{self, Explanation},
-        interpret::holds,
     },
     config::Config,
     ids::ProfileId,
@@ -81,7 +80,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let profile = lookup::find(&mut tx, &args.person).await?;
     let audiences = standing::standings(&mut tx, profile).await?;
     let mut why = match &config {
-        Some(config) => explanations(&mut tx, config, profile, &audiences, context.clock().now()).await?,
+        Some(config) => explanations(&mut tx, config, profile, context.clock().now()).await?,
         None => BTreeMap::new(),
     };
     let answer = Answer {
@@ -110,46 +109,29 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     context.output().show(&answer, describe)
 }
 
-/// As in a tick: each audience after those it refers to, all as of one instant.
+/// Why the person is in each of their audiences, as of now; nothing of those whose definitions would not have them now.
 async fn explanations(
     conn: &mut PgConnection,
     config: &Config,
     profile: ProfileId,
-    standing: &[standing::Standing],
     at: DateTime<Utc>,
 ) -> Result<BTreeMap<String, Explanation>> {
-    let types = lookup::identifier_types(conn, profile).await?;
-    let mut history = person::history(conn, profile, BTreeMap::new()).await?;
-    let stored = values::of_person(conn, profile).await?;
+    let catalogue = Catalogue::of(config, &Known::default());
+    let mut outlook = person::outlook(conn, profile, &catalogue.audiences).await?;
     let mut found = BTreeMap::new();
-    for audience in Catalogue::of(config, &Known::default()).audiences {
-        let counts = audience.options.counting_types().iter().any(|kind| types.iter().any(|has| has == kind));
-        let definition = match &audience.computed {
-            Computed::Members { definition: Definition::Query(definition), .. } => definition,
-            // As of its last run: nobody waits for every statement to look at one person.
-            Computed::Members { definition: Definition::Statement(_), .. } => {
-                let member = standing.iter().any(|standing| standing.key == audience.key);
-                if member {
-                    found.insert(audience.key.clone(), explain::statement(true, at));
-                }
-                history.memberships.insert(audience.key, member);
-                continue;
-            }
-            _ => {
-                // As last computed; those told together also each by its own key.
-                let value: Option<Value> = stored.get(&audience.key).and_then(|value| serde_json::from_str(value).ok());
-                if let Value::Object(traits) = &mut history.traits {
-                    traits.extend(value.as_ref().and_then(Value::as_object).cloned().into_iter().flatten());
-                    traits.insert(audience.key, value.unwrap_or_default());
-                }
-                continue;
-            }
-        };
-        let member = counts && holds(definition, &history, at);
-        if member {
-            found.insert(audience.key.clone(), explain::explain(definition, &history, at));
+    for audience in &catalogue.audiences {
+        let Computed::Members { definition, .. } = &audience.computed else { continue };
+        if !outlook.member_of.contains(&audience.key) {
+            continue;
         }
-        history.memberships.insert(audience.key, member);
+        let why = match definition {
+            Definition::Query(definition) => outlook.explain(audience, definition, at),
+            // As of its last run: nobody waits for every statement to look at one person.
+            Definition::Statement(_) => explain::statement(true, at),
+        };
+        if why.holds && outlook.counts(audience) {
+            found.insert(audience.key.clone(), why);
+        }
     }
     Ok(found)
 }

@@ -1,25 +1,45 @@
 //! What is stored of one person? Their history as the interpreter reads it, for `explain`. Reads only.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
+use super::{register, standing, values};
 use crate::{
     Result,
-    audience::interpret::{Event, Profile},
+    audience::{
+        catalogue::Audience,
+        interpret::{Event, Profile},
+        outlook::{self, Outlook},
+    },
     ids::ProfileId,
+    profile::lookup,
 };
 
-/// Loads a profile's traits and events. `memberships` says for each audience whether they are in.
+/// Loads what is known of a profile, for the audiences and traits of a catalogue to be held against.
 ///
 /// # Errors
 /// The database's own.
-pub async fn history(
+pub async fn outlook<'c>(
     conn: &mut PgConnection,
     profile: ProfileId,
-    memberships: BTreeMap<String, bool>,
-) -> Result<Profile> {
+    audiences: &'c [Audience],
+) -> Result<Outlook<'c>> {
+    let mut history = history(conn, profile).await?;
+    let values = values::of_person(conn, profile).await?;
+    if let Value::Object(traits) = &mut history.traits {
+        // Those that are not configured any more keep their last values.
+        for key in register::known(&mut *conn).await?.computed.into_keys() {
+            let value = outlook::json(values.get(&key).map(String::as_str));
+            traits.insert(key, value);
+        }
+    }
+    let identifier_types = lookup::identifier_types(conn, profile).await?.into_iter().collect();
+    let member_of = standing::audiences(conn, profile).await?.into_iter().collect();
+    Ok(Outlook { audiences, history, identifier_types, values, member_of })
+}
+
+/// A profile's traits and events, without memberships.
+async fn history(conn: &mut PgConnection, profile: ProfileId) -> Result<Profile> {
     let traits: Value = sqlx::query_scalar("select traits from profiles where id = $1")
         .bind(i64::from(profile.0))
         .fetch_one(&mut *conn)
@@ -42,5 +62,5 @@ pub async fn history(
         })
     };
     let events = rows.iter().map(event).collect::<Result<_>>()?;
-    Ok(Profile { traits, events, memberships })
+    Ok(Profile { traits, events, ..Profile::default() })
 }

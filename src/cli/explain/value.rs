@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 use crate::{
     audience::{
         Computed, ComputedTrait,
-        interpret::{self, Profile},
+        catalogue::Audience,
+        interpret,
+        outlook::{Outlook, json},
     },
     js,
 };
@@ -42,13 +44,13 @@ struct Event {
 impl Answer {
     pub(super) fn new(
         key: &str,
-        definition: &ComputedTrait,
-        history: &Profile,
-        has_identifier: bool,
-        stored: Option<&str>,
+        (of, definition): (&Audience, &ComputedTrait),
+        outlook: &mut Outlook<'_>,
         at: DateTime<Utc>,
     ) -> Answer {
-        let events = interpret::events(definition, history, at);
+        let value_at_last_run = json(outlook.values.get(key).map(String::as_str));
+        let value = json(outlook.value(key, definition, at).as_deref());
+        let events = interpret::events(definition, &outlook.history, at);
         let listed = events.iter().rev().take(LISTED).map(|event| Event {
             at: event.occurred_at,
             message_id: event.message_id.clone(),
@@ -56,9 +58,9 @@ impl Answer {
         });
         Answer {
             key: key.to_owned(),
-            value: json(now(definition, history, stored, at).as_deref()),
-            has_identifier,
-            value_at_last_run: json(stored),
+            value,
+            has_identifier: outlook.counts(of),
+            value_at_last_run,
             evaluated_at: at,
             events: events.len(),
             latest: listed.collect(),
@@ -124,28 +126,6 @@ impl Stored {
         }
         lines.join("\n")
     }
-}
-
-/// The value at an instant. What is 0 without events is so for whoever had a value, as in a run.
-pub(super) fn now(
-    definition: &ComputedTrait,
-    history: &Profile,
-    stored: Option<&str>,
-    at: DateTime<Utc>,
-) -> Option<String> {
-    let zero = stored.filter(|_| definition.reducer.is_zero_of_nothing()).map(|_| "0".to_owned());
-    interpret::value(definition, history, at).0.or(zero)
-}
-
-/// Several values as one, as it would be stored.
-pub(super) fn whole(values: &serde_json::Map<String, Json>) -> Json {
-    let there: serde_json::Map<_, _> =
-        values.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect();
-    if there.is_empty() { Json::Null } else { there.into() }
-}
-
-pub(super) fn json(text: Option<&str>) -> Json {
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Json::Null)
 }
 
 fn text(value: &Json) -> String {
