@@ -15,5 +15,20 @@ create table schedules (
     finished_at   timestamptz check ((finished_at is null) = (state = 'running'))
 );
 
+-- Runs that failed, the latest of each audience: nothing of them was sealed. Those that succeeded are in `runs`.
+create table failed_runs (
+    id            bigint generated always as identity primary key,
+    audience_id   bigint not null references audiences,
+    -- The tick, and at which try; none where a person asked.
+    scheduled_for timestamptz,
+    attempt       int check ((attempt is null) = (scheduled_for is null)),
+    evaluated_at  timestamptz not null,
+    reason        text not null,
+    -- Unknown where the instance that computed it went away.
+    took_ms       bigint,
+    failed_at     timestamptz not null default clock_timestamp()
+);
+create index failed_runs_by_audience on failed_runs (audience_id, id);
+
 -- All leases draw their epochs here: they grow, even for a lease whose row was deleted.
 create sequence lease_epochs as bigint;

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::{PgPool, types::Json};
 
 use crate::{
     Result,
     config::{self, Config},
     ids::RunId,
+    membership::failed::Failure,
     schedule::{Facts, Fresh, Freshness, Promise, Setting},
 };
 
@@ -36,6 +37,8 @@ pub struct Audience {
     pub members: Option<i64>,
     /// Since the last run that was sealed.
     pub failed_attempts: i32,
+    /// The latest failure since the last run that was sealed.
+    pub last_failure: Option<Failure>,
     /// The run that waits for a person, and holds up what is told.
     pub held_run: Option<RunId>,
 }
@@ -136,6 +139,7 @@ fn judge(
         behind,
         members: known.and_then(|known| known.members),
         failed_attempts: known.map_or(0, |known| known.failed_attempts),
+        last_failure: known.and_then(|known| known.last_failure.clone()).map(|Json(failure)| failure),
         held_run: known.and_then(|known| known.held_run),
         key,
     }
@@ -155,6 +159,7 @@ struct Known {
     evaluated_at: Option<DateTime<Utc>>,
     members: Option<i64>,
     failed_attempts: i32,
+    last_failure: Option<Json<Failure>>,
     held_run: Option<RunId>,
 }
 
@@ -163,10 +168,14 @@ async fn known(pool: &PgPool) -> Result<HashMap<String, Known>> {
     let rows: Vec<Known> = sqlx::query_as(
         "select a.key, a.created_at, r.evaluated_at, r.members,
                 case s.state when 'failed' then s.attempt when 'running' then s.attempt - 1 else 0 end as failed_attempts,
+                (select jsonb_build_object('failed_at', f.failed_at, 'scheduled_for', f.scheduled_for, 'attempt', f.attempt,
+                                           'reason', f.reason)
+                 from failed_runs f where f.audience_id = a.id and f.failed_at > coalesce(r.sealed_at, '-infinity')
+                 order by f.id desc limit 1) as last_failure,
                 (select h.id from runs h where h.audience_id = a.id and h.state = 'held') as held_run
          from audiences a
          left join lateral (
-             select evaluated_at, members from runs
+             select evaluated_at, sealed_at, members from runs
              where audience_id = a.id and state in ('sealed', 'released') order by id desc limit 1
          ) r on true
          left join schedules s on s.audience_id = a.id

@@ -108,6 +108,8 @@ pub const PROBLEMS: usize = 20;
 pub const REFERENCES_PER_COMPARISON: usize = 4;
 /// Length of a text that is read as a number.
 pub const NUMBER_CHARS: usize = 64;
+/// Failed runs of an audience that are kept to be listed: four days of tries, which are an hour apart at last.
+pub const FAILED_RUNS_KEPT: i64 = 100;
 /// Future instants tried by `explain` when it looks for the one at which time alone changes the answer.
 pub const EXPLAIN_INSTANTS: usize = 5_000;
 /// How long one condition may run, in milliseconds; longer, and the audiences that use it fail, the others do not.

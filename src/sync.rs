@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     deliver::{Delivered, Target},
     membership::{
-        configured,
+        configured, failed,
         register::{self, Terms},
         seal::{self, Run, Tick},
         turn::Turn,
@@ -82,12 +82,28 @@ pub async fn sync(
     let tick = Tick { audiences: &audiences, t, dry_run: request.dry_run, fired: None };
     let mut runs: Vec<_> = catalogue.refused.into_iter().map(|(key, error)| (key, Err(error))).collect();
     let held = instance.lease().await?;
+    let began = instance.clock.monotonic();
     let sealed = seal::in_turn(&mut Turn::wait(pool, Some(&held)).await?, tick).await;
     held.release().await;
+    let took = instance.clock.monotonic() - began;
+    if !request.dry_run {
+        let failed: Vec<(&str, &str)> = match &sealed {
+            Ok(sealed) => failures(runs.iter().chain(sealed)).collect(),
+            Err(error) => audiences.iter().map(|of| (of.audience.key.as_str(), error.message.as_str())).collect(),
+        };
+        failed::note(pool, t, took.as_millis() as i64, &failed).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what failed is not noted");
+        });
+    }
     runs.extend(sealed?);
 
     let deliveries = if request.dry_run { Vec::new() } else { tell(instance, targets, progress).await };
     Ok(Report { runs, deliveries })
+}
+
+/// Of each audience that failed, why.
+fn failures<'r>(runs: impl Iterator<Item = &'r (String, Result<Run>)>) -> impl Iterator<Item = (&'r str, &'r str)> {
+    runs.filter_map(|(key, run)| Some((key.as_str(), run.as_ref().err()?.message.as_str())))
 }
 
 /// What the store knows of audiences. Those that the configuration does not name are left as they are, not deleted: the file

@@ -1,5 +1,6 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
+mod failed;
 mod fleet;
 mod forgetting;
 mod idle;

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     freshness,
     ids::RunId,
-    membership::held,
+    membership::{failed::Failure, held},
     schedule::{Freshness, Setting},
 };
 
@@ -40,6 +40,8 @@ struct Listed {
     true_as_of: Option<DateTime<Utc>>,
     /// The last accepted one; none before it, and where no database can be reached.
     last_run: Option<LastRun>,
+    /// The latest failure since then.
+    last_failure: Option<Failure>,
     /// The run that waits for a person.
     held_run: Option<RunId>,
 }
@@ -72,7 +74,8 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             schedule: schedule.map(ToString::to_string),
             query: query.to_owned(),
             freshness: fresh.as_ref().map(|fresh| fresh.fresh.freshness),
-            true_as_of: fresh.and_then(|fresh| fresh.true_as_of),
+            true_as_of: fresh.as_ref().and_then(|fresh| fresh.true_as_of),
+            last_failure: fresh.and_then(|fresh| fresh.last_failure),
             last_run: last_runs.remove(&key),
             held_run: held.remove(&key),
             key,
@@ -99,9 +102,10 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
             [
                 audience.key.clone(),
                 audience.class.into(),
-                match audience.held_run {
-                    Some(run) => format!("{}, run {run} is held", audience.state),
-                    None => audience.state.into(),
+                match (&audience.held_run, &audience.last_failure) {
+                    (_, Some(failure)) => format!("{}, failed: {}", audience.state, failure.reason),
+                    (Some(run), None) => format!("{}, run {run} is held", audience.state),
+                    (None, None) => audience.state.into(),
                 },
                 audience.schedule.clone().unwrap_or_default(),
                 audience.freshness.map(Freshness::name).unwrap_or_default().into(),

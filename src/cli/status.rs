@@ -9,7 +9,10 @@ use crate::{
     config::Config,
     deliver::state::{self, DestinationRow},
     freshness::{self, Audience},
-    membership::held::{self, Waiting},
+    membership::{
+        failed::Failure,
+        held::{self, Waiting},
+    },
 };
 
 /// Show how fresh each audience is, and of each destination its state, position, what is left to send and what is quarantined.
@@ -46,10 +49,8 @@ pub async fn run(_: Args, context: &Context) -> Result<()> {
         let audiences = table(header, status.audiences.iter().map(freshness_cells));
         let header = ["destination", "lane", "state", "told", "to tell", "quarantined", "why halted"];
         let destinations = table(header, status.destinations.iter().map(cells));
-        status
-            .held
-            .iter()
-            .fold(format!("{audiences}\n\n{destinations}"), |text, held| format!("{text}\n{}", line(held)))
+        let lines = status.audiences.iter().filter_map(failure).chain(status.held.iter().map(line));
+        lines.fold(format!("{audiences}\n\n{destinations}"), |text, line| format!("{text}\n{line}"))
     })
 }
 
@@ -67,6 +68,13 @@ fn freshness_cells(audience: &Audience) -> [String; 6] {
 /// To the second, as a person reads it; nothing if there is none.
 pub(super) fn instant(instant: Option<DateTime<Utc>>) -> String {
     instant.map(|instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default()
+}
+
+/// Why an audience has not been computed since its last run.
+fn failure(audience: &Audience) -> Option<String> {
+    let Failure { failed_at, attempt, reason, .. } = audience.last_failure.as_ref()?;
+    let attempt = attempt.map(|attempt| format!(" (try {attempt})")).unwrap_or_default();
+    Some(format!("audience '{}': failed at {}{attempt}: {reason}", audience.key, instant(Some(*failed_at))))
 }
 
 fn line(held: &Waiting) -> String {

@@ -48,6 +48,8 @@ pub enum State {
     Discarded,
     /// Was held, until the audience's next run came.
     Superseded,
+    /// Nothing was sealed: of a row in a list, which is none of `runs`.
+    Failed,
 }
 
 impl State {
@@ -59,6 +61,7 @@ impl State {
             State::Released => "released",
             State::Discarded => "discarded",
             State::Superseded => "superseded",
+            State::Failed => "failed",
         }
     }
 }

@@ -236,45 +236,55 @@ pub async fn computed(pool: &PgPool, key: &str) -> Result<Option<AudienceId>> {
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct RunRow {
-    pub run: RunId,
+    /// Absent, as all that is counted, where it failed: then nothing was recorded.
+    pub run: Option<RunId>,
     pub key: String,
-    pub definition_version: i32,
+    pub definition_version: Option<i32>,
     pub evaluated_at: DateTime<Utc>,
-    pub sealed_at: DateTime<Utc>,
-    pub members: i64,
-    pub entered: i64,
-    pub exited: i64,
-    pub evaluate_ms: i64,
+    /// When it was sealed, or failed.
+    pub ended_at: DateTime<Utc>,
+    pub members: Option<i64>,
+    pub entered: Option<i64>,
+    pub exited: Option<i64>,
+    /// Until it was sealed or failed; unknown where the instance that computed it went away.
+    pub took_ms: Option<i64>,
     /// The tick that it was sealed for, and at which try; absent where a person asked.
     pub scheduled_for: Option<DateTime<Utc>>,
     pub attempt: Option<i32>,
     pub state: State,
-    /// Why it is or was held.
-    pub held_because: Option<String>,
+    /// Why it is or was held, or failed.
+    pub reason: Option<String>,
     /// Changes of this run that some destination has not been told, as far as Postgres knows.
-    pub pending: i64,
+    pub pending: Option<i64>,
 }
 
-/// The latest runs, of one audience or of all, newest first; only those that are held, if asked.
+/// The latest runs, of one audience or of all, newest first, those that failed among them; only those in one state, if asked.
 ///
 /// # Errors
 /// The database's own.
-pub async fn runs(pool: &PgPool, key: Option<&str>, held: bool, limit: u32) -> Result<Vec<RunRow>> {
+pub async fn runs(pool: &PgPool, key: Option<&str>, state: Option<State>, limit: u32) -> Result<Vec<RunRow>> {
     Ok(sqlx::query_as(
-        "select r.id as run, a.key, r.definition_version, r.evaluated_at, r.sealed_at, r.members,
-                r.entered_count as entered, r.exited_count as exited, r.evaluate_ms, r.scheduled_for, r.attempt, r.state,
-                r.held_because,
-                (select coalesce(max(n), 0)::bigint from (
-                     select sum(l.to_position - greatest(l.from_position, coalesce(v.cursor_position, 0))) as n
-                     from deltas l join destinations d on d.id = l.destination_id
-                     left join deliveries v on v.destination_id = d.id
-                     where l.run_id = r.id and l.to_position > coalesce(v.cursor_position, 0) group by d.name) s) as pending
-         from runs r join audiences a on a.id = r.audience_id
-         where ($1::text is null or a.key = $1) and (not $2 or r.state = 'held')
-         order by r.id desc limit $3",
+        "(select r.id as run, a.key, r.definition_version, r.evaluated_at, r.sealed_at as ended_at, r.members,
+                 r.entered_count as entered, r.exited_count as exited, r.evaluate_ms as took_ms, r.scheduled_for, r.attempt,
+                 r.state, r.held_because as reason,
+                 (select coalesce(max(n), 0)::bigint from (
+                      select sum(l.to_position - greatest(l.from_position, coalesce(v.cursor_position, 0))) as n
+                      from deltas l join destinations d on d.id = l.destination_id
+                      left join deliveries v on v.destination_id = d.id
+                      where l.run_id = r.id and l.to_position > coalesce(v.cursor_position, 0) group by d.name) s) as pending
+          from runs r join audiences a on a.id = r.audience_id
+          where ($1::text is null or a.key = $1) and ($2::text is null or r.state = $2)
+          order by r.id desc limit $3)
+         union all
+         (select null, a.key, null, f.evaluated_at, f.failed_at, null, null, null, f.took_ms, f.scheduled_for, f.attempt,
+                 'failed', f.reason, null
+          from failed_runs f join audiences a on a.id = f.audience_id
+          where ($1::text is null or a.key = $1) and ($2::text is null or $2 = 'failed')
+          order by f.id desc limit $3)
+         order by ended_at desc, run desc limit $3",
     )
     .bind(key)
-    .bind(held)
+    .bind(state)
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?)

@@ -23,6 +23,7 @@ pub mod values;
 pub mod chain;
 pub mod configured;
 pub mod diff;
+pub mod failed;
 pub mod forecast;
 pub mod guard;
 pub mod held;

@@ -57,7 +57,10 @@ pub async fn runs(connection: &mut PgConnection, before: DateTime<Utc>, dry_run:
     .bind(before)
     .fetch_all(&mut *connection)
     .await?;
-    while !dry_run && piece(connection, before).await? > 0 {}
+    if !dry_run {
+        sqlx::query("delete from failed_runs where failed_at < $1").bind(before).execute(&mut *connection).await?;
+        while piece(connection, before).await? > 0 {}
+    }
     Ok(dropped)
 }
 

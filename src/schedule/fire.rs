@@ -84,7 +84,7 @@ pub async fn finish(database: impl PgExecutor<'_>, firing: &Firing, lease: &Leas
     Ok(finished.rows_affected() == 1)
 }
 
-/// Notes that the run failed and when it is tried again, see [`super::retry_at`]. `reason` is shown to people and must
+/// Notes that the run failed, also among the failed runs, and when it is tried again, see [`super::retry_at`]. `reason` is shown to people and must
 /// hold no secret and nobody's traits. False if another instance has taken over.
 pub async fn fail(
     database: impl PgExecutor<'_>,
@@ -94,8 +94,13 @@ pub async fn fail(
     reason: &str,
 ) -> Result<bool> {
     let failed = sqlx::query(
-        "update schedules set state = 'failed', finished_at = clock_timestamp(), retry_at = $5, reason = $6
-         where audience_id = $1 and scheduled_for = $2 and attempt = $3 and lease = $4 and state = 'running'",
+        "with failed as (
+             update schedules set state = 'failed', finished_at = clock_timestamp(), retry_at = $5, reason = $6
+             where audience_id = $1 and scheduled_for = $2 and attempt = $3 and lease = $4 and state = 'running'
+             returning *)
+         insert into failed_runs (audience_id, scheduled_for, attempt, evaluated_at, reason, took_ms)
+         select audience_id, scheduled_for, attempt, fired_at, reason,
+                (extract(epoch from finished_at - fired_at) * 1000)::bigint from failed",
     )
     .bind(firing.audience)
     .bind(firing.scheduled_for)

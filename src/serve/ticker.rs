@@ -20,7 +20,7 @@ use crate::{
     ids::AudienceId,
     limits,
     membership::{
-        configured,
+        configured, failed,
         register::{self, Registered},
         seal::{self, Run, Tick},
         turn::Turn,
@@ -158,11 +158,16 @@ impl Ticker {
         let before: HashMap<_, _> = fire::last(&self.instance.pool).await?.into_iter().collect();
         for firing in self.agenda(now).await?.now {
             if fire::fire(&self.instance.pool, &firing, &lease).await? {
-                metrics::fired(match before.get(&firing.audience).map(|last| last.state) {
+                let last = before.get(&firing.audience);
+                metrics::fired(match last.map(|last| last.state) {
                     Some(State::Failed { .. }) => "retried",
                     Some(State::Abandoned) => "taken_over",
                     _ => "fired",
                 });
+                if let Some(last) = last.filter(|last| last.state == State::Abandoned) {
+                    let pool = &self.instance.pool;
+                    failed::note_abandoned(pool, firing.audience, last.scheduled_for, last.attempt).await?;
+                }
                 fired.push(firing);
             }
         }
@@ -271,6 +276,7 @@ impl Ticker {
         let retry_at = retry_at(firing.attempt, now);
         // False if the run is another instance's by now, which says itself what becomes of it.
         if fire::fail(&self.instance.pool, firing, lease, retry_at, &error.message).await? {
+            failed::keep_latest(&self.instance.pool, &[of.id]).await?;
             metrics::not_sealed(&of.audience.key, "failed");
             log(error, &format!("audience '{}'", of.audience.key), "not computed; to be tried again");
             let (audience, attempt) = (&of.audience.key, firing.attempt);
