@@ -33,7 +33,10 @@ async fn a_scheduled_run_that_fails_says_why_in_every_list_until_one_succeeds() 
     });
     let why = failed["reason"].as_str().unwrap();
     assert!(why.contains(MISSING), "{failed}");
-    assert_eq!((&failed["key"], &failed["state"], &failed["run"]), (&json!("subscribers"), &json!("failed"), &Value::Null));
+    assert_eq!(
+        (&failed["key"], &failed["state"], &failed["run"]),
+        (&json!("subscribers"), &json!("failed"), &Value::Null)
+    );
     assert!(failed["took_ms"].as_i64().unwrap() >= 0 && failed["scheduled_for"].is_string(), "{failed}");
     told(&world, &users(0..2));
 
@@ -64,7 +67,9 @@ async fn a_sync_that_fails_is_listed_too_and_only_the_latest_failures_are_kept()
     let row = &rows[0];
     assert_eq!((&row["state"], &row["attempt"]), (&json!("failed"), &Value::Null), "{rows}");
     assert!(row["reason"].as_str().unwrap().contains(MISSING), "{rows}");
-    assert!(of(&world.json(&["audiences"]), "subscribers")["last_failure"]["reason"].as_str().unwrap().contains(MISSING));
+    assert!(
+        of(&world.json(&["audiences"]), "subscribers")["last_failure"]["reason"].as_str().unwrap().contains(MISSING)
+    );
     assert!(!world.run(&["sync", "subscribers", "--dry-run"]).status.success());
     assert_eq!(world.json(&["runs"]).as_array().unwrap().len(), 1, "a dry run leaves nothing behind");
 
