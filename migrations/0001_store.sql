@@ -81,14 +81,12 @@ create table aliases (
     xid         xid8 not null default pg_current_xact_id()
 );
 
--- How far a file has been imported; advanced in the transaction that stores its messages.
+-- How far a file has been imported; advanced in the transaction that stores its lines.
 create table imports (
     digest     text primary key,
     name       text not null,
-    -- Messages and what was refused, from the first: several may stand on one line.
-    records    bigint not null default 0,
-    line       bigint not null default 0,
-    bytes      bigint not null default 0,
+    line       bigint not null,
+    bytes      bigint not null,
     accepted   bigint not null default 0,
     repeated   bigint not null default 0,
     refused    bigint not null default 0,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     audience::identities::Identity,
     delta::{Now, SealedRun},
-    ids::ProfileId,
+    ids::{AudienceId, BackfillId, ProfileId, RunId},
     js::{self, push_string},
     ksuid,
     membership::values,
@@ -39,6 +39,12 @@ pub struct Envelope {
     traits: usize,
     key: String,
     timestamp: String,
+    ids: MessageIds,
+}
+
+/// What the message ids of one run for one destination have in common.
+#[derive(Debug, Clone)]
+pub struct MessageIds {
     evaluated_at: DateTime<Utc>,
     seed: Sha256,
 }
@@ -85,24 +91,8 @@ impl Envelope {
         let traits = middle.len();
         middle.push('{');
 
-        let mut seed = Sha256::new();
-        seed.update(stream.as_bytes());
-        seed.update(run.audience.0.to_be_bytes());
-        seed.update(run.run.0.to_be_bytes());
-        // What is told again is another message, also where no run lies between.
-        if let Some(backfill) = run.backfill {
-            seed.update(backfill.0.to_be_bytes());
-        }
-        Envelope {
-            head,
-            context,
-            middle,
-            traits,
-            key: run.key.clone(),
-            timestamp,
-            evaluated_at: run.evaluated_at,
-            seed,
-        }
+        let ids = MessageIds::new(stream, run.audience, run.run, run.backfill, run.evaluated_at);
+        Envelope { head, context, middle, traits, key: run.key.clone(), timestamp, ids }
     }
 
     /// The JSON text of the `context` of every Identify of the run.
@@ -124,7 +114,7 @@ impl Envelope {
         traits: &[(String, Value)],
         now: &Now,
     ) -> Identify<'a> {
-        let message_id = self.message_id(profile, identity);
+        let message_id = self.ids.of(profile, identity);
         out.push('{');
         if let Some(anonymous_id) = identity.anonymous_id {
             out.push_str(r#""anonymousId":"#);
@@ -178,9 +168,30 @@ impl Envelope {
         out.push('}');
         Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id, traits }
     }
+}
+
+impl MessageIds {
+    /// Those of a run, or of a slice of a backfill, for a stream.
+    pub fn new(
+        stream: Uuid,
+        audience: AudienceId,
+        run: RunId,
+        backfill: Option<BackfillId>,
+        evaluated_at: DateTime<Utc>,
+    ) -> MessageIds {
+        let mut seed = Sha256::new();
+        seed.update(stream.as_bytes());
+        seed.update(audience.0.to_be_bytes());
+        seed.update(run.0.to_be_bytes());
+        // What is told again is another message, also where no run lies between.
+        if let Some(backfill) = backfill {
+            seed.update(backfill.0.to_be_bytes());
+        }
+        MessageIds { evaluated_at, seed }
+    }
 
     /// `personas_` and a KSUID, as the peer's; a function of destination, audience, run (and backfill), profile and identifiers.
-    fn message_id(&self, profile: ProfileId, identity: &Identity<'_>) -> String {
+    pub fn of(&self, profile: ProfileId, identity: &Identity<'_>) -> String {
         let mut hash = self.seed.clone();
         hash.update(profile.0.to_be_bytes());
         for (tag, part) in [(1u8, identity.user_id), (2, identity.anonymous_id)] {
@@ -210,6 +221,24 @@ fn push_json(out: &mut String, json: &str) {
     match serde_json::from_str(json) {
         Ok(value) => js::push_value(out, &value),
         Err(_) => out.push_str("null"),
+    }
+}
+
+/// What an Identify says of a change, as JSON text by name: one value, or of several each by its own.
+pub fn said(key: &str, now: &Now) -> Vec<(String, String)> {
+    let written = |value: &str| {
+        let mut out = String::new();
+        push_json(&mut out, value);
+        out
+    };
+    match now {
+        Now::In => vec![(key.to_owned(), "true".to_owned())],
+        Now::Out => vec![(key.to_owned(), "false".to_owned())],
+        Now::Nothing => vec![(key.to_owned(), "null".to_owned())],
+        Now::Value(value) if value.starts_with('{') => {
+            values::columns::read(value).into_iter().map(|(name, value)| (name, written(value))).collect()
+        }
+        Now::Value(value) => vec![(key.to_owned(), written(value))],
     }
 }
 

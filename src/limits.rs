@@ -119,9 +119,6 @@ pub const CONDITION_WORK_MEM_MIB: u32 = 64;
 
 /// One message, as it stands in its line (Segment: 32 KB per event).
 pub const MESSAGE_BYTES: usize = 32 * 1024;
-/// Bytes of a file that are tried as one row or one message: enough for columns that no message keeps. Beyond, it is read on at the
-/// next line.
-pub const RECORD_BYTES: usize = 4 * MESSAGE_BYTES;
 /// Longer message ids are dropped by Segment without a word; we refuse the line.
 pub const MESSAGE_ID_CHARS: usize = 100;
 /// Traits of one identify or group call, or properties of one event (Segment drops more than 300).
@@ -164,6 +161,9 @@ pub const PAGE_BYTES: usize = 16 << 20;
 /// Records of one run that may be quarantined, or one in a hundred of its changes if that is more: beyond it the
 /// mapping or the topic is wrong, not a few profiles, and the destination halts.
 pub const QUARANTINED_PER_RUN: i64 = 1_000;
+
+/// Differences of each kind that `rollcall verify` lists; all are counted.
+pub const VERIFY_DIFFERENCES: u64 = 100;
 
 /// Doubts in a row without anything told between them, before delivery gives up until it is next asked.
 pub const DOUBTS_IN_A_ROW: u32 = 3;

@@ -23,12 +23,13 @@ use crate::support::{
 };
 
 mod broker;
-mod clients;
+pub mod clients;
 mod crash;
 mod decide;
 mod halts;
 mod quarantine;
 mod told;
+mod verify;
 
 /// A destination in a database of its own, with topics of its own on a broker.
 pub struct Stage {
@@ -115,6 +116,21 @@ impl Stage {
         let to = Position(from.0 + count.len() as i64);
         let nonce: Uuid = sqlx::query_scalar("select gen_random_uuid()").fetch_one(&mut *tx).await.unwrap();
         let chain = Chain(chain).link(run, &(from..to), &entered, &exited, nonce);
+        let told: Option<Vec<u8>> = sqlx::query_scalar("select members from told where audience_id = 1")
+            .fetch_optional(&mut *tx)
+            .await
+            .unwrap();
+        let told = count.apply(&told.map(|bytes| diff::decode(&bytes).unwrap()).unwrap_or_default());
+        sqlx::query(
+            "insert into told (destination_id, audience_id, run_id, members) values ($1, 1, $2, $3)
+             on conflict (destination_id, audience_id) do update set run_id = excluded.run_id, members = excluded.members",
+        )
+        .bind(self.destination)
+        .bind(run)
+        .bind(diff::encode(&told))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         for sql in [
             "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain, nonce)
              values ($1, $2, $3, $4, '', $5, $6)",

@@ -101,7 +101,8 @@ impl Stream {
 }
 
 /// Messages stored and records refused.
-const DEALT_WITH: &str = "select (select count(*) from messages) + (select coalesce(sum(messages), 0)::bigint from refusals where not is_stored)";
+const DEALT_WITH: &str =
+    "select (select count(*) from messages) + (select coalesce(sum(messages), 0)::bigint from refusals)";
 
 fn order(n: usize) -> Value {
     json!({"type": "track", "event": "Order Completed", "userId": format!("u{}", n % 50), "messageId": format!("m{n}"),

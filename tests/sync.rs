@@ -12,6 +12,7 @@ mod statements;
 mod traits;
 mod trouble;
 mod values;
+mod verified;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -107,6 +108,14 @@ audiences:
         }
         let output = self.run(&["import", file.path().to_str().unwrap()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Fails unless the topics say what the database says; the report of the configured destination.
+    pub fn verified(&self) -> Value {
+        let output = self.run(&["verify", "--digest", "--json"]);
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str::<Value>(&report).unwrap()[0].take()
     }
 
     /// Some time after a process was killed: its leases have ended.

@@ -2,7 +2,6 @@
 
 mod addresses;
 mod bad_input;
-mod field;
 mod libraries;
 mod overload;
 mod recorded;

@@ -7,6 +7,7 @@ mod ingest;
 mod lanes;
 mod state;
 mod traits;
+mod verify;
 
 use clap::Subcommand;
 
@@ -29,6 +30,8 @@ pub enum What {
     Ingest(ingest::Args),
     /// A first sync to a real Kafka beside librdkafka alone sending the same bytes.
     Deliver(deliver::Args),
+    /// A topic held against its log beside kcat reading it.
+    Verify(deliver::Args),
     /// The delay of small audiences beside a backfill of a million, and without it.
     Lanes(lanes::Args),
     /// Three audiences beside the best SQL written by hand for the same ids.
@@ -44,6 +47,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         What::Import(args) => import::run(args, context).await,
         What::Ingest(args) => ingest::run(args, context).await,
         What::Deliver(args) => deliver::run(args, context).await,
+        What::Verify(args) => verify::run(args, context).await,
         What::Lanes(args) => lanes::run(args, context).await,
         What::Evaluate(args) => evaluate::run(args, context).await,
         What::Traits(args) => traits::run(args, context).await,

@@ -39,6 +39,7 @@ mod streams;
 mod sync;
 mod topics;
 mod unhalt;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -123,6 +124,7 @@ pub enum Verb {
     Diff(diff::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Verify(verify::Args),
     Prune(prune::Args),
     Health(health::Args),
     Resync(resync::Args),
@@ -163,6 +165,7 @@ impl Verb {
             Verb::Diff(args) => diff::run(args, context).await,
             Verb::Schedule(args) => schedule::run(args, context).await,
             Verb::Status(args) => status::run(args, context).await,
+            Verb::Verify(args) => return verify::run(args, context).await,
             Verb::Prune(args) => prune::run(args, context).await,
             Verb::Health(args) => health::run(args, context).await,
             Verb::Resync(args) => resync::run(args, context).await,

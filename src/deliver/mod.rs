@@ -18,6 +18,7 @@ pub mod aws;
 mod bulk;
 pub mod check;
 pub mod cluster;
+mod crc;
 pub mod cursor;
 pub mod diagnosis;
 mod handshake;
@@ -42,6 +43,7 @@ pub mod topic;
 mod topic_ids;
 pub mod topics;
 pub mod trouble;
+pub mod verify;
 mod watch;
 pub mod yardstick;
 

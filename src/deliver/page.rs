@@ -82,6 +82,11 @@ impl Pages {
         }
     }
 
+    /// Takes the other lane for told: for a look at a log that is not told here.
+    pub fn take_as_told(&mut self) {
+        self.reader.take_as_told(Position(i64::MAX));
+    }
+
     /// The changes from `from` on, at most `limit`, fewer if they are big; `None` at the end of the log, and where the other lane
     /// must be told something before.
     ///

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::{
     cluster::{Cluster, Unanswered},
+    crc,
     cursor::{self, Cursor, End},
     page::Page,
     properties,
@@ -264,13 +265,13 @@ impl Producer {
         let told = &page.records[index];
         let position = told.position.to_string();
         let stream = page.stream_text.as_str();
-        let mut headers = OwnedHeaders::new_with_capacity(told.record.headers.len() + 3);
+        let mut headers = OwnedHeaders::new_with_capacity(told.record.headers.len() + 4);
         for (key, value) in &told.record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let ours =
-            [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", &told.message_id)];
-        for (key, value) in ours {
+        let (id, crc) = (told.message_id.as_str(), crc::text(stream, &position, &told.message_id, &told.record));
+        let ours = [("rollcall-stream", stream), ("rollcall-position", &position), ("rollcall-message-id", id)];
+        for (key, value) in ours.into_iter().chain([(crc::HEADER, &*crc)]) {
             headers = headers.insert(Header { key, value: Some(value) });
         }
         let mut record = BaseRecord::with_opaque_to(&told.record.topic, index).headers(headers);

@@ -58,9 +58,14 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
             send(&client, BaseRecord::to(&topic).key("cursor").payload(page.stream_text.as_bytes()))?;
             for (index, told) in page.records.iter().enumerate() {
                 let position = told.position.to_string();
-                let mut headers = OwnedHeaders::new_with_capacity(told.record.headers.len() + 3);
+                let mut headers = OwnedHeaders::new_with_capacity(told.record.headers.len() + 4);
                 let users = told.record.headers.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-                let ours = [("stream", page.stream_text.as_str()), ("position", &position), ("id", &told.message_id)];
+                let ours = [
+                    ("stream", page.stream_text.as_str()),
+                    ("position", &position),
+                    ("id", &told.message_id),
+                    ("crc", "00000000"),
+                ];
                 for (key, value) in users.chain(ours) {
                     headers = headers.insert(Header { key, value: Some(value) });
                 }

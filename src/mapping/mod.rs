@@ -165,6 +165,13 @@ impl Mapping {
         self.send.batching()
     }
 
+    /// Whether the value of its records is the event as it is.
+    pub fn sends_whole_events(&self) -> bool {
+        self.fields()
+            .iter()
+            .any(|(name, plan)| *name == "payload" && matches!(plan, Plan::Path(path) if path.is_whole()))
+    }
+
     /// The topic, if it is the same for every event.
     pub fn literal_topic(&self) -> Option<String> {
         self.send.literal_topic()

@@ -18,6 +18,11 @@ struct Step {
 }
 
 impl Path {
+    /// Whether it is the whole value.
+    pub fn is_whole(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// As `@path` reads it: the first `$.` is dropped, wherever it stands.
     pub fn parse(text: &str) -> Path {
         Self::split(&text.replacen("$.", "", 1))

@@ -38,7 +38,7 @@ pub struct Metadata {
     pub last_source_id: Option<String>,
 }
 
-/// Who has this identifier, as it is stored.
+/// Who has this identifier.
 ///
 /// # Errors
 /// The database's own.

@@ -16,11 +16,12 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deliver/clients").join(name)
 }
 
-fn python(name: &str) -> Command {
+/// A script of Python with the clients that pip installs.
+pub fn python(script: &Path) -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| packages::pip("clients", include_str!("clients/requirements.txt")));
     let mut python = Command::new("python3");
-    python.env("PYTHONPATH", folder).env("PYTHONDONTWRITEBYTECODE", "1").arg(script(name));
+    python.env("PYTHONPATH", folder).env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
     python
 }
 
@@ -79,12 +80,12 @@ async fn kafkajs_reads_what_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_python_reads_what_is_told() {
-    reads_all("kafka-python", |stage| told(python("kafka_python.py"), stage)).await;
+    reads_all("kafka-python", |stage| told(python(&script("kafka_python.py")), stage)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn confluent_kafka_reads_what_is_told() {
-    reads_all("confluent-kafka", |stage| told(python("confluent.py"), stage)).await;
+    reads_all("confluent-kafka", |stage| told(python(&script("confluent.py")), stage)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

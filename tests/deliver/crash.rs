@@ -18,7 +18,7 @@ use rollcall::{
 use serde_json::json;
 
 use super::{Stage, fields, mapping, target, with};
-use crate::support::kafka;
+use crate::support::{kafka, verify::verified};
 
 /// The points of a delivery, and which time there the process dies: in its second transaction, or while it recovers.
 const DEATHS: [(Point, u32); 11] = [
@@ -149,6 +149,7 @@ async fn a_delivery_killed_between_any_two_steps_tells_each_change_once_and_in_o
         assert!(status.success(), "after {point:?}: {log}");
         assert_told(&stage, changes).await;
     }
+    verified(stage.pool(), &stage.target_with(vec![picky(&stage.topic)])).await;
     let uncommitted = kafka::read_uncommitted(&stage.broker, &stage.topic).len();
     let committed = kafka::read_committed(&stage.broker, &stage.topic).len();
     assert!(uncommitted > committed, "no death left anything half done: the test proves nothing");
@@ -173,6 +174,7 @@ async fn a_delivery_that_was_paused_and_overtaken_does_no_harm_when_it_wakes() {
         assert_told(&stage, 60).await;
         assert!(deliver(&stage, "").0.success());
         assert_told(&stage, 120).await;
+        verified(stage.pool(), &stage.target_with(vec![picky(&stage.topic)])).await;
     }
 }
 

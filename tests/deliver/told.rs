@@ -40,18 +40,25 @@ async fn many_pages_are_told_once_and_in_order_in_every_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_record_says_its_place_stream_and_message_id_after_the_users_headers() {
+async fn every_record_says_its_place_stream_message_id_and_checksum_after_the_users_headers() {
     let stage = Stage::new(5, 1).await;
     stage.seal([4], []).await;
     stage.deliver().await.unwrap();
     let received = &kafka::read_uncommitted(&stage.broker, &stage.topic)[0];
     let message_id = received.json()["messageId"].as_str().unwrap().to_owned();
     let stream = stage.stream().await.to_string();
+    let mut checksum = flate2::Crc::new();
+    checksum.update(
+        format!("{stream}\00\0{message_id}\0u4\0{}", String::from_utf8_lossy(received.value.as_ref().unwrap()))
+            .as_bytes(),
+    );
+    let checksum = format!("{:08x}", checksum.sum());
     let expected = [
         ("source", "test"),
         ("rollcall-stream", &stream),
         ("rollcall-position", "0"),
         ("rollcall-message-id", &message_id),
+        ("rollcall-crc32", &checksum),
     ];
     assert_eq!(received.headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert_eq!(received.key.as_deref(), Some(b"u4".as_slice()));

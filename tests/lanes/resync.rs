@@ -64,6 +64,7 @@ async fn who_leaves_while_a_resync_is_under_way_is_told_so_and_not_told_true_aft
     }
     assert!((11..30).contains(&again), "{again} were told true again: some of the twenty, not all");
     assert_eq!(progress(&world, id), ("done".into(), 30, 30));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,4 +83,5 @@ async fn a_stream_told_again_from_its_beginning_keeps_each_persons_order_over_bo
         let twice: Vec<bool> = first.iter().chain(&first).copied().collect();
         assert_eq!(changes(&world.told())[&who], twice, "{who:?}");
     }
+    world.verified();
 }

@@ -107,6 +107,7 @@ async fn postgres_and_kafka_are_restarted_under_load_and_all_comes_right_without
     eventually("all are told", || (told() == bought).then_some(()));
     let members = world.run(&["members", "buyers", "--limit", "100000"]);
     assert_eq!(String::from_utf8(members.stdout).unwrap().lines().count(), bought.len(), "the fold is the store's");
+    world.verified();
     for instance in [&one, &other] {
         assert!(!instance.log().contains("halted"), "{}", instance.log());
     }

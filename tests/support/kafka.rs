@@ -296,6 +296,13 @@ pub fn delete_topic(address: &str, name: &str) {
     });
 }
 
+/// Deletes a partition's records before an offset, as retention does.
+pub fn delete_records(address: &str, topic: &str, partition: i32, before: i64) {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a valid offset");
+    block_on(admin(address).delete_records(&offsets, &AdminOptions::new())).expect("the records are deleted");
+}
+
 /// A topic of its own for one test.
 pub fn topic(address: &str, name: &str, partitions: i32) -> String {
     let name = unique(name);

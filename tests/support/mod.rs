@@ -11,3 +11,4 @@ pub mod packages;
 pub mod postgres;
 pub mod secured;
 pub mod server;
+pub mod verify;

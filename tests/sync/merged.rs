@@ -37,6 +37,7 @@ async fn what_was_told_of_two_profiles_holds_for_the_person_they_become() {
 
     world.json(&["sync", "--at", "2024-08-01"]);
     assert_eq!(world.fold()["order_completed_last_30days"], users([]));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -169,6 +169,7 @@ async fn the_topic_adds_up_to_everybodys_values_after_each_weekly_sync() {
         }
         had = expected;
     }
+    world.verified();
     // What is explained is what was told.
     let (user, value) = consumer.values["recent_revenue"].iter().find(|(_, value)| *value != "0").unwrap();
     let last = (NaiveDate::from_ymd_opt(1997, 4, 1).unwrap() + Days::new(WEEKS * 14)).to_string();

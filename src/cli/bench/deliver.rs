@@ -102,7 +102,7 @@ async fn measure(pool: &PgPool, options: &Args) -> Result<Report> {
     })
 }
 
-fn target(options: &Args, topic: &str, cursor_topic: &str) -> Result<Target> {
+pub(super) fn target(options: &Args, topic: &str, cursor_topic: &str) -> Result<Target> {
     let destination = json!({
         "settings": {"brokers": options.kafka, "mechanism": "none", "ssl_enabled": false},
         "cursor_topic": cursor_topic,
@@ -118,7 +118,7 @@ fn target(options: &Args, topic: &str, cursor_topic: &str) -> Result<Target> {
 }
 
 /// Profiles with a user id each, and a log of one run that all of them enter.
-async fn fill(pool: &PgPool, members: u32) -> Result<()> {
+pub(super) async fn fill(pool: &PgPool, members: u32) -> Result<()> {
     for sql in [
         "insert into profiles (id) select generate_series(1, $1::bigint)",
         "insert into identifiers (type, value, profile_id, added_at)
@@ -167,7 +167,7 @@ async fn fill(pool: &PgPool, members: u32) -> Result<()> {
 }
 
 /// Topic names that no earlier run has.
-async fn uuid_of(pool: &PgPool) -> Result<String> {
+pub(super) async fn uuid_of(pool: &PgPool) -> Result<String> {
     Ok(sqlx::query_scalar("select stream::text from destinations where name = 'kafka'").fetch_one(pool).await?)
 }
 
