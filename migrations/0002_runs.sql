@@ -98,12 +98,15 @@ alter table deltas alter column entered set storage external, alter column exite
 -- Records that can never be delivered: skipped by every later instance, their neighbours are not.
 -- `identify` counts the Identify events of one change (ID Sync may make several).
 create table quarantine (
+    id             bigint generated always as identity unique,
     destination_id int not null references destinations,
     position       bigint not null,
     identify       smallint not null default 0,
     mapping        text not null,
     run_id         bigint not null references runs,
     profile_id     bigint not null,
+    -- Under which of the person's names it was to be told: the same wherever it is told again, see `Identity::digest`.
+    identity       bigint not null,
     reason         text not null,
     detail         text not null,
     created_at     timestamptz not null default now(),

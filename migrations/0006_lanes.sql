@@ -12,7 +12,7 @@ create table backfills (
     -- The row of the live lane, as in `told`.
     destination_id int not null references destinations,
     audience_id    bigint not null references audiences,
-    kind           text not null check (kind in ('changes', 'resync')),
+    kind           text not null check (kind in ('changes', 'resync', 'retry')),
     state          text not null default 'running' check (state in ('running', 'paused', 'cancelled', 'done')),
     created_at     timestamptz not null default clock_timestamp(),
     -- From when on its pace is measured (it was made or resumed), and what was done by then.
@@ -41,6 +41,18 @@ alter table backfill_rests alter column entered set storage external, alter colu
 -- A change is told only when the other lane is told up to `after_position`: the order of an audience's changes is kept.
 alter table deltas add column after_position bigint not null default 0, add column backfill_id bigint references backfills;
 create index deltas_by_backfill on deltas (backfill_id, from_position) where backfill_id is not null;
+
+-- What became of a record in quarantine. Its row stays at its place in the log, as the account of that place:
+--   open        told to nobody;
+--   retried     told at `retried_position` of the bulk lane's log, as it was by then: the backfill's place there tells nothing else;
+--   superseded  never told, as a later change of that person was.
+alter table quarantine
+    add column state text not null default 'open' check (state in ('open', 'retried', 'superseded')),
+    -- The backfill to which it was given when somebody asked for it to be told again.
+    add column backfill_id bigint references backfills,
+    add column retried_position bigint check ((retried_position is not null) = (state = 'retried'));
+create index quarantine_by_backfill on quarantine (backfill_id) where backfill_id is not null;
+create index quarantine_retried on quarantine (retried_position) where retried_position is not null;
 
 -- Where the audience's last change in each lane's log ends; and who was told true once and false since.
 alter table told

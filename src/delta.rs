@@ -42,6 +42,8 @@ pub struct SealedRun {
     pub after: Position,
     /// The backfill of which this is a slice.
     pub backfill: Option<BackfillId>,
+    /// Whether it tells records again that were put aside, and nothing else.
+    pub is_retry: bool,
     /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
     pub last_merge: i64,
     /// Its changes are told under those identifiers alone that came since this snapshot; none: under all.
@@ -205,13 +207,14 @@ impl Reader {
 
     async fn seek(&self, pool: &PgPool, from: Position) -> Result<Option<(Arc<SealedRun>, Change)>> {
         let row = sqlx::query(
-            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, d.identified_since, r.id, r.audience_id, a.class, a.key,
+            "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, b.kind is not distinct from 'retry' as is_retry, d.identified_since, r.id, r.audience_id, a.class, a.key,
                     a.computation_id,
                     r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
                     coalesce(d.exited, r.exited) as exited
              from deltas d
              join runs r on r.id = d.run_id
              join audiences a on a.id = r.audience_id
+             left join backfills b on b.id = d.backfill_id
              join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
              where d.destination_id = $1 and d.to_position > $2
              order by d.to_position limit 1",
@@ -258,6 +261,7 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
         chain: Chain(row.try_get("chain")?),
         after: row.try_get("after_position")?,
         backfill: row.try_get("backfill_id")?,
+        is_retry: row.try_get("is_retry")?,
         last_merge: row.try_get("last_merge")?,
         identified_since: row.try_get("identified_since")?,
         tombstone: row.try_get("tombstone")?,

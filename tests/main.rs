@@ -15,6 +15,7 @@ mod membership;
 mod plan;
 mod profile;
 mod pull;
+mod quarantine;
 mod retention;
 mod safeguards;
 mod secure;

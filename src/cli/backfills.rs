@@ -75,6 +75,7 @@ fn cells(row: &BackfillRow) -> [String; 10] {
     let kind = match row.kind {
         Kind::Changes => "changes",
         Kind::Resync => "resync",
+        Kind::Retry => "retry",
     };
     let state = match row.state {
         State::Running => "running",

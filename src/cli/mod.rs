@@ -25,6 +25,7 @@ mod preview;
 mod prune;
 mod profile;
 mod pull;
+mod quarantine;
 mod refused;
 mod release;
 mod report;
@@ -129,6 +130,7 @@ pub enum Verb {
     Health(health::Args),
     Resync(resync::Args),
     Backfills(backfills::Args),
+    Quarantine(quarantine::Args),
     Release(release::Args),
     Discard(discard::Args),
     Unhalt(unhalt::Args),
@@ -170,6 +172,7 @@ impl Verb {
             Verb::Health(args) => health::run(args, context).await,
             Verb::Resync(args) => resync::run(args, context).await,
             Verb::Backfills(args) => backfills::run(args, context).await,
+            Verb::Quarantine(args) => quarantine::run(args, context).await,
             Verb::Release(args) => release::run(args, context).await,
             Verb::Discard(args) => discard::run(args, context).await,
             Verb::Unhalt(args) => unhalt::run(args, context).await,

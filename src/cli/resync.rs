@@ -89,7 +89,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// Tells it here, or follows the instance that does, until all is told, paused or cancelled.
-async fn tell(
+pub(super) async fn tell(
     pool: &PgPool,
     config: &Config,
     destinations: &[String],

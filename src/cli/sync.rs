@@ -104,7 +104,7 @@ pub(super) fn show_with(report: &Report, context: &Context, more: &Value, said: 
             text += &format!("\n{name}{lane}: {} changes told", told.to.0 - told.from.0);
             text += &if *by_another { ", by another instance".into() } else { format!(", {} records", told.records) };
             if told.quarantined > 0 {
-                text += &format!(", {} in quarantine: `rollcall status` says more", told.quarantined);
+                text += &format!(", {} in quarantine: `rollcall quarantine` lists them", told.quarantined);
             }
         }
         text

@@ -29,6 +29,7 @@ mod page;
 mod people;
 mod producer;
 pub mod properties;
+pub mod put_aside;
 pub mod quarantine;
 pub mod readback;
 pub mod recover;

@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::{
     people::{People, people},
-    quarantine::{Quarantined, Skipped},
+    quarantine::{self, Quarantined, Retried, Skipped},
     target::Target,
 };
 use crate::{
     Result,
     delta::{self, Chain, Now},
-    identify::{Envelope, Person},
-    ids::{Position, ProfileId, RunId},
+    identify::{Envelope, Identify, Person},
+    ids::{DestinationId, Position, ProfileId, RunId},
     limits,
     mapping::{Event, Json, Known, Mapping, Outcome, Reads, Record},
 };
@@ -44,6 +44,8 @@ pub struct Told {
     pub position: Position,
     /// Which Identify of the change, from 0.
     pub identify: i16,
+    /// See [`Quarantined::identity`].
+    pub identity: i64,
     /// Index among the destination's mappings.
     pub mapping: usize,
     pub run: RunId,
@@ -55,6 +57,7 @@ pub struct Told {
 /// Makes pages of one destination's log.
 pub struct Pages {
     pool: PgPool,
+    destination: DestinationId,
     /// The name under `integrations`.
     name: String,
     space_id: String,
@@ -72,6 +75,7 @@ impl Pages {
     pub fn new(pool: PgPool, head: &delta::Head, target: &Target) -> Pages {
         Pages {
             pool,
+            destination: head.destination,
             name: target.name.clone(),
             space_id: target.space_id.clone(),
             stream: head.stream,
@@ -99,7 +103,12 @@ impl Pages {
             let Some(last) = changes.last() else { return Ok(None) };
             let (run, chain) = (last.run.run, last.run.chain.clone());
             let people = people(&self.pool, &changes).await?;
-            let page = self.records(from, &changes, &people, skipped, (run, chain));
+            let retried = match changes.iter().any(|part| part.run.is_retry) {
+                true => quarantine::retried(&self.pool, self.destination, from, last.to()).await?,
+                false => HashSet::new(),
+            };
+            let which = Which { skipped, retried };
+            let page = self.records(from, &changes, &people, &which, (run, chain));
             if page.to > from {
                 return Ok(Some(page));
             }
@@ -125,7 +134,7 @@ impl Pages {
         from: Position,
         changes: &[delta::Page],
         people: &People,
-        skipped: &HashSet<Skipped>,
+        which: &Which<'_>,
         (run, chain): (RunId, Chain),
     ) -> Page {
         let stream_text = self.stream.to_string();
@@ -148,29 +157,31 @@ impl Pages {
                 let identities = person.map(|person| people.identities(person, &part.run)).unwrap_or_default();
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
                 let traits = enrichment(person, &part.run.options.include_traits);
+                if part.run.is_retry {
+                    let unknown = which.unknown(position, &self.mappings).into_iter();
+                    page.rejected.extend(unknown.map(|(identify, asked)| Quarantined {
+                        position,
+                        identify,
+                        identity: asked.identity,
+                        mapping: asked.mapping.clone(),
+                        run: part.run.run,
+                        profile: *profile,
+                        reason: "unknown_mapping".into(),
+                        detail: "the destination has no such mapping, or it is disabled".into(),
+                    }));
+                }
                 for (nth, identity) in identities.iter().enumerate() {
+                    let digest = identity.digest();
                     page.events += 1;
                     self.text.clear();
                     let written = envelope.write(&mut self.text, *profile, identity, &traits, now);
-                    let known = Known {
-                        kind: Some("identify"),
-                        user_id: written.user_id,
-                        anonymous_id: written.anonymous_id,
-                        message_id: Some(&written.message_id),
-                        timestamp: Some(envelope.timestamp()),
-                        event: None,
-                        context: context.as_ref(),
-                        traits: Some(&self.text[written.traits.clone()]),
-                        member: match now {
-                            Now::In => Some(true),
-                            Now::Out => Some(false),
-                            Now::Value(_) | Now::Nothing => None,
-                        },
-                    };
+                    let known = known(&self.text, &written, &envelope, context.as_ref(), now);
                     let event = Event::known(&self.text, known).read_by(&self.reads);
                     for (mapping, how) in self.mappings.iter().enumerate() {
                         let identify = nth as i16;
-                        if is_skipped(skipped, position, identify, how.name()) {
+                        if which.skips(position, identify, how.name())
+                            || part.run.is_retry && !which.retries(position, digest, how.name())
+                        {
                             continue;
                         }
                         match how.apply(&event) {
@@ -178,6 +189,7 @@ impl Pages {
                             Outcome::Rejected(why) => page.rejected.push(Quarantined {
                                 position,
                                 identify,
+                                identity: digest,
                                 mapping: how.name().to_owned(),
                                 run: part.run.run,
                                 profile: *profile,
@@ -194,6 +206,7 @@ impl Pages {
                                 page.records.push(Told {
                                     position,
                                     identify,
+                                    identity: digest,
                                     mapping,
                                     run: part.run.run,
                                     profile: *profile,
@@ -215,8 +228,33 @@ impl Pages {
     }
 }
 
+/// What is known of a written event, so that no mapping needs to parse it.
+pub(super) fn known<'a>(
+    text: &'a str,
+    written: &'a Identify<'_>,
+    envelope: &'a Envelope,
+    context: Option<&'a Json<'static>>,
+    now: &Now,
+) -> Known<'a> {
+    Known {
+        kind: Some("identify"),
+        user_id: written.user_id,
+        anonymous_id: written.anonymous_id,
+        message_id: Some(&written.message_id),
+        timestamp: Some(envelope.timestamp()),
+        event: None,
+        context,
+        traits: Some(&text[written.traits.clone()]),
+        member: match now {
+            Now::In => Some(true),
+            Now::Out => Some(false),
+            Now::Value(_) | Now::Nothing => None,
+        },
+    }
+}
+
 /// The traits that go along with this run's events; other runs of the page may ask for others.
-fn enrichment<'p>(person: &'p Person, wanted: &[String]) -> Cow<'p, [(String, Value)]> {
+pub(super) fn enrichment<'p>(person: &'p Person, wanted: &[String]) -> Cow<'p, [(String, Value)]> {
     let is_wanted = |(name, _): &&(String, Value)| wanted.contains(name);
     match person.traits.iter().all(|member| is_wanted(&member)) {
         true => Cow::Borrowed(&person.traits),
@@ -224,7 +262,30 @@ fn enrichment<'p>(person: &'p Person, wanted: &[String]) -> Cow<'p, [(String, Va
     }
 }
 
-fn is_skipped(skipped: &HashSet<Skipped>, position: Position, identify: i16, mapping: &str) -> bool {
-    // Nearly always nothing is, and then nothing is compared.
-    !skipped.is_empty() && skipped.contains(&Skipped { position, identify, mapping: mapping.to_owned() })
+/// Which records of the log are told: all but those that were put aside, and where some are told again, those alone.
+struct Which<'a> {
+    skipped: &'a HashSet<Skipped>,
+    retried: HashSet<Retried>,
+}
+
+impl Which<'_> {
+    fn skips(&self, position: Position, identify: i16, mapping: &str) -> bool {
+        // Nearly always nothing is, and then nothing is compared.
+        !self.skipped.is_empty() && self.skipped.contains(&Skipped { position, identify, mapping: mapping.to_owned() })
+    }
+
+    fn retries(&self, position: Position, identity: i64, mapping: &str) -> bool {
+        self.retried.contains(&Retried { position, identity, mapping: mapping.to_owned() })
+    }
+
+    /// What no mapping in force is there for: it was renamed, or is disabled, since somebody asked. Numbered, always the same way.
+    fn unknown(&self, position: Position, mappings: &[Mapping]) -> Vec<(i16, &Retried)> {
+        let is_unknown = |asked: &&Retried| {
+            asked.position == position && !mappings.iter().any(|mapping| mapping.name() == asked.mapping)
+        };
+        let mut unknown: Vec<&Retried> = self.retried.iter().filter(is_unknown).collect();
+        unknown.sort_by_key(|asked| (&asked.mapping, asked.identity));
+        let numbered = unknown.into_iter().enumerate().map(|(n, asked)| (n as i16, asked));
+        numbered.filter(|(n, asked)| !self.skips(position, *n, &asked.mapping)).collect()
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::recover::{Halt, Reason};
 use crate::{
@@ -20,6 +20,8 @@ pub struct Quarantined {
     pub position: Position,
     /// Which Identify of the change, from 0.
     pub identify: i16,
+    /// [`crate::audience::identities::Identity::digest`].
+    pub identity: i64,
     pub mapping: String,
     pub run: RunId,
     pub profile: ProfileId,
@@ -45,8 +47,8 @@ pub async fn store(pool: &PgPool, destination: DestinationId, rows: &[Quarantine
     }
     let mut tx = pool.begin().await?;
     let stored = sqlx::query(
-        "insert into quarantine (destination_id, position, identify, mapping, run_id, profile_id, reason, detail)
-         select $1, * from unnest($2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[])
+        "insert into quarantine (destination_id, position, identify, mapping, run_id, profile_id, reason, detail, identity)
+         select $1, * from unnest($2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::bigint[])
          on conflict do nothing",
     )
     .bind(destination)
@@ -57,31 +59,77 @@ pub async fn store(pool: &PgPool, destination: DestinationId, rows: &[Quarantine
     .bind(rows.iter().map(|row| i64::from(row.profile.0)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.detail.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.identity).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?
     .rows_affected();
+    if let Some(halt) = too_many(&mut tx, destination, rows).await? {
+        return Ok(Err(halt));
+    }
+    tx.commit().await?;
+    Ok(Ok(stored))
+}
+
+/// Whether some run of these has too many that are told to nobody. What was told again and is put aside once more is no news.
+async fn too_many(tx: &mut PgConnection, destination: DestinationId, rows: &[Quarantined]) -> Result<Option<Halt>> {
     let runs: HashSet<i64> = rows.iter().map(|row| row.run.0).collect();
     let worst = sqlx::query(
         "select q.run_id, count(*) as bad,
                 (select sum(to_position - from_position)::bigint from deltas d
                  where d.destination_id = $1 and d.run_id = q.run_id) as changes,
                 (array_agg(q.reason order by q.position desc))[1] as reason
-         from quarantine q where q.destination_id = $1 and q.run_id = any($2)
+         from quarantine q where q.destination_id = $1 and q.run_id = any($2) and q.state = 'open'
+             and not exists (select from deltas d join backfills b on b.id = d.backfill_id and b.kind = 'retry'
+                             where d.destination_id = $1 and d.from_position <= q.position and d.to_position > q.position)
          group by q.run_id order by bad desc limit 1",
     )
     .bind(destination)
     .bind(runs.into_iter().collect::<Vec<_>>())
-    .fetch_one(&mut *tx)
+    .fetch_optional(tx)
     .await?;
+    let Some(worst) = worst else { return Ok(None) };
     let bad: i64 = worst.try_get("bad")?;
     let changes: Option<i64> = worst.try_get("changes")?;
     if bad > limits::QUARANTINED_PER_RUN.max(changes.unwrap_or(0) / 100) {
         let (run, reason): (i64, String) = (worst.try_get("run_id")?, worst.try_get("reason")?);
         let detail = format!("{bad} records of run {run} cannot be delivered, the last of them: {reason}");
-        return Ok(Err(Halt::new(Reason::TooManyQuarantined, detail)));
+        return Ok(Some(Halt::new(Reason::TooManyQuarantined, detail)));
     }
-    tx.commit().await?;
-    Ok(Ok(stored))
+    Ok(None)
+}
+
+/// A record that is told again at a place of the bulk lane's log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Retried {
+    pub position: Position,
+    pub identity: i64,
+    pub mapping: String,
+}
+
+/// What is told again between two places of a lane's log; nothing of what stands there otherwise.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn retried(
+    pool: &PgPool,
+    destination: DestinationId,
+    from: Position,
+    to: Position,
+) -> Result<HashSet<Retried>> {
+    let rows = sqlx::query(
+        "select q.retried_position, q.identity, q.mapping from quarantine q
+         join destinations lane on lane.id = q.destination_id
+         join destinations bulk on bulk.name = lane.name and bulk.id = $1 and bulk.lane = 'bulk'
+         where q.retried_position >= $2 and q.retried_position < $3",
+    )
+    .bind(destination)
+    .bind(from)
+    .bind(to)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(Retried { position: row.try_get(0)?, identity: row.try_get(1)?, mapping: row.try_get(2)? }))
+        .collect()
 }
 
 /// What to skip from a position on.

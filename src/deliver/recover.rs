@@ -124,7 +124,7 @@ impl Reason {
                  from its beginning."
             }
             Reason::TooManyQuarantined => {
-                "Mend the mapping or the topic's limits, then sync again: nothing was skipped on the way."
+                "Mend the mapping or the topic's limits, then sync again: nothing was skipped on the way, and `rollcall quarantine retry` tells what was put aside before."
             }
         }
     }

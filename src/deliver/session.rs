@@ -372,6 +372,7 @@ impl Session {
         Quarantined {
             position: told.position,
             identify: told.identify,
+            identity: told.identity,
             mapping: self.target.mappings[told.mapping].name().to_owned(),
             run: told.run,
             profile: told.profile,

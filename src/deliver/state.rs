@@ -208,7 +208,7 @@ pub struct DestinationRow {
     pub cursor: Position,
     /// The end of the log.
     pub end: Position,
-    /// Records in quarantine.
+    /// Records in quarantine that are told to nobody.
     pub quarantined: i64,
     pub updated_at: Option<DateTime<Utc>>,
 }
@@ -221,7 +221,7 @@ pub async fn destinations(pool: &PgPool) -> Result<Vec<DestinationRow>> {
     Ok(sqlx::query_as(
         "select d.name, d.lane, coalesce(v.state, 'live') as state, v.halt_reason, v.halt_detail,
                 coalesce(v.cursor_position, 0) as cursor, d.next_position as \"end\", v.updated_at,
-                (select count(*) from quarantine q where q.destination_id = d.id) as quarantined
+                (select count(*) from quarantine q where q.destination_id = d.id and q.state = 'open') as quarantined
          from destinations d left join deliveries v on v.destination_id = d.id order by d.name, d.lane desc",
     )
     .fetch_all(pool)

@@ -21,6 +21,7 @@ fn run() -> SealedRun {
         after: Position(0),
         identified_since: None,
         backfill: None,
+        is_retry: false,
         last_merge: 0,
         tombstone: false,
     }

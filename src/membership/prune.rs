@@ -1,7 +1,7 @@
 //! Which runs are too old to keep? Those at the beginning of an audience's history that nobody needs any more.
 //!
 //! Kept whatever their age: an audience's last run and what a destination has last been told, a run that waits for a person,
-//! and every run from the first on that some destination has not been told. So the log stays whole from each destination's
+//! one of which a record in quarantine is being told again, and every run from the first on that some destination has not been told. So the log stays whole from each destination's
 //! cursor on, and an audience's history from its first run on that is left.
 
 use chrono::{DateTime, Utc};
@@ -32,6 +32,8 @@ const STAYS: &str = "
                 r.sealed_at >= $1 or r.state = 'held'
                 or exists (select from memberships m where m.run_id = r.id)
                 or exists (select from told t where t.run_id = r.id)
+                or exists (select from quarantine q join backfills b on b.id = q.backfill_id
+                           where q.run_id = r.id and b.state in ('running', 'paused'))
                 or exists (select from deltas d left join deliveries v using (destination_id)
                            where d.run_id = r.id and d.to_position >= coalesce(v.cursor_position, 0)))) as first
         from audiences a),

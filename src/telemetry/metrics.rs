@@ -103,7 +103,7 @@ list! {
     HALTED = "rollcall_destination_halted", Gauge, ["destination"],
         "1 while the destination is halted and waits for a person.";
     IN_QUARANTINE = "rollcall_destination_quarantined_records", Gauge, ["destination"],
-        "Records in quarantine.";
+        "Records in quarantine that are told to nobody.";
     LEASES = "rollcall_lease_held", Gauge, ["lease"],
         "1 for each lease that this instance holds: `ticker`, or `destination:` or `source:` and its name.";
     RELOADS = "rollcall_reloads_total", Counter, ["outcome"],

@@ -13,6 +13,7 @@
 mod list;
 mod rate;
 mod resync;
+mod retry;
 mod slice;
 mod withdraw;
 
@@ -30,6 +31,7 @@ use crate::{
 
 pub use list::{BackfillRow, Decision, decide, find, list};
 pub use resync::{Only, resync};
+pub use retry::{Chosen, retry};
 pub use slice::{Topped, top_up};
 pub(super) use withdraw::given_back;
 pub use withdraw::withdraw;
@@ -43,6 +45,8 @@ pub enum Kind {
     Changes,
     /// Told before, and told again because somebody asked.
     Resync,
+    /// Put aside before, and told now because somebody asked: of the slice only those records.
+    Retry,
 }
 
 /// Whether a backfill goes on.
@@ -68,14 +72,14 @@ pub(super) fn too_much(untold: &mut Change, above: u32, rate_limit: Option<u32>)
     Change { entered: take(&mut untold.entered), exited: take(&mut untold.exited) }
 }
 
-/// Leaves changes, or people to be told again, to the audience's open backfill of that kind, or to a new one.
+/// Leaves changes, or people to be told again, to the audience's open backfill of that kind, or to a new one; which that is.
 pub(super) async fn open(
     tx: &mut PgConnection,
     destination: DestinationId,
     audience: AudienceId,
     kind: Kind,
     later: &Change,
-) -> Result<()> {
+) -> Result<BackfillId> {
     // Locked until the commit: what is being added to must not be cancelled meanwhile.
     let open = sqlx::query(
         "select b.id, r.entered, r.exited, r.last_merge from backfills b join backfill_rests r on r.backfill_id = b.id
@@ -88,10 +92,9 @@ pub(super) async fn open(
     .fetch_optional(&mut *tx)
     .await?;
     let Some(open) = open else {
-        insert(tx, destination, audience, kind, None, later, None).await?;
-        return Ok(());
+        return insert(tx, destination, audience, kind, None, later, None).await;
     };
-    let mut rest = rest(&open)?;
+    let (id, mut rest) = (open.try_get("id")?, rest(&open)?);
     if kind == Kind::Resync {
         let last = open.try_get("last_merge")?;
         merges::follow(tx, [(&mut rest.entered, last), (&mut rest.exited, last)]).await?;
@@ -101,11 +104,12 @@ pub(super) async fn open(
     sqlx::query(
         "update backfill_rests set total = total + $2, last_merge = rollcall_last_merge() where backfill_id = $1",
     )
-    .bind(open.try_get::<BackfillId, _>("id")?)
+    .bind(id)
     .bind(later.len() as i64)
     .execute(&mut *tx)
     .await?;
-    keep(tx, open.try_get("id")?, &rest).await
+    keep(tx, id, &rest).await?;
+    Ok(id)
 }
 
 /// What is left as of a merge; none: as of now. With a `rate_limit` of its own, or, without one, that of its audience.

@@ -12,6 +12,7 @@ use super::{
     Kind, keep,
     rate::{self, Rate},
     rest,
+    retry::{Due, Seen},
 };
 use crate::{
     Result,
@@ -218,11 +219,26 @@ async fn slice(
     }
     let members = diff::decode(row.try_get::<&[u8], _>("members")?)?;
     let (run, mut left): (RunId, Change) = (row.try_get("run_id")?, rest(&row)?);
-    if backfill.kind == Kind::Resync {
+    let mut due = None;
+    match backfill.kind {
         // Who was merged away is told as who he is now. Of changes the ordinary difference tells the survivor: see `waiting`.
-        let since = profile::merges::after(tx, row.try_get("rest_last_merge")?).await?;
-        let merges = Merges(since.into_iter().filter(|merge| merge.id <= last_merge).collect());
-        [&mut left.entered, &mut left.exited].into_iter().for_each(|side| merges.follow(side, 0));
+        Kind::Resync => follow(tx, &mut left, row.try_get("rest_last_merge")?, last_merge).await?,
+        Kind::Retry => {
+            let seen = Seen {
+                backfill: backfill.id,
+                listener: listener.id,
+                audience: backfill.audience,
+                class: backfill.class,
+                run,
+                last_merge,
+                told: &told,
+                members: &members,
+            };
+            let records = Due::of(tx, &seen).await?;
+            left = records.change(&members);
+            due = Some(records);
+        }
+        Kind::Changes => {}
     }
     if backfill.deleted {
         left.entered.clear();
@@ -253,6 +269,9 @@ async fn slice(
             identified_since: None,
         };
         ends_at = log::append(tx, listener, &mut told, part).await?;
+        if let Some(records) = due {
+            records.moved(tx, &slice, Position(ends_at.0 - slice.len() as i64)).await?;
+        }
         told.write(tx, listener.id, backfill.audience, run).await?;
         if backfill.rate.is_some() {
             rate::note(tx, listener.id, backfill.audience, now, events).await?;
@@ -267,6 +286,14 @@ async fn slice(
     .execute(tx)
     .await?;
     Ok(slice.len())
+}
+
+/// Brings who is left up to date with merges `after` the one that it is as of, up to another.
+async fn follow(tx: &mut PgConnection, left: &mut Change, after: i64, up_to: i64) -> Result<()> {
+    let since = profile::merges::after(tx, after).await?;
+    let merges = Merges(since.into_iter().filter(|merge| merge.id <= up_to).collect());
+    [&mut left.entered, &mut left.exited].into_iter().for_each(|side| merges.follow(side, 0));
+    Ok(())
 }
 
 /// Leaves those who are still on the side that they are to be told, and, where they are not to be told again, were not told it
