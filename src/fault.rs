@@ -39,6 +39,10 @@ points! {
     /// Pulling: a page of rows is written with the place after it, not yet committed.
     BeforePage = "before_page",
     AfterPage = "after_page",
+    /// Leasing: for computing, or for telling a destination. Nobody is asked yet.
+    BeforeLease = "before_lease",
+    /// The lease is ours, nothing is done under it.
+    AfterLease = "after_lease",
     /// Scheduling: the ticks have fired here, nothing is computed yet.
     AfterFire = "after_fire",
     /// Evaluating: the first rows of an answer have come, others are on their way.

@@ -15,7 +15,11 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::sync::Notify;
 
 use crate::{
-    support::{kafka::PATIENCE, postgres::Database},
+    support::{
+        faults::{Way, assert_all_named},
+        kafka::PATIENCE,
+        postgres::Database,
+    },
     sync::World,
 };
 
@@ -410,12 +414,14 @@ async fn each_row_is_there_once_though_a_pull_is_killed_before_or_after_the_comm
         ("orders", EVENTS, "select coalesce(max(position), '0')::bigint from sources where name = 'orders'"),
         ("people", PEOPLE, "select count(*) from identifiers where type = 'user_id' and value like 'p%'"),
     ] {
-        for (fault, stored) in [
+        let deaths = [
             ("before_page:abort", 0),
             ("after_page:abort", 2_000),
             ("before_page@2:abort", 4_000),
             ("after_page@1:abort", 5_000),
-        ] {
+        ];
+        assert_all_named(Way::Pull, &deaths.map(|(fault, _)| fault));
+        for (fault, stored) in deaths {
             let killed = world.command(&["pull", source]).env("ROLLCALL_FAULT", fault).output().unwrap();
             let signal = std::os::unix::process::ExitStatusExt::signal(&killed.status);
             assert_eq!(signal, Some(nix::sys::signal::Signal::SIGABRT as i32), "{source} {fault}: {killed:?}");

@@ -1,5 +1,6 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
+mod deaths;
 mod failed;
 mod fleet;
 mod forgetting;
@@ -94,6 +95,13 @@ impl Instance {
     /// Whether it has ended by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// The most memory that it held so far.
+    pub fn peak_kibibytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak");
+        line.split_whitespace().nth(1).expect("a number").parse().unwrap()
     }
 
     /// Asks it to end; how it did, and after how long.
@@ -205,6 +213,11 @@ fn taken_over(world: &World, point: &str, wakes: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_instance_was_telling_is_taken_over() {
     taken_over(&World::new(BUYERS).await, "amid_records", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_instance_had_fired_is_taken_over() {
+    taken_over(&World::new(BUYERS).await, "after_fire", false);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -212,7 +212,6 @@ impl Producer {
         self.cursor(inner, &Cursor { stream: self.stream, next: page.from, end: None })?;
         fault::point(Point::AfterFirstCursor);
         let refused = self.enqueue_all(inner, page)?;
-        fault::point(Point::AfterRecords);
         if refused.is_empty() {
             let end = End { run: page.run, chain: page.chain.to_hex() };
             self.cursor(inner, &Cursor { stream: self.stream, next: page.to, end: Some(end) })?;
@@ -236,6 +235,7 @@ impl Producer {
         let refused = self.enqueue_all(inner, page)?;
         self.drain(inner)?;
         self.stored(inner, refused)?;
+        fault::point(Point::AfterDrain);
         Ok(true)
     }
 
@@ -253,6 +253,7 @@ impl Producer {
                 inner.poll(Duration::ZERO);
             }
         }
+        fault::point(Point::AfterRecords);
         Ok(refused)
     }
 

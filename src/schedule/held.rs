@@ -8,7 +8,12 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::lease::{self, Lease};
-use crate::{Error, Result, clock::Clock, limits};
+use crate::{
+    Error, Result,
+    clock::Clock,
+    fault::{self, Point},
+    limits,
+};
 
 /// What names of leases for computing begin with.
 pub const PREFIX: &str = "instance:";
@@ -71,7 +76,9 @@ impl Held {
     pub async fn acquire(instance: &Instance, name: &str) -> Result<Option<Held>> {
         let ttl = Duration::from_secs(limits::LEASE_SECONDS);
         let Instance { pool, clock, id } = instance.clone();
+        fault::point(Point::BeforeLease);
         let Some(mut lease) = lease::acquire(&pool, &clock, name, id, ttl).await? else { return Ok(None) };
+        fault::point(Point::AfterLease);
         let (renewed, kept) = watch::channel(lease.clone());
         let keep = async move {
             loop {

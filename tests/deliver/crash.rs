@@ -12,13 +12,18 @@ use nix::{
     unistd::Pid,
 };
 use rollcall::{
+    config::Delivery,
     deliver::Session,
     fault::{Point, Safeguard},
 };
 use serde_json::json;
 
 use super::{Stage, fields, mapping, target, with};
-use crate::support::{kafka, verify::verified};
+use crate::support::{
+    faults::{Way, assert_all_named},
+    kafka::{self, Received},
+    verify::verified,
+};
 
 /// The points of a delivery, and which time there the process dies: in its second transaction, or while it recovers.
 const DEATHS: [(Point, u32); 11] = [
@@ -54,13 +59,15 @@ pub struct Settings<'a> {
     pub fault: &'a str,
     /// What is switched off.
     pub without: Option<Safeguard>,
+    /// Without transactions.
+    pub at_least_once: bool,
 }
 
 /// Starts a delivery in a process of its own; its log is read by [`output`].
 pub fn start(stage: &Stage, settings: &Settings<'_>) -> Child {
     let told = json!({
         "database": stage.db.url(), "broker": stage.broker, "topic": stage.topic, "cursor_topic": stage.cursor_topic,
-        "properties": settings.properties,
+        "properties": settings.properties, "at_least_once": settings.at_least_once,
     });
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "deliver::crash::a_child_delivers_what_its_parent_says", "--nocapture", "--test-threads=1"])
@@ -106,6 +113,9 @@ async fn a_child_delivers_what_its_parent_says() {
     let mut target = target(text("broker"), text("cursor_topic"), mappings, told["properties"].clone());
     // Three transactions for each run.
     target.page_changes = 20;
+    if told["at_least_once"] == true {
+        target.delivery = Delivery::AtLeastOnce;
+    }
     let mut session = Session::start(pool, target).await.unwrap();
     let delivered = session.deliver(&|_| true).await;
     println!("delivered: {delivered:?}");
@@ -153,6 +163,47 @@ async fn a_delivery_killed_between_any_two_steps_tells_each_change_once_and_in_o
     let uncommitted = kafka::read_uncommitted(&stage.broker, &stage.topic).len();
     let committed = kafka::read_committed(&stage.broker, &stage.topic).len();
     assert!(uncommitted > committed, "no death left anything half done: the test proves nothing");
+}
+
+/// The points of a delivery without transactions.
+const DEATHS_AT_LEAST_ONCE: [(Point, u32); 5] = [
+    (Point::AfterQuarantine, 2),
+    (Point::AmidRecords, 2),
+    (Point::AfterRecords, 2),
+    (Point::AfterDrain, 2),
+    (Point::AfterMirror, 2),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_at_least_once_killed_between_any_two_steps_loses_nothing_and_repeats_only_what_is_the_same() {
+    let stage = stage().await;
+    let deliver = |fault: &str| output(start(&stage, &Settings { fault, at_least_once: true, ..Settings::default() }));
+    for (index, (point, nth)) in DEATHS_AT_LEAST_ONCE.into_iter().enumerate() {
+        match index % 2 {
+            0 => stage.seal(1..=60, []).await,
+            _ => stage.seal([], 1..=60).await,
+        }
+        let (status, log) = deliver(&format!("{}@{nth}:abort", point.name()));
+        assert!(!status.success(), "{point:?} is not reached: {log}");
+        let (status, log) = deliver("");
+        assert!(status.success(), "after {point:?}: {log}");
+    }
+    let mut first: Vec<Received> = Vec::new();
+    let mut repeated = 0;
+    let position = |record: &Received| -> i64 { record.header("rollcall-position").unwrap().parse().unwrap() };
+    for record in kafka::read_committed(&stage.broker, &stage.topic) {
+        match first.iter().find(|known| position(known) == position(&record)) {
+            None => first.push(record),
+            Some(known) => {
+                repeated += 1;
+                assert_eq!((&known.key, &known.value, &known.headers), (&record.key, &record.value, &record.headers));
+            }
+        }
+    }
+    let told: Vec<i64> = first.iter().map(position).collect();
+    let expected: Vec<i64> = expected(60 * DEATHS_AT_LEAST_ONCE.len() as i64).collect();
+    assert_eq!(told, expected, "all are told, and each for the first time in the order of the log");
+    assert!(repeated > 0, "no death left anything to be told again: the test proves nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,13 +256,5 @@ async fn without_fencing_before_the_cursor_is_read_what_an_older_instance_commit
 
 #[test]
 fn every_point_of_delivery_is_died_at() {
-    let sealing = [Point::AmidAnswer, Point::BeforeSeal, Point::AfterSeal, Point::BeforeSlice, Point::AfterSlice];
-    let scheduling = [Point::AfterFire];
-    let taking_in =
-        [Point::AfterBatchRead, Point::BeforeTakenIn, Point::AfterTakenIn, Point::BeforePage, Point::AfterPage];
-    let erasing = [Point::BeforeErased, Point::AfterErased];
-    let telling = DEATHS.map(|(point, _)| point);
-    let died: Vec<Point> =
-        taking_in.into_iter().chain(scheduling).chain(sealing).chain(telling).chain(erasing).collect();
-    assert_eq!(died, Point::ALL);
+    assert_all_named(Way::Delivery, &DEATHS.map(|(point, _)| point.name()));
 }

@@ -3,7 +3,13 @@
 use serde_json::json;
 
 use super::{BUYERS, RECENT, backfills, buy, configure, fold, progress, users, world};
-use crate::{serve::Instance, support::kafka::eventually};
+use crate::{
+    serve::Instance,
+    support::{
+        faults::{Way, assert_all_named},
+        kafka::eventually,
+    },
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_much_for_once_goes_by_the_bulk_lane_and_what_changes_then_by_the_live_one() {
@@ -35,9 +41,10 @@ async fn what_is_too_much_for_once_goes_by_the_bulk_lane_and_what_changes_then_b
 async fn a_backfill_killed_between_any_two_steps_tells_each_change_once() {
     let world = world(BUYERS).await;
     let mut all = 0;
-    for point in
-        ["before_slice@2", "after_slice@2", "amid_records@3", "after_drain@2", "after_commit@2", "after_mirror@2"]
-    {
+    let deaths =
+        ["before_slice@2", "after_slice@2", "amid_records@3", "after_drain@2", "after_commit@2", "after_mirror@2"];
+    assert_all_named(Way::Backfill, &deaths);
+    for point in deaths {
         buy(&world, all..all + 25, "2024-05-01");
         all += 25;
         let killed = world.command(&["sync"]).env("ROLLCALL_FAULT", format!("{point}:abort")).output().unwrap();

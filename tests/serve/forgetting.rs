@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::{BUYERS, Instance, buy, told, users};
 use crate::{
-    support::kafka::eventually,
+    support::{
+        faults::{Way, assert_all_named},
+        kafka::eventually,
+    },
     sync::{World, order},
 };
 
@@ -13,7 +16,9 @@ use crate::{
 async fn who_is_being_erased_as_the_program_dies_is_erased_when_it_is_back_and_told_false_once() {
     let world = World::new(BUYERS).await;
     buy(&world, 0..4);
-    for (n, fault) in [(0, "before_erased:abort"), (1, "after_erased:abort")] {
+    let deaths = ["before_erased:abort", "after_erased:abort"];
+    assert_all_named(Way::Forget, &deaths);
+    for (n, fault) in deaths.into_iter().enumerate() {
         let user = format!("u{n}");
         let mut one = Instance::start(&world, fault, fault);
         told(&world, &users(n..4));

@@ -31,13 +31,6 @@ fn hang(address: SocketAddr, n: usize) -> TcpStream {
     stream
 }
 
-/// The most memory that it held so far.
-fn peak_kibibytes(instance: &Instance) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", instance.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak");
-    line.split_whitespace().nth(1).expect("a number").parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_slow_connections_delay_neither_other_messages_nor_the_telling() {
     let world = World::new(BUYERS).await;
@@ -62,13 +55,13 @@ async fn a_thousand_slow_connections_delay_neither_other_messages_nor_the_tellin
         }
     };
     buy(2).await;
-    let before = peak_kibibytes(&instance);
+    let before = instance.peak_kibibytes();
     let mut open: Vec<TcpStream> = (0..CONNECTIONS).map(|n| hang(address, n)).collect();
     buy(3).await;
     // They go on hanging, a byte at a time.
     open.iter_mut().for_each(|stream| drop(stream.write_all(b"x")));
     buy(2).await;
-    let grown = peak_kibibytes(&instance).saturating_sub(before);
+    let grown = instance.peak_kibibytes().saturating_sub(before);
     assert!(grown < CONNECTIONS as u64 * KIBIBYTES_EACH, "{grown} KiB more");
     drop(open);
     instance.ends_cleanly();

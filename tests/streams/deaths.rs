@@ -15,6 +15,7 @@ use rollcall::{
 
 use super::{Stream, order, produce, producer};
 use crate::support::{
+    faults::{Way, assert_all_named},
     kafka::{self, eventually},
     postgres::Database,
 };
@@ -30,7 +31,9 @@ async fn a_batch_counts_once_though_the_instance_is_killed_before_or_after_its_c
     let stream = Stream::new(3).await;
     let plain = producer(&[]);
     produce(&plain, &stream.topic, 3, &mixed(0..300));
-    for fault in ["before_taken_in:abort", "after_taken_in:abort", "before_taken_in@2:abort"] {
+    let deaths = ["after_batch_read:abort", "before_taken_in:abort", "after_taken_in:abort", "before_taken_in@2:abort"];
+    assert_all_named(Way::Stream, &deaths);
+    for (nth, fault) in deaths.into_iter().enumerate() {
         let mut instance = stream.serve(fault.split(':').next().unwrap(), fault);
         if fault.contains('2') {
             // The second batch comes after the first one is stored.
@@ -46,7 +49,7 @@ async fn a_batch_counts_once_though_the_instance_is_killed_before_or_after_its_c
         let dealt_with = stream.count(super::DEALT_WITH).await;
         let moved: i64 = stream.progress().await.iter().map(|of| of.next_offset).sum();
         assert_eq!(dealt_with, moved, "after {fault} offsets and records say the same");
-        assert_eq!(dealt_with == 0, fault == "before_taken_in:abort");
+        assert_eq!(dealt_with == 0, nth < 2, "after {fault}");
         stream.world.leases_end().await;
     }
     let mut instance = stream.serve("last", "");

@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod cluster;
 pub mod definitions;
+pub mod faults;
 pub mod histories;
 pub mod http;
 pub mod kafka;
