@@ -143,7 +143,14 @@ impl From<sqlx::Error> for Error {
             _ => Kind::Internal,
         };
         // Its code may be shown everywhere; its message may quote data.
-        let code = error.as_database_error().and_then(|error| error.code()).map(|code| format!(" ({code})"));
-        Error::new(kind, format!("the database did not do as asked{}", code.unwrap_or_default())).because(error)
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            // As amid a failover, when the address already leads to the server that is not yet promoted.
+            Some("25006") => Error::wait("the database can only be read now (25006): it is a standby, or was made so")
+                .help("Promote it, or let `default_transaction_read_only` be off.")
+                .because(error),
+            Some(code) => Error::new(kind, format!("the database did not do as asked ({code})")).because(error),
+            None => Error::new(kind, "the database did not do as asked").because(error),
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! The servers beneath are hurt: Postgres is killed, filled, restored, failed over; Kafka's disk is full; memory is short.
 
+mod disks;
+mod failover;
+mod huge;
+mod restarts;
 mod restored;
+
+use sqlx::postgres::PgConnectOptions;
 
 use crate::{
     support::{
@@ -14,9 +20,13 @@ use crate::{
 /// A world on a server of the test's own, in a database called `name`.
 pub async fn world(server: &Server, name: &str, audiences: &str) -> World {
     server.execute(format!("create database {name}")).await;
-    let topic = kafka::topic(kafka::broker(), name, 3);
-    let db = Database::at(server.options().database(name)).await;
-    let world = World { db, topic, folder: tempfile::tempdir().unwrap() };
+    world_at(server.options().database(name), audiences).await
+}
+
+/// A world in a database that is empty.
+pub async fn world_at(options: PgConnectOptions, audiences: &str) -> World {
+    let topic = kafka::topic(kafka::broker(), "audiences", 3);
+    let world = World { db: Database::at(options).await, topic, folder: tempfile::tempdir().unwrap() };
     world.configure(audiences);
     world
 }

@@ -94,7 +94,9 @@ impl Context {
             let options = self.database().await?.disable_statement_logging();
             // A pool would knock for half a minute on a closed door; one connection says at once what is the matter.
             let first = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
-            first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?.close().await?;
+            let mut first = first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?;
+            profile::refuse_standby(&mut first).await?;
+            first.close().await?;
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(away)?;
             profile::migrate(&pool).await?;
             Ok::<_, Error>(pool)

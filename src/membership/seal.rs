@@ -27,6 +27,7 @@ use crate::{
     audience::{Class, Computed},
     fault::{self, Point, Safeguard},
     ids::{AudienceId, RunId},
+    profile,
     schedule::{Firing, fire, lease::Lease},
 };
 
@@ -206,7 +207,7 @@ pub(super) async fn snapshot(tx: &mut PgConnection) -> Result<String> {
         .fetch_one(tx)
         .await?;
     if row.try_get("standby")? {
-        return Err(Error::settings("this database is a standby").help("Point `database` at the primary."));
+        return Err(profile::standby());
     }
     Ok(row.try_get("snapshot")?)
 }

@@ -1,7 +1,7 @@
 //! Is the database's schema the one this program was written for? It is brought up to date, or we refuse.
 
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
 };
 
@@ -31,6 +31,24 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
             .help("The role needs the right to create tables in the first schema of its search_path.")
             .because(other),
     })
+}
+
+/// Refuses a standby: nothing can be stored there, and its snapshots are no watermark.
+///
+/// # Errors
+/// If it is one, or the database cannot be asked.
+pub async fn refuse_standby(connection: &mut PgConnection) -> Result<()> {
+    match sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(connection).await? {
+        true => Err(standby()),
+        false => Ok(()),
+    }
+}
+
+/// What is said of a standby.
+pub fn standby() -> Error {
+    Error::settings("this database is a standby, which can only be read").help(
+        "Name the primary by --database, DATABASE_URL or `database`; after a failover, promote the standby first.",
+    )
 }
 
 /// The newest step of the schema that this program knows.

@@ -37,5 +37,5 @@ mod traits;
 pub mod view;
 
 pub use message::{Body, Defaults, Message, Refusal, digest};
-pub use migrate::{is_current, migrate, newest_step};
+pub use migrate::{is_current, migrate, newest_step, refuse_standby, standby};
 pub use time::parse_timestamp;

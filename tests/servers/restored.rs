@@ -3,7 +3,7 @@
 use super::world;
 use crate::{
     serve::{buy, told, users},
-    support::server::{End, Server},
+    support::server::{self, End, Server},
 };
 
 const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count() >= 1\"}";
@@ -11,7 +11,7 @@ const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count
 /// All numbers come again: the same run, the same positions, the same profile. But it is another person.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_backup_that_went_on_with_the_same_numbers_halts_as_chain_differs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = server::folder();
     let (state, backup) = (folder.path().join("pg"), folder.path().join("backup"));
     let mut server = Server::start(&state).await;
     let world = world(&server, "restored", BUYERS).await;

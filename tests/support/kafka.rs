@@ -184,8 +184,13 @@ impl Broker {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(java), signal).expect("the broker runs");
     }
 
+    /// What it has said since it was made.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
     fn log_tail(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

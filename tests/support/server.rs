@@ -2,9 +2,13 @@
 
 use std::{
     fs,
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -14,7 +18,16 @@ use nix::{
 use rollcall::embedded::{Embedded, EmbeddedOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 
-use super::kafka::eventually;
+use tempfile::TempDir;
+
+use super::kafka::{PATIENCE, eventually};
+
+/// A folder of the test's own which the server's user may enter.
+pub fn folder() -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("rollcall-server-").permissions(fs::Permissions::from_mode(0o755));
+    builder.tempdir().expect("a temporary folder")
+}
 
 /// How a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +61,18 @@ impl Server {
 
     /// Ends it, and returns when every process of it is gone.
     pub async fn end(&mut self, how: End) {
+        // None where it has ended already.
         let postmaster = self.postmaster();
-        let children = children(postmaster);
-        match how {
-            End::Fast => kill(postmaster, Signal::SIGINT).unwrap(),
-            End::Immediate => kill(postmaster, Signal::SIGQUIT).unwrap(),
-            End::Killed => {
-                // The postmaster first: it would start them again.
-                for process in [postmaster].into_iter().chain(children.iter().copied()) {
-                    kill(process, Signal::SIGKILL).ok();
-                }
-            }
+        let children = postmaster.map(children).unwrap_or_default();
+        let signal = match how {
+            End::Fast => Signal::SIGINT,
+            End::Immediate => Signal::SIGQUIT,
+            End::Killed => Signal::SIGKILL,
+        };
+        // The postmaster first: it would start the others again.
+        let killed = if how == End::Killed { &children[..] } else { &[] };
+        for process in postmaster.iter().chain(killed) {
+            kill(*process, signal).ok();
         }
         self.running.take().expect("it runs").stop().await.unwrap();
         eventually("its processes are gone", || children.iter().all(|child| kill(*child, None).is_err()).then_some(()));
@@ -74,6 +88,28 @@ impl Server {
 
     pub async fn execute(&self, sql: String) {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connect().await).await.expect("the statement runs");
+    }
+
+    /// The same where it may be away.
+    pub async fn try_execute(&self, sql: &'static str) -> sqlx::Result<()> {
+        sqlx::raw_sql(sql).execute(&mut self.options().connect().await?).await.map(drop)
+    }
+
+    pub async fn ask<T>(&self, sql: &'static str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        sqlx::query_scalar(sql).fetch_one(&mut self.connect().await).await.expect("an answer")
+    }
+
+    /// Waits until the answer is yes.
+    pub async fn until(&self, sql: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut connection = self.connect().await;
+        while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect("an answer") {
+            assert!(Instant::now() < deadline, "not in time: {sql}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Copies its state file by file, as it is.
@@ -94,7 +130,7 @@ impl Server {
         let (uid, gid) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
         nix::unistd::chown(folder, Some(uid), Some(gid)).unwrap();
         let options = self.options();
-        let server = fs::read_link(format!("/proc/{}/exe", self.postmaster())).expect("Linux tells");
+        let server = fs::read_link(format!("/proc/{}/exe", self.postmaster().expect("it runs"))).expect("Linux tells");
         let mut backup = Command::new(server.with_file_name("pg_basebackup"));
         backup.arg("-D").arg(folder.join("data")).arg("-h").arg(options.get_socket().unwrap());
         backup.args(["-p", &options.get_port().to_string(), "-U", options.get_username()]);
@@ -109,15 +145,15 @@ impl Server {
         self.running.as_ref().map_or(&*self.folder, Embedded::folder).join("data")
     }
 
-    fn postmaster(&self) -> Pid {
-        let file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
-        Pid::from_raw(file.lines().next().unwrap().parse().unwrap())
+    fn postmaster(&self) -> Option<Pid> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        file.lines().next()?.parse().ok().map(Pid::from_raw)
     }
 }
 
 /// The processes that this one has started.
 fn children(process: Pid) -> Vec<Pid> {
-    let text = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).expect("Linux tells");
+    let text = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
 }
 
