@@ -8,7 +8,11 @@ use rollcall::{
     config::{self, OnExit},
     http::tracking::call::{Address, Call, Received},
     mapping::{Event, Known, Liquid, Mapping, Trigger, compile, js},
-    profile::rules::Rules,
+    profile::{
+        Defaults,
+        rules::Rules,
+        source::{Format, Reading, Source},
+    },
 };
 
 /// Any text as a trigger: no panic, problems that lie in the text, and printing that parses to the same trigger.
@@ -83,5 +87,36 @@ pub fn tracking(text: &str) {
             assert!(message.user_id.is_some() || message.anonymous_id.is_some());
         }
         let _ = call.write_key();
+    }
+}
+
+/// Any text as a file of either format: no panic, an end, messages that can be stored, and the same ones when it is read on from the
+/// middle.
+pub fn file(text: &str) {
+    for format in [Format::Json, Format::Csv] {
+        let read = |after: u64| {
+            let reading = Reading { format: Some(format), ..Reading::default() };
+            let source = Source::stream("fuzz", Box::new(std::io::Cursor::new(text.to_owned())), reading).ok()?;
+            let defaults = Defaults {
+                now: Default::default(),
+                is_arrival: false,
+                place: Some("fuzz".into()),
+                source_id: None,
+                rules: Arc::default(),
+            };
+            let (mut messages, mut refused) = (Vec::new(), 0);
+            let keep = |batch: rollcall::profile::source::Batch| {
+                refused += batch.refusals.len() as u64;
+                messages.extend(batch.messages);
+                true
+            };
+            source.read(after, 3, &defaults, keep).expect("memory can be read");
+            Some((messages, refused))
+        };
+        let Some((all, refused)) = read(0) else { continue };
+        let half = (all.len() as u64 + refused) / 2;
+        let (rest, _) = read(half).expect("it was read before");
+        assert_eq!(rest[..], all[all.len() - rest.len()..]);
+        assert!(all.iter().all(|message| !message.message_id.is_empty() && !message.message_id.contains('\0')));
     }
 }

@@ -81,12 +81,14 @@ create table aliases (
     xid         xid8 not null default pg_current_xact_id()
 );
 
--- How far a file has been imported; advanced in the transaction that stores its lines.
+-- How far a file has been imported; advanced in the transaction that stores its messages.
 create table imports (
     digest     text primary key,
     name       text not null,
-    line       bigint not null,
-    bytes      bigint not null,
+    -- Messages and what was refused, from the first: several may stand on one line.
+    records    bigint not null default 0,
+    line       bigint not null default 0,
+    bytes      bigint not null default 0,
     accepted   bigint not null default 0,
     repeated   bigint not null default 0,
     refused    bigint not null default 0,

@@ -5,6 +5,8 @@ create table refusals (
     field    text collate "C" not null,
     reason   text collate "C" not null,
     messages bigint not null,
+    -- Whether they are stored all the same, with another time than they name.
+    is_stored boolean not null default false,
     first_at timestamptz not null default now(),
     last_at  timestamptz not null default now(),
     primary key (source, field, reason)

@@ -30,7 +30,7 @@ use serde::Deserialize;
 use crate::schedule::Setting;
 pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
-pub use identity::{Identifier, Identity, Window};
+pub use identity::{Identifier, Identity, Normalize, Window};
 pub use load::{load, parse, schema, value};
 pub use retention::Retention;
 pub use secret::Secret;

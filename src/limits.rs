@@ -119,6 +119,9 @@ pub const CONDITION_WORK_MEM_MIB: u32 = 64;
 
 /// One message, as it stands in its line (Segment: 32 KB per event).
 pub const MESSAGE_BYTES: usize = 32 * 1024;
+/// Bytes of a file that are tried as one row or one message: enough for columns that no message keeps. Beyond, it is read on at the
+/// next line.
+pub const RECORD_BYTES: usize = 4 * MESSAGE_BYTES;
 /// Longer message ids are dropped by Segment without a word; we refuse the line.
 pub const MESSAGE_ID_CHARS: usize = 100;
 /// Traits of one identify or group call, or properties of one event (Segment drops more than 300).

@@ -100,3 +100,8 @@ fn no_liquid_template_breaks_what_its_fuzz_target_checks() {
 fn no_request_of_the_tracking_api_breaks_what_its_fuzz_target_checks() {
     run(bodies::tracking, Vec::new(), "tracking");
 }
+
+#[test]
+fn no_file_breaks_what_its_fuzz_target_checks() {
+    run(bodies::file, Vec::new(), "file");
+}

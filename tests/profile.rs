@@ -2,6 +2,8 @@
 
 mod embedded;
 mod fetched;
+mod files;
+mod ids;
 mod identity;
 mod killed;
 mod messages;
@@ -15,7 +17,7 @@ use std::io::Write;
 use rollcall::profile::{
     csv::ColumnMap,
     import::{Importer, Summary},
-    source::Source,
+    source::{Reading, Source},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -26,12 +28,16 @@ async fn import(pool: &PgPool, lines: &str) -> (Summary, Vec<Value>) {
 }
 
 async fn import_file(pool: &PgPool, name: &str, content: &[u8], map: Option<ColumnMap>) -> (Summary, Vec<Value>) {
+    import_with(pool, name, content, Reading::by(map)).await
+}
+
+async fn import_with(pool: &PgPool, name: &str, content: &[u8], reading: Reading) -> (Summary, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::File::create(&path).unwrap().write_all(content).unwrap();
     let mut report = Vec::new();
     let summary =
-        Importer::new(pool.clone()).run(Source::open(&path, map).unwrap(), &mut report, |_| ()).await.unwrap();
+        Importer::new(pool.clone()).run(Source::open(&path, reading).unwrap(), &mut report, |_| ()).await.unwrap();
     let refusals = report.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     (summary, refusals.map(|line| serde_json::from_slice(line).unwrap()).collect())
 }

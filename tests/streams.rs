@@ -101,8 +101,7 @@ impl Stream {
 }
 
 /// Messages stored and records refused.
-const DEALT_WITH: &str =
-    "select (select count(*) from messages) + (select coalesce(sum(messages), 0)::bigint from refusals)";
+const DEALT_WITH: &str = "select (select count(*) from messages) + (select coalesce(sum(messages), 0)::bigint from refusals where not is_stored)";
 
 fn order(n: usize) -> Value {
     json!({"type": "track", "event": "Order Completed", "userId": format!("u{}", n % 50), "messageId": format!("m{n}"),

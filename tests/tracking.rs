@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bad_input;
+mod field;
 mod libraries;
 mod overload;
 mod recorded;

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     embedded::{Embedded, EmbeddedOptions},
-    profile,
+    profile::{self, rules::Rules},
     schedule::held::Instance,
 };
 
@@ -84,6 +84,14 @@ impl Context {
     /// The configuration file, read and checked.
     pub fn config(&self) -> Result<Config> {
         config::load(&self.global.config)
+    }
+
+    /// How people are told apart: by the configuration, if there is one.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Settings`] if the configuration is wrong.
+    pub fn rules(&self) -> Result<Rules> {
+        if self.global.config.exists() { Rules::of(&self.config()?.identity) } else { Ok(Rules::default()) }
     }
 
     /// The database, its schema up to date: the one of `--database` or `DATABASE_URL`, else the configured one, else

@@ -61,7 +61,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
-    let profile = lookup::find(&mut tx, &args.user).await?;
+    let profile = lookup::find(&mut tx, &lookup::Identifier::of(&args.user, &context.rules()?)).await?;
     let mut outlook = person::outlook(&mut tx, profile, &catalogue.audiences).await?;
     for audience in &catalogue.audiences {
         if let Some(definition) = value_of(audience, &args.key) {

@@ -11,7 +11,10 @@ use crate::{
     config::Config,
     forget,
     limits::FORGOTTEN_AT_ONCE,
-    profile::forget::{self as requests, Asked, Report, Request},
+    profile::{
+        forget::{self as requests, Asked, Report, Request},
+        lookup::Identifier,
+    },
     schedule::held::Instance,
     sync,
 };
@@ -66,10 +69,11 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         return context.output().show(&requests, |requests| describe_all(requests));
     }
     let config = if context.global().config.exists() { Some(context.config()?) } else { None };
+    let rules = context.rules()?;
     let mut answer = Answer { requested: 0, unknown: 0, sealed: 0, erased: Vec::new(), waiting: Vec::new() };
     let mut progress = context.output().progress("people", Some(people.len() as u64));
     for person in &people {
-        match requests::request(&pool, person, args.tombstone).await? {
+        match requests::request(&pool, &Identifier::of(person, &rules), args.tombstone).await? {
             Asked::Requested(_) => answer.requested += 1,
             Asked::Unknown => answer.unknown += 1,
         }
@@ -180,7 +184,9 @@ pub struct SuppressArgs {
 }
 
 pub async fn suppress(args: SuppressArgs, context: &Context) -> Result<()> {
-    let known = requests::suppress(&context.store().await?, &args.person).await?;
+    let rules = context.rules()?;
+    let person = Identifier::of(&args.person, &rules);
+    let known = requests::suppress(&context.store().await?, &person).await?;
     context.output().show(&serde_json::json!({"suppressed": true, "known": known}), |_| match known {
         true => "suppressed, with all identifiers of the profile".into(),
         false => "suppressed; nobody has that identifier".into(),
@@ -199,6 +205,7 @@ pub struct UnsuppressArgs {
 }
 
 pub async fn unsuppress(args: UnsuppressArgs, context: &Context) -> Result<()> {
-    requests::unsuppress(&context.store().await?, &args.person).await?;
+    let rules = context.rules()?;
+    requests::unsuppress(&context.store().await?, &Identifier::of(&args.person, &rules)).await?;
     context.output().show(&serde_json::json!({"suppressed": false}), |_| "no longer suppressed".into())
 }

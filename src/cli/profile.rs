@@ -77,7 +77,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let config = if context.global().config.exists() { Some(context.config()?) } else { None };
     let pool = context.store().await?;
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
-    let profile = lookup::find(&mut tx, &args.person).await?;
+    let profile = lookup::find(&mut tx, &lookup::Identifier::of(&args.person, &context.rules()?)).await?;
     let audiences = standing::standings(&mut tx, profile).await?;
     let mut why = match &config {
         Some(config) => explanations(&mut tx, config, profile, context.clock().now()).await?,

@@ -3,7 +3,7 @@
 use super::{Context, table};
 use crate::{Result, profile::refused};
 
-/// List what live sources sent that was refused: how often and why, the latest first.
+/// List what live sources sent that was refused, or stored with another time: how often and why, the latest first.
 ///
 /// A source that was mended leaves its rows behind; `--clear` forgets them all.
 #[derive(Debug, clap::Args)]

@@ -30,6 +30,20 @@ pub struct Identifier {
     /// Values of this type that identify nobody, beside those that are blocked for all.
     #[serde(default)]
     pub blocked: Vec<String>,
+    /// Which spellings are one value. Of `email` lower-trim when not given, of others none.
+    pub normalize: Option<Normalize>,
+}
+
+/// What of an identifier's spelling does not matter: it is stored, looked up and told without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalize {
+    /// Every spelling is a value of its own.
+    None,
+    /// Spaces around it.
+    Trim,
+    /// Spaces around it, and upper or lower case.
+    LowerTrim,
 }
 
 /// The time in which the values of a profile are counted.

@@ -4,9 +4,9 @@
 //! type=track, event='Order Completed', userId=@customer, timestamp=@date, properties.revenue=@amount
 //! ```
 
-use std::io::Read;
+pub mod header;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{Error, Result};
 
@@ -62,20 +62,42 @@ impl ColumnMap {
                 Error::settings("the column map is empty").help("Leave it out when the header names the fields.")
             );
         }
+        header::check_fields(assignments.iter().map(|(path, _): &(Vec<String>, Cell)| path.join(".")))?;
         Ok(ColumnMap { assignments })
     }
 
-    /// The map with columns as places in the header.
-    fn bind(&self, header: &csv::StringRecord, name: &str) -> Result<Vec<(Vec<String>, Place)>> {
+    /// The columns that it reads.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.assignments.iter().filter_map(|(_, cell)| match cell {
+            Cell::Column { name, .. } => Some(name.as_str()),
+            Cell::Fixed(_) => None,
+        })
+    }
+
+    /// The map with columns as places in the header of the file called `name`.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Settings`] if the header cannot be right, or has not the columns of the map.
+    pub(super) fn bind(&self, header: &[&str], name: &str) -> Result<Vec<(Vec<String>, Place)>> {
         if self.assignments.is_empty() {
-            let path = |column: &str| column.trim().split('.').map(str::to_owned).collect();
-            return Ok(header.iter().enumerate().map(|(n, column)| (path(column), Place::Column(n, false))).collect());
+            let unknown = header::check(header, name)?;
+            if !unknown.is_empty() {
+                tracing::warn!(
+                    file = name,
+                    columns = unknown.join(", "),
+                    "these columns mean nothing here and are left out"
+                );
+            }
+            let known = header.iter().enumerate().filter(|(_, column)| !column.is_empty() && !unknown.contains(column));
+            let path = |column: &str| column.split('.').map(str::to_owned).collect();
+            return Ok(known.map(|(n, column)| (path(column), Place::Column(n, false))).collect());
         }
+        header::check_repeated(header, name)?;
         let mut missing = Vec::new();
         let bound = self.assignments.iter().map(|(path, cell)| {
             let place = match cell {
                 Cell::Fixed(value) => Place::Fixed(value.clone()),
-                Cell::Column { name, text } => match header.iter().position(|column| column.trim() == name) {
+                Cell::Column { name, text } => match header.iter().position(|column| column == name) {
                     Some(n) => Place::Column(n, *text),
                     None => {
                         missing.push(format!("`{name}`"));
@@ -89,98 +111,42 @@ impl ColumnMap {
         if missing.is_empty() {
             return Ok(bound);
         }
-        let columns: Vec<_> = header.iter().map(|column| format!("`{}`", column.trim())).collect();
+        let columns: Vec<_> = header.iter().map(|column| format!("`{column}`")).collect();
         Err(Error::settings(format!("{name} has no column {}", missing.join(", ")))
             .help(format!("Its columns are {}.", columns.join(", "))))
     }
 }
 
+/// Where a field's value comes from.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Fixed(String),
+    /// The nth cell; whether it is text whatever it looks like.
     Column(usize, bool),
 }
 
-/// The rows of a CSV file as lines of JSON.
-pub(super) struct Records {
-    reader: csv::Reader<Box<dyn Read + Send>>,
-    places: Vec<(Vec<String>, Place)>,
-    record: csv::ByteRecord,
-}
-
-impl Records {
-    pub fn new(reader: impl Read + Send + 'static, map: ColumnMap, name: &str) -> Result<Records> {
-        let tabs = name.contains(".tsv");
-        let mut reader = csv::ReaderBuilder::new()
-            .flexible(true)
-            .delimiter(if tabs { b'\t' } else { b',' })
-            .from_reader(Box::new(reader) as Box<dyn Read + Send>);
-        let header = reader
-            .headers()
-            .map_err(|error| Error::settings(format!("the header of {name} cannot be read")).because(error))?;
-        let places = map.bind(&header.clone(), name)?;
-        Ok(Records { reader, places, record: csv::ByteRecord::new() })
-    }
-
-    /// Writes the next row as JSON into `out`; returns the line it starts on. A cell that is not UTF-8 makes a line that
-    /// is refused.
-    pub fn next(&mut self, out: &mut Vec<u8>) -> std::io::Result<Option<u64>> {
-        if !self.reader.read_byte_record(&mut self.record).map_err(std::io::Error::other)? {
-            return Ok(None);
-        }
-        let line = self.record.position().map_or(0, csv::Position::line);
-        let mut message = Map::new();
-        for (path, place) in &self.places {
-            let value = match place {
-                Place::Fixed(text) => Some(Value::from(text.as_str())),
-                Place::Column(n, text) => match str::from_utf8(self.record.get(*n).unwrap_or_default()) {
-                    Ok(cell) => value(cell, *text || path.len() == 1),
-                    Err(_) => {
-                        out.extend(self.record.get(*n).unwrap_or_default());
-                        return Ok(Some(line));
-                    }
-                },
-            };
-            if let Some(value) = value {
-                set(&mut message, path, value);
-            }
-        }
-        serde_json::to_writer(out, &message).map_err(std::io::Error::other)?;
-        Ok(Some(line))
-    }
-}
-
-/// An empty cell says nothing.
-fn value(cell: &str, text: bool) -> Option<Value> {
-    let cell = cell.trim();
+/// What a cell says. An empty one says nothing; spaces around it are none of it, unless it stood in quotes.
+pub(super) fn value(cell: &str, text: bool, quoted: bool) -> Option<Value> {
+    let cell = if quoted { cell } else { cell.trim() };
     if cell.is_empty() {
         return None;
     }
-    let number = || {
-        let bare = cell.trim_start_matches('-');
-        // Not 007, nor more digits than a double keeps: those are codes, and stay text.
-        let plain = bare.len() <= 15 && bare.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        plain.then(|| serde_json::from_str::<serde_json::Number>(cell).ok()).flatten().map(Value::from)
-    };
     match cell {
         _ if text => Some(Value::from(cell)),
-        "true" => Some(Value::from(true)),
-        "false" => Some(Value::from(false)),
-        _ => Some(number().unwrap_or_else(|| Value::from(cell))),
+        // Spreadsheets shout them.
+        _ if cell.eq_ignore_ascii_case("true") => Some(Value::from(true)),
+        _ if cell.eq_ignore_ascii_case("false") => Some(Value::from(false)),
+        _ => Some(number(cell).map_or_else(|| Value::from(cell), Value::from)),
     }
 }
 
-fn set(object: &mut Map<String, Value>, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [last] => drop(object.insert(last.clone(), value)),
-        [first, rest @ ..] => {
-            let inner = object.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(inner) = inner {
-                set(inner, rest, value);
-            }
-        }
-    }
+/// Not 007, nor more digits than a double keeps: those are codes, and stay text.
+fn number(cell: &str) -> Option<serde_json::Number> {
+    let bare = cell.trim_start_matches('-');
+    let plain = bare.len() <= 15 && bare.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = plain.then(|| serde_json::from_str::<serde_json::Number>(cell).ok()).flatten()?;
+    // There is one zero.
+    if number.as_f64() == Some(0.0) { serde_json::from_str(bare).ok() } else { Some(number) }
 }
 
 /// Splits at commas and line ends outside quotes; drops comment lines and what is blank.

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use super::{
-    json::{Members, text_of},
+    json::{Members, digits_of, text_of},
     rules::Rules,
 };
 use crate::limits;
@@ -90,9 +90,14 @@ impl Ids<'_> {
         let Some(raw) = raw else { return };
         let value = match text_of(raw) {
             Some(text) => text,
-            // Ids are text; whole numbers, as exports write them, are taken as their digits.
-            None if raw.get().bytes().all(|byte| byte.is_ascii_digit()) => raw.get().into(),
-            None => return,
+            None => match digits_of(raw) {
+                Some(digits) => digits.into(),
+                None => return,
+            },
+        };
+        let value = match self.rules.normalized(kind, &value) {
+            Cow::Borrowed(same) if same.len() == value.len() => value,
+            normalized => Cow::Owned(normalized.into_owned()),
         };
         let fits = !value.is_empty() && value.chars().count() <= limits::IDENTIFIER_CHARS;
         let known = self.found.iter().any(|(other, old)| other == kind && **old == *value);

@@ -17,7 +17,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
-use super::{lookup, people, suppression};
+use super::{
+    lookup::{self, Identifier},
+    people, suppression,
+};
 use crate::{
     Error, Kind, Result,
     fault::{self, Point},
@@ -65,13 +68,8 @@ pub struct Report {
     pub mentioned: BTreeMap<String, i64>,
 }
 
-/// The identifier that a person wrote: `42` is a user_id, `email:a@b.c` any other type.
-fn key(identifier: &str) -> (&str, &str) {
-    identifier.split_once(':').unwrap_or(("user_id", identifier))
-}
-
 /// The profile with an identifier, if there is one.
-async fn find(connection: &mut PgConnection, identifier: &str) -> Result<Option<ProfileId>> {
+async fn find(connection: &mut PgConnection, identifier: &Identifier<'_>) -> Result<Option<ProfileId>> {
     match lookup::find(connection, identifier).await {
         Ok(profile) => Ok(Some(profile)),
         Err(error) if error.kind == Kind::Settings => Ok(None),
@@ -80,9 +78,9 @@ async fn find(connection: &mut PgConnection, identifier: &str) -> Result<Option<
 }
 
 /// Suppresses all identifiers of somebody; returns whose they are.
-async fn leave_alone(connection: &mut PgConnection, identifier: &str) -> Result<Option<ProfileId>> {
+async fn leave_alone(connection: &mut PgConnection, identifier: &Identifier<'_>) -> Result<Option<ProfileId>> {
     let Some(profile) = find(connection, identifier).await? else {
-        suppression::add(connection, &[key(identifier)], None).await?;
+        suppression::add(connection, &identifier.keys(), None).await?;
         return Ok(None);
     };
     let id = i64::from(profile.0);
@@ -103,7 +101,7 @@ async fn identifiers(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(
 ///
 /// # Errors
 /// The database's own.
-pub async fn request(pool: &PgPool, identifier: &str, tombstone: bool) -> Result<Asked> {
+pub async fn request(pool: &PgPool, identifier: &Identifier<'_>, tombstone: bool) -> Result<Asked> {
     let mut tx = pool.begin().await?;
     // No batch is under way that has looked them up and not yet stored what it has.
     people::lock(&mut tx).await?;
@@ -130,7 +128,7 @@ pub async fn request(pool: &PgPool, identifier: &str, tombstone: bool) -> Result
 ///
 /// # Errors
 /// The database's own.
-pub async fn suppress(pool: &PgPool, identifier: &str) -> Result<bool> {
+pub async fn suppress(pool: &PgPool, identifier: &Identifier<'_>) -> Result<bool> {
     let mut tx = pool.begin().await?;
     people::lock(&mut tx).await?;
     let known = leave_alone(&mut tx, identifier).await?.is_some();
@@ -142,7 +140,7 @@ pub async fn suppress(pool: &PgPool, identifier: &str) -> Result<bool> {
 ///
 /// # Errors
 /// [`Kind::Settings`] if the identifier is not suppressed, or its profile is being forgotten; the database's own.
-pub async fn unsuppress(pool: &PgPool, identifier: &str) -> Result<()> {
+pub async fn unsuppress(pool: &PgPool, identifier: &Identifier<'_>) -> Result<()> {
     let mut tx = pool.begin().await?;
     people::lock(&mut tx).await?;
     let profile = find(&mut tx, identifier).await?.map(|profile| i64::from(profile.0));
@@ -161,7 +159,7 @@ pub async fn unsuppress(pool: &PgPool, identifier: &str) -> Result<()> {
         None => Vec::new(),
     };
     let mut keys: Vec<_> = all.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
-    keys.extend([key(identifier), ("user_id", identifier)]);
+    keys.extend(identifier.keys());
     if suppression::remove(&mut tx, &keys).await? == 0 {
         return Err(Error::settings("that identifier is not suppressed")
             .help("Give a user_id, or another identifier with its type, as email:ann@example.com."));

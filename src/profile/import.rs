@@ -1,7 +1,7 @@
 //! How does a whole file get in? Batch after batch, each with the place it reached, so that no stop loses or repeats a line.
 //!
 //! ```text
-//!  a thread: read, decompress, parse ──► one batch waits ──► here: a transaction a batch ──► imports.line
+//!  a thread: read, decompress, parse ──► one batch waits ──► here: a transaction a batch ──► imports.records
 //! ```
 
 use std::{
@@ -19,7 +19,7 @@ use super::{
     message::{Defaults, Message, Refusal},
     partition::{self, Month},
     rules::Rules,
-    source::{Batch, Source},
+    source::{Batch, Place, Source},
     store::{Store, Stored},
 };
 use crate::{Error, Result, clock::Clock, limits::BATCH_MESSAGES};
@@ -61,20 +61,23 @@ pub struct Summary {
     pub refused: u64,
     /// Messages without a time, taken as of the import.
     pub undated: u64,
+    /// Messages whose time could not be read, taken as of their arrival.
+    pub misdated: u64,
     pub seconds: f64,
 }
 
 /// Consecutive messages that go into one transaction, and what else it settles.
 pub(super) struct Piece<'a> {
     messages: &'a [Message],
-    through_line: u64,
+    places: &'a [Place],
+    through: Place,
     refused: u64,
 }
 
 impl<'a> Piece<'a> {
     /// Messages of no file.
     pub fn of(messages: &'a [Message]) -> Piece<'a> {
-        Piece { messages, through_line: 0, refused: 0 }
+        Piece { messages, places: &[], through: Place::default(), refused: 0 }
     }
 }
 
@@ -96,21 +99,22 @@ impl Importer {
         let mut connection = self.pool.acquire().await?.detach();
         let mut summary = Summary { name: source.name.clone(), ..Summary::default() };
         let digest = source.digest.clone();
+        let mut after = 0;
         if let Some(digest) = &digest {
-            let (line, finished) = self.begin(&mut connection, digest, &source.name).await?;
-            summary.line = line;
-            summary.resumed_after_line = line;
+            let (place, finished) = self.begin(&mut connection, digest, &source.name).await?;
+            (after, summary.line, summary.resumed_after_line) = (place.records, place.line, place.line);
             if finished {
                 return Ok(summary);
             }
         }
         let defaults = Defaults {
             now: Clock::system().now(),
-            file: digest.clone(),
+            is_arrival: false,
+            place: None,
             source_id: self.source_id.clone(),
             rules: self.rules.clone(),
         };
-        let (now, after, read_bytes) = (defaults.now, summary.line, source.read_bytes.clone());
+        let (now, read_bytes) = (defaults.now, source.read_bytes.clone());
         let most = self.batch_messages;
         let (sender, mut batches) = mpsc::channel::<Batch>(1);
         let reader =
@@ -118,9 +122,12 @@ impl Importer {
         let mut store = Store::new(self.rules.clone());
         while let Some(batch) = batches.recv().await {
             batch.refusals.iter().try_for_each(|refusal| tell(report, refusal))?;
-            summary.undated += batch.messages.iter().filter(|message| message.undated).count() as u64;
+            let count = |is: fn(&Message) -> bool| batch.messages.iter().filter(|message| is(message)).count() as u64;
+            summary.undated += count(|message| message.undated);
+            summary.misdated += count(|message| message.misdated);
             let refused = batch.refusals.len() as u64;
-            let mut pieces = vec![Piece { messages: &batch.messages, through_line: batch.through_line, refused }];
+            let Batch { messages, places, through, .. } = &batch;
+            let mut pieces = vec![Piece { messages, places, through: *through, refused }];
             while let Some(piece) = pieces.pop() {
                 let place = digest.as_deref().map(|digest| (digest, read_bytes.load(Ordering::Relaxed)));
                 match commit(&mut connection, &mut store, &piece, place, now).await {
@@ -129,7 +136,7 @@ impl Importer {
                         summary.suppressed += suppressed;
                         summary.repeated += piece.messages.len() as u64 - accepted - suppressed;
                         summary.refused += piece.refused;
-                        summary.line = piece.through_line;
+                        summary.line = piece.through.line;
                     }
                     // Postgres refuses something that we did not foresee: its neighbours are stored without it.
                     Err(error) if is_about_data(&error) && !piece.messages.is_empty() => {
@@ -137,10 +144,12 @@ impl Importer {
                             tell(report, &Refusal { line: message.line, field: "line", reason: reason(&error) })?;
                             pieces.push(Piece { messages: &[], refused: piece.refused + 1, ..piece });
                         } else {
-                            let (first, second) = piece.messages.split_at(piece.messages.len() / 2);
-                            let through_line = first.last().map_or(0, |message| message.line);
-                            pieces.push(Piece { messages: second, ..piece });
-                            pieces.push(Piece { messages: first, through_line, refused: 0 });
+                            let half = piece.messages.len() / 2;
+                            let (first, second) = piece.messages.split_at(half);
+                            let (before, behind) = piece.places.split_at(half);
+                            let through = before.last().copied().unwrap_or_default();
+                            pieces.push(Piece { messages: second, places: behind, ..piece });
+                            pieces.push(Piece { messages: first, places: before, through, refused: 0 });
                         }
                     }
                     Err(error) => return Err(error),
@@ -166,19 +175,20 @@ impl Importer {
     }
 
     /// Where an earlier import of the same content stopped, and whether it had reached the end.
-    async fn begin(&self, connection: &mut PgConnection, digest: &str, name: &str) -> Result<(u64, bool)> {
-        let (line, finished): (i64, bool) = sqlx::query_as(
-            "insert into imports as i (digest, name, line, bytes) values ($1, $2, 0, 0)
+    async fn begin(&self, connection: &mut PgConnection, digest: &str, name: &str) -> Result<(Place, bool)> {
+        let (records, line, finished): (i64, i64, bool) = sqlx::query_as(
+            "insert into imports as i (digest, name) values ($1, $2)
              on conflict (digest) do update set name = excluded.name,
-                 line = case when $3 then 0 else i.line end, finished = i.finished and not $3
-             returning line, finished",
+                 records = case when $3 then 0 else i.records end, line = case when $3 then 0 else i.line end,
+                 finished = i.finished and not $3
+             returning records, line, finished",
         )
         .bind(digest)
         .bind(name)
         .bind(self.again)
         .fetch_one(connection)
         .await?;
-        Ok((line.unsigned_abs(), finished))
+        Ok((Place { records: records.unsigned_abs(), line: line.unsigned_abs() }, finished))
     }
 }
 
@@ -216,11 +226,12 @@ async fn attempt(
     if let Some((digest, bytes)) = place {
         // `greatest`: of two imports of one file the one behind must not take the other's place back.
         sqlx::query(
-            "update imports set line = greatest(line, $2), bytes = greatest(bytes, $3), accepted = accepted + $4,
-             repeated = repeated + $5, refused = refused + $6, updated_at = now() where digest = $1",
+            "update imports set records = greatest(records, $2), line = greatest(line, $3), bytes = greatest(bytes, $4),
+             accepted = accepted + $5, repeated = repeated + $6, refused = refused + $7, updated_at = now() where digest = $1",
         )
         .bind(digest)
-        .bind(piece.through_line.cast_signed())
+        .bind(piece.through.records.cast_signed())
+        .bind(piece.through.line.cast_signed())
         .bind(bytes.cast_signed())
         .bind(stored.accepted.cast_signed())
         .bind((piece.messages.len() as u64 - stored.accepted - stored.suppressed).cast_signed())

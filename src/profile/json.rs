@@ -84,6 +84,11 @@ impl<'a> Members<'a> {
         serde_json::from_str(raw.get()).ok()
     }
 
+    /// The same of a message's field, where an empty list is an empty object: PHP writes both the same.
+    pub fn of_field(raw: &'a RawValue) -> Option<Members<'a>> {
+        if is_empty_list(raw) { Some(Members::default()) } else { Members::of(raw) }
+    }
+
     /// The value of the last member called `name`, unless it is null.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
@@ -108,6 +113,42 @@ pub fn write_member(out: &mut String, key: &str, raw: &str) {
     out.push_str(&quote(key));
     out.push(':');
     out.push_str(raw);
+}
+
+/// Whether this is a list without elements.
+pub fn is_empty_list(raw: &RawValue) -> bool {
+    let inside = raw.get().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
+}
+
+/// The digits of a whole number, without the zeros that some languages write behind its point.
+pub fn digits_of(raw: &RawValue) -> Option<&str> {
+    let (digits, zeros) = raw.get().split_once('.').unwrap_or((raw.get(), ""));
+    let is_whole = zeros.bytes().all(|byte| byte == b'0');
+    let bare = digits.strip_prefix('-').unwrap_or(digits);
+    let is_number = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && is_number).then_some(if bare == "0" { bare } else { digits })
+}
+
+/// JSON without the spaces between its parts.
+pub fn compact(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut in_text = false;
+    let mut escaped = false;
+    let mut is_kept = |byte: u8| {
+        if in_text {
+            (in_text, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
+            return true;
+        }
+        in_text = byte == b'"';
+        !byte.is_ascii_whitespace()
+    };
+    match json.iter().position(|byte| !is_kept(*byte)) {
+        None => Cow::Borrowed(json),
+        Some(first) => {
+            let rest = json[first + 1..].iter().copied().filter(|byte| is_kept(*byte));
+            Cow::Owned(json[..first].iter().copied().chain(rest).collect())
+        }
+    }
 }
 
 /// A JSON string literal.
@@ -151,6 +192,31 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spaces_between_parts_are_left_out_and_those_in_texts_are_kept() {
+        assert_eq!(&*compact(br#"{ "a" : [1, 2] , "b c":"x \" y"}"#), br#"{"a":[1,2],"b c":"x \" y"}"#);
+        assert_eq!(&*compact(br#"{"a":"\\" , "b":1}"#), br#"{"a":"\\","b":1}"#);
+    }
+
+    #[test]
+    fn a_whole_number_is_its_digits() {
+        let digits = |json: &str| digits_of(serde_json::from_str(json).unwrap()).map(str::to_owned);
+        for (json, expected) in [
+            ("42", Some("42")),
+            ("-42", Some("-42")),
+            ("42.0", Some("42")),
+            ("42.000", Some("42")),
+            ("-0", Some("0")),
+            ("123456789012345678901234567890", Some("123456789012345678901234567890")),
+            ("42.5", None),
+            ("4e2", None),
+            ("\"42\"", None),
+            ("true", None),
+        ] {
+            assert_eq!(digits(json).as_deref(), expected, "{json}");
+        }
+    }
 
     #[test]
     fn what_jsonb_refuses_is_found_first() {

@@ -1,11 +1,11 @@
 //! Who is meant, and how is a profile called? Finds profiles by identifier and names them by their identifiers.
 
-use std::{collections::HashMap, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
-use super::merges;
+use super::{merges, rules::Rules};
 use crate::{Error, Result, ids::ProfileId};
 
 /// How a profile is shown in a list.
@@ -30,21 +30,43 @@ impl fmt::Display for Name {
     }
 }
 
-/// The profile with an identifier: `42` is a user_id, `email:a@b.c` any other type.
+/// An identifier as a person writes it: `42` is a user_id, `email:a@b.c` any other type, and `fb:42` may be either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identifier<'a> {
+    whole: &'a str,
+    /// Type and value, the value as it is stored.
+    typed: Option<(&'a str, Cow<'a, str>)>,
+}
+
+impl<'a> Identifier<'a> {
+    /// Reads what a person wrote, by the rules under which identifiers are stored.
+    pub fn of(text: &'a str, rules: &Rules) -> Identifier<'a> {
+        let typed = text.split_once(':').filter(|(kind, value)| !kind.is_empty() && !value.is_empty());
+        Identifier { whole: text, typed: typed.map(|(kind, value)| (kind, rules.normalized(kind, value))) }
+    }
+
+    /// All that it may be, as (type, value): where nobody has it yet, nobody knows which one it is.
+    pub fn keys(&self) -> Vec<(&str, &str)> {
+        let typed = self.typed.as_ref().map(|(kind, value)| (*kind, &**value));
+        typed.into_iter().chain([("user_id", self.whole)]).collect()
+    }
+}
+
+/// The profile with an identifier.
 ///
 /// A user_id that itself contains a colon is found first, so no value is out of reach.
 ///
 /// # Errors
 /// [`crate::Kind::Settings`] if no profile has it, or the database's own.
-pub async fn find(conn: &mut PgConnection, identifier: &str) -> Result<ProfileId> {
-    let typed = identifier.split_once(':');
+pub async fn find(conn: &mut PgConnection, identifier: &Identifier<'_>) -> Result<ProfileId> {
+    let Identifier { whole, typed } = identifier;
     let id: Option<i64> = sqlx::query_scalar(
         "select profile_id from identifiers where (type = 'user_id' and value = $1) or (type = $2 and value = $3)
          order by type = 'user_id' and value = $1 desc limit 1",
     )
-    .bind(identifier)
-    .bind(typed.map(|(kind, _)| kind))
-    .bind(typed.map(|(_, value)| value))
+    .bind(whole)
+    .bind(typed.as_ref().map(|(kind, _)| kind))
+    .bind(typed.as_ref().map(|(_, value)| &**value))
     .fetch_optional(conn)
     .await?;
     id.map(profile_id).transpose()?.ok_or_else(|| {

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{
     external_ids::external_ids,
-    json::{Members, check_storable, quote, text_of, write_member},
+    json::{Members, check_storable, compact, digits_of, is_empty_list, quote, text_of, write_member},
     rules::Rules,
-    time::{from_unix, parse_timestamp},
+    time::read_time,
 };
 use crate::limits;
 
@@ -29,6 +29,10 @@ pub struct Message {
     pub occurred_at: DateTime<Utc>,
     /// Whether it named no time of its own.
     pub undated: bool,
+    /// Whether the time that it named could not be read, so that the one of its arrival counts.
+    pub misdated: bool,
+    /// Whether its id was made from its content, since it brought none.
+    pub derived_id: bool,
     pub user_id: Option<String>,
     pub anonymous_id: Option<String>,
     /// Other identifiers it carries, as (type, value). Blocked values are left out, here and above.
@@ -73,8 +77,10 @@ pub struct Refusal {
 pub struct Defaults {
     /// When a message without any time is taken to have happened.
     pub now: DateTime<Utc>,
-    /// The digest of the file, from which messages without an id get one; without it the line's content is used.
-    pub file: Option<String>,
+    /// Whether that is when the message arrived: then none is refused for a time that cannot be read.
+    pub is_arrival: bool,
+    /// What, with the line, names the message's place for ever: messages without an id get theirs from it. Else from their content.
+    pub place: Option<String>,
     pub source_id: Option<String>,
     /// Which identifiers count.
     pub rules: Arc<Rules>,
@@ -105,12 +111,24 @@ struct Line<'a> {
     project_id: Option<&'a RawValue>,
 }
 
+/// Why a line is refused that is not UTF-8.
+pub(super) const NOT_UTF_8: &str =
+    "is not UTF-8, perhaps Latin-1 or Windows-1252: convert it, as by iconv -f WINDOWS-1252 -t UTF-8";
+
 type Checked<T> = Result<T, (&'static str, String)>;
 
 impl Message {
     /// Reads one line. `bytes` is the line without its end.
     pub fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Result<Message, Refusal> {
         parse(line, bytes, defaults).map_err(|(field, reason)| Refusal { line, field, reason })
+    }
+
+    /// Tells it apart from `nth` messages of the same content before it, none of which brought an id.
+    pub(super) fn be_nth(&mut self, nth: u32) {
+        if nth > 0 {
+            self.message_id = format!("{}-{nth}", self.message_id);
+            self.digest = digest(&self.message_id);
+        }
     }
 }
 
@@ -119,7 +137,7 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
         return Err(("line", format!("is {} bytes; the most is {}", bytes.len(), limits::MESSAGE_BYTES)));
     }
     let json =
-        str::from_utf8(bytes).map_err(|error| ("line", format!("is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
+        str::from_utf8(bytes).map_err(|error| ("line", format!("{NOT_UTF_8} (byte {})", error.valid_up_to() + 1)))?;
     check_storable(json).map_err(|reason| ("line", reason))?;
     if json.trim_ascii_start().starts_with('[') {
         // Taken for the fields in their order otherwise.
@@ -133,11 +151,10 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
     if user_id.is_none() && anonymous_id.is_none() {
         return Err(("userId", "is missing, and anonymousId too: a message needs one of them".into()));
     }
-    let message_id = match text("messageId", raw.message_id, limits::MESSAGE_ID_CHARS)? {
-        Some(id) => id,
-        None => derived_id(line, bytes, defaults),
-    };
-    let occurred_at = occurred_at(&raw)?;
+    let message_id = id("messageId", raw.message_id, limits::MESSAGE_ID_CHARS)?;
+    let derived_id = message_id.is_none() && defaults.place.is_none();
+    let message_id = message_id.unwrap_or_else(|| self::derived_id(line, bytes, defaults));
+    let time = occurred_at(&raw, defaults)?;
     let properties = object("properties", raw.properties)?;
     let traits = object("traits", raw.traits)?;
     let context = object("context", raw.context)?;
@@ -150,18 +167,17 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
     let body = match &*kind {
         "identify" => Body::Identify { traits: owned(traits) },
         "track" => Body::Event {
-            name: required("event", raw.event, limits::EVENT_NAME_CHARS)?,
+            name: required("event", text("event", raw.event, limits::EVENT_NAME_CHARS))?,
             properties: raw_or_empty(raw.properties),
             context: useful(raw.context, context),
         },
         "page" => viewed("Page Viewed", "page_name", &raw, properties, context)?,
         "screen" => viewed("Screen Viewed", "screen_name", &raw, properties, context)?,
-        "group" => Body::Group {
-            group_id: required("groupId", raw.group_id, limits::IDENTIFIER_CHARS)?,
-            traits: owned(traits),
-        },
+        "group" => {
+            Body::Group { group_id: required("groupId", identifier("groupId", raw.group_id))?, traits: owned(traits) }
+        }
         "alias" => Body::Alias {
-            previous_id: required("previousId", raw.previous_id, limits::IDENTIFIER_CHARS).and_then(|id| {
+            previous_id: required("previousId", identifier("previousId", raw.previous_id)).and_then(|id| {
                 let allowed = defaults.rules.allow("user_id", &id) && defaults.rules.allow("anonymous_id", &id);
                 if allowed { Ok(id) } else { Err(("previousId", "is a blocked value: it stands for nobody".into())) }
             })?,
@@ -169,7 +185,7 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
         },
         _ => return Err(("type", ONE_OF_TYPES.into())),
     };
-    let source_id = match text("sourceId", raw.source_id.or(raw.project_id), limits::IDENTIFIER_CHARS)? {
+    let source_id = match identifier("sourceId", raw.source_id.or(raw.project_id))? {
         None => defaults.source_id.clone(),
         some => some,
     };
@@ -177,8 +193,10 @@ fn parse(line: u64, bytes: &[u8], defaults: &Defaults) -> Checked<Message> {
         line,
         digest: digest(&message_id),
         message_id,
-        occurred_at: occurred_at.unwrap_or(defaults.now),
-        undated: occurred_at.is_none(),
+        occurred_at: time.unwrap_or(defaults.now),
+        undated: time == Time::None,
+        misdated: matches!(time, Time::Instead(_)),
+        derived_id,
         user_id,
         anonymous_id,
         other_ids,
@@ -195,30 +213,56 @@ pub fn digest(message_id: &str) -> Uuid {
     Uuid::from_u128(hash[..16].iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
 }
 
-/// The same line of the same file gets the same id again. Of a stream, which has no digest, the same content at the same line.
+/// At its place for ever, where it has one; else the same content gets the same id, whatever file it stands in.
 fn derived_id(line: u64, bytes: &[u8], defaults: &Defaults) -> String {
-    match &defaults.file {
-        Some(file) => format!("import-{file:.32}-{line}"),
-        None => format!("import-{}-{line}", digest(str::from_utf8(bytes).unwrap_or_default()).simple()),
+    match &defaults.place {
+        Some(place) => format!("import-{place:.32}-{line}"),
+        None => {
+            let content = compact(bytes);
+            format!("import-{}", digest(str::from_utf8(&content).unwrap_or_default()).simple())
+        }
     }
 }
 
-/// The first time it names, in the order in which Segment trusts them.
-fn occurred_at(raw: &Line) -> Checked<Option<DateTime<Utc>>> {
+/// When a message happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Named(DateTime<Utc>),
+    /// The time that it named cannot be read; it arrived then.
+    Instead(DateTime<Utc>),
+    None,
+}
+
+impl Time {
+    fn unwrap_or(self, default: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Time::Named(time) | Time::Instead(time) => time,
+            Time::None => default,
+        }
+    }
+}
+
+/// The first time it names, in the order in which Segment trusts them. If that cannot be read, the one of its arrival; no message
+/// is lost whose arrival is known.
+fn occurred_at(raw: &Line, defaults: &Defaults) -> Checked<Time> {
     let times = [
         ("timestamp", raw.timestamp),
         ("originalTimestamp", raw.original_timestamp),
         ("sentAt", raw.sent_at),
         ("receivedAt", raw.received_at),
     ];
-    let Some((field, time)) = times.into_iter().find_map(|(field, time)| Some((field, present(time)?))) else {
-        return Ok(None);
+    let mut named = times.into_iter().filter_map(|(field, time)| Some((field, present(time)?)));
+    let Some((field, time)) = named.next() else { return Ok(Time::None) };
+    let reason = match read_time(time) {
+        Ok(time) => return Ok(Time::Named(time)),
+        Err(reason) => reason,
     };
-    let parsed = match text_of(time) {
-        Some(text) => parse_timestamp(&text),
-        None => time.get().parse().map_err(|_| "is neither text nor a number").and_then(from_unix),
-    };
-    parsed.map(Some).map_err(|reason| (field, reason.to_owned()))
+    if defaults.is_arrival {
+        return Ok(Time::Instead(defaults.now));
+    }
+    let received = present(raw.received_at).and_then(|time| read_time(time).ok());
+    let arrival = received.or_else(|| named.find_map(|(_, time)| read_time(time).ok()));
+    arrival.map(Time::Instead).ok_or((field, reason.to_owned()))
 }
 
 fn viewed(event: &str, renamed: &str, raw: &Line, mut properties: Members, context: Members) -> Checked<Body> {
@@ -251,6 +295,14 @@ fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null" && raw.get() != "\"\"")
 }
 
+/// Ids are text; whole numbers, as many languages and exports write them, are taken as their digits.
+fn id(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checked<Option<String>> {
+    match present(raw).and_then(digits_of) {
+        Some(digits) => Ok(Some(digits.to_owned())),
+        None => text(field, raw, max_chars),
+    }
+}
+
 fn text(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checked<Option<String>> {
     let Some(raw) = present(raw) else { return Ok(None) };
     let text = text_of(raw).ok_or((field, "is not text".to_owned()))?;
@@ -260,21 +312,17 @@ fn text(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checke
     Ok(Some(text.into_owned()))
 }
 
-fn required(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checked<String> {
-    text(field, raw, max_chars)?.ok_or((field, "is missing".to_owned()))
+fn required(field: &'static str, value: Checked<Option<String>>) -> Checked<String> {
+    value?.ok_or((field, "is missing".to_owned()))
 }
 
-/// Ids are text; whole numbers, as exports write them, are taken as their digits.
 fn identifier(field: &'static str, raw: Option<&RawValue>) -> Checked<Option<String>> {
-    match present(raw) {
-        Some(number) if number.get().bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(number.get().to_owned())),
-        _ => text(field, raw, limits::IDENTIFIER_CHARS),
-    }
+    id(field, raw, limits::IDENTIFIER_CHARS)
 }
 
 fn object<'a>(field: &'static str, raw: Option<&'a RawValue>) -> Checked<Members<'a>> {
     let Some(raw) = present(raw) else { return Ok(Members::default()) };
-    let members = Members::of(raw).ok_or((field, "is not an object".to_owned()))?;
+    let members = Members::of_field(raw).ok_or((field, "is not an object".to_owned()))?;
     if members.0.len() > limits::FIELDS {
         return Err((field, format!("has {} members; the most is {}", members.0.len(), limits::FIELDS)));
     }
@@ -286,7 +334,7 @@ fn owned(members: Members) -> Vec<(String, String)> {
 }
 
 fn raw_or_empty(raw: Option<&RawValue>) -> String {
-    present(raw).map_or_else(|| "{}".into(), |raw| raw.get().to_owned())
+    present(raw).filter(|raw| !is_empty_list(raw)).map_or_else(|| "{}".into(), |raw| raw.get().to_owned())
 }
 
 /// What serde_json says, without the line number, which is always 1 here. Of a value that is no object it would show the value.

@@ -7,6 +7,7 @@
 //!
 //! Messages come in here and nowhere else. It never asks who is in an audience.
 
+pub(crate) mod brackets;
 pub mod lookup;
 pub(crate) mod copy;
 pub mod csv;
@@ -38,4 +39,4 @@ pub mod view;
 
 pub use message::{Body, Defaults, Message, Refusal, digest};
 pub use migrate::{is_current, migrate, newest_step, refuse_standby, standby};
-pub use time::parse_timestamp;
+pub use time::read_time;

@@ -149,8 +149,13 @@ impl Writer {
     /// If the database does not let us in.
     pub async fn new(pool: &PgPool, clock: &Clock, name: &str, pull: i64, rules: &Arc<Rules>) -> Result<Writer> {
         let connection = PgConnection::connect_with(&pool.connect_options()).await?;
-        let defaults =
-            Defaults { now: clock.now(), file: None, source_id: Some(name.to_owned()), rules: rules.clone() };
+        let defaults = Defaults {
+            now: clock.now(),
+            is_arrival: false,
+            place: None,
+            source_id: Some(name.to_owned()),
+            rules: rules.clone(),
+        };
         let store = Store::new(rules.clone());
         Ok(Writer { name: name.to_owned(), pull, clock: clock.clone(), connection, store, defaults })
     }

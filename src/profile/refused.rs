@@ -19,6 +19,8 @@ pub struct Refused {
     pub field: String,
     pub reason: String,
     pub messages: i64,
+    /// Whether they are stored all the same, with another time than they name.
+    pub is_stored: bool,
     pub first_at: DateTime<Utc>,
     pub last_at: DateTime<Utc>,
 }
@@ -37,6 +39,13 @@ pub fn cause(source: Option<&str>, refusal: &Refusal) -> Cause {
     (source.unwrap_or_default().to_owned(), refusal.field, words.join(" "))
 }
 
+const MISDATED: &str = "cannot be read: the message is stored as of its arrival";
+
+/// The cause of what is stored, yet with the time of its arrival in place of one that cannot be read.
+pub fn misdated(source: Option<&str>) -> Cause {
+    (source.unwrap_or_default().to_owned(), "timestamp", MISDATED.to_owned())
+}
+
 /// How many of these have which cause.
 pub fn count<'r>(source: &str, refusals: impl IntoIterator<Item = &'r Refusal>) -> Vec<(Cause, i64)> {
     let mut counts: BTreeMap<Cause, i64> = BTreeMap::new();
@@ -53,8 +62,8 @@ pub async fn add(database: impl PgExecutor<'_>, counts: &[(Cause, i64)]) -> Resu
     }
     let columns = |pick: fn(&Cause) -> &str| counts.iter().map(|(cause, _)| pick(cause)).collect::<Vec<_>>();
     sqlx::query(
-        "insert into refusals as r (source, field, reason, messages)
-         select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) as new (source, field, reason, messages)
+        "insert into refusals as r (source, field, reason, messages, is_stored)
+         select *, reason = $5 from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) as new (source, field, reason, messages)
          order by 1, 2, 3
          on conflict (source, field, reason) do update set messages = r.messages + excluded.messages, last_at = now()",
     )
@@ -62,6 +71,7 @@ pub async fn add(database: impl PgExecutor<'_>, counts: &[(Cause, i64)]) -> Resu
     .bind(columns(|cause| cause.1))
     .bind(columns(|cause| &cause.2))
     .bind(counts.iter().map(|(_, count)| *count).collect::<Vec<_>>())
+    .bind(MISDATED)
     .execute(database)
     .await?;
     Ok(())
@@ -69,7 +79,7 @@ pub async fn add(database: impl PgExecutor<'_>, counts: &[(Cause, i64)]) -> Resu
 
 /// All of them, the latest first.
 pub async fn list(pool: &PgPool) -> Result<Vec<Refused>> {
-    let all = "select source, field, reason, messages, first_at, last_at from refusals order by last_at desc, source, field, reason";
+    let all = "select source, field, reason, messages, is_stored, first_at, last_at from refusals order by last_at desc, source, field, reason";
     Ok(sqlx::query_as(all).fetch_all(pool).await?)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The rules are those of Segment's identity resolution, made from the configuration.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use heck::{ToLowerCamelCase, ToSnakeCase};
@@ -10,12 +10,25 @@ use regex::RegexSet;
 
 use crate::{
     Error, Result,
-    config::{Identity, Window},
+    config::{Identifier, Identity, Normalize, Window},
     limits,
 };
 
-/// Values that stand for nobody: what programs send where they know no id.
-pub const BLOCKED: [&str; 8] = ["[0-]*", "-1", "null", "undefined", "none", "nan", "anonymous", "unknown"];
+/// Values that stand for nobody: what programs send where they know no id. Compared in any case and without spaces around.
+pub const BLOCKED: [&str; 12] = [
+    "[0-]*",
+    r"-1|0+\.0+",
+    r"[\s\p{P}\p{S}]*",
+    r"[(<\[{]?(null|nil|none|undefined|unknown|unset|empty|blank|nan)[)>\]}]?",
+    "n/?a|n\\.a\\.|#n/a|#ref!|#value!",
+    r"\(?not[ _-]?(set|available|applicable|authenticated|logged[ _-]?in)\)?",
+    r"\[object \w+\]",
+    "true|false",
+    "anon|anonymous|guest",
+    "user_?id|distinct_?id|anonymous_?id",
+    "(f{8})-?(f{4}-?){3}f{12}",
+    "\"(null|undefined|none|nil)?\"|'(null|undefined|none|nil)?'",
+];
 
 /// The rules of identity resolution, ready to be asked.
 #[derive(Debug, Clone)]
@@ -30,6 +43,7 @@ struct Rule {
     window: Option<TimeDelta>,
     priority: u32,
     blocked: RegexSet,
+    normalize: Normalize,
     /// The traits and properties that hold it; empty for the types that have a place of their own.
     names: Vec<String>,
 }
@@ -62,11 +76,18 @@ impl Rules {
     pub fn of(config: &Identity) -> Result<Rules> {
         let mut types = BTreeMap::new();
         for kind in ["user_id", "email", "cross_domain_id"] {
-            types.insert(kind.to_owned(), Rule::of(kind, None, Window::Ever, None, &[])?);
+            let given = Identifier {
+                kind: kind.to_owned(),
+                limit: None,
+                window: Window::Ever,
+                priority: None,
+                blocked: Vec::new(),
+                normalize: None,
+            };
+            types.insert(kind.to_owned(), Rule::of(&given)?);
         }
         for given in &config.identifiers {
-            let rule = Rule::of(&given.kind, given.limit, given.window, given.priority, &given.blocked)?;
-            types.insert(given.kind.clone(), rule);
+            types.insert(given.kind.clone(), Rule::of(given)?);
         }
         let blocked = match &config.blocked {
             Some(patterns) => set(patterns)?,
@@ -75,8 +96,19 @@ impl Rules {
         Ok(Rules { types, blocked })
     }
 
+    /// A value as it is stored and looked up.
+    pub fn normalized<'v>(&self, kind: &str, value: &'v str) -> Cow<'v, str> {
+        let trimmed = value.trim();
+        match self.types.get(kind).map_or(Normalize::None, |rule| rule.normalize) {
+            Normalize::LowerTrim if trimmed.chars().any(char::is_uppercase) => trimmed.to_lowercase().into(),
+            Normalize::LowerTrim | Normalize::Trim => trimmed.into(),
+            Normalize::None => value.into(),
+        }
+    }
+
     /// Whether a value may identify somebody.
     pub fn allow(&self, kind: &str, value: &str) -> bool {
+        let value = value.trim();
         !self.blocked.is_match(value) && !self.types.get(kind).is_some_and(|rule| rule.blocked.is_match(value))
     }
 
@@ -101,7 +133,14 @@ impl Rules {
 }
 
 impl Rule {
-    fn of(kind: &str, limit: Option<u32>, window: Window, priority: Option<u32>, blocked: &[String]) -> Result<Rule> {
+    fn of(given: &Identifier) -> Result<Rule> {
+        let kind = given.kind.as_str();
+        if ["user_id", "anonymous_id"].contains(&kind) && given.normalize.is_some_and(|how| how != Normalize::None) {
+            return Err(Error::settings(format!(
+                "`identity.identifiers` normalizes {kind}, which is compared as it is"
+            ))
+            .help("SQL audiences, sources and consumers know people by it: write it one way where it is sent."));
+        }
         let names = match kind {
             placed if PLACED.contains(&placed) => Vec::new(),
             "email" => vec!["email".into()],
@@ -118,15 +157,16 @@ impl Rule {
             _ => u32::MAX,
         };
         Ok(Rule {
-            limit: limit.map_or(default, |limit| limit.max(1) as usize),
-            window: match window {
+            limit: given.limit.map_or(default, |limit| limit.max(1) as usize),
+            window: match given.window {
                 Window::Ever => None,
                 Window::Weekly => Some(TimeDelta::days(7)),
                 Window::Monthly => Some(TimeDelta::days(30)),
                 Window::Annually => Some(TimeDelta::days(365)),
             },
-            priority: priority.unwrap_or(rank),
-            blocked: set(blocked)?,
+            priority: given.priority.unwrap_or(rank),
+            blocked: set(&given.blocked)?,
+            normalize: given.normalize.unwrap_or(if kind == "email" { Normalize::LowerTrim } else { Normalize::None }),
             names,
         })
     }
@@ -148,17 +188,60 @@ pub fn whole(pattern: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Identifier;
 
     #[test]
     fn what_stands_for_nobody_is_blocked_and_what_only_looks_like_it_is_not() {
         let rules = Rules::default();
-        for value in
-            ["", "0", "000-000", "00000000-0000-0000-0000-000000000000", "-1", "NULL", "Anonymous", "undefined"]
-        {
+        for value in [
+            "",
+            " \t",
+            "0",
+            "000-000",
+            "00000000-0000-0000-0000-000000000000",
+            "-1",
+            "NULL",
+            "Anonymous",
+            "undefined",
+            "[object Object]",
+            "(null)",
+            " <nil> ",
+            "nil",
+            "N/A",
+            "na",
+            "n.a.",
+            "true",
+            "FALSE",
+            "Guest",
+            "None",
+            "NaN",
+            "0.0",
+            "(not set)",
+            "{}",
+            "[]",
+            "\"\"",
+            "'null'",
+            "-",
+            "...",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            "userId",
+        ] {
             assert!(!rules.allow("user_id", value), "{value}");
         }
-        for value in ["10", "-12", "nullable", "u_anonymous", "0a"] {
+        for value in [
+            "10",
+            "-12",
+            "nullable",
+            "u_anonymous",
+            "0a",
+            "Nathan",
+            "nala",
+            "trueman",
+            "a",
+            "ñ",
+            "名",
+            "guest1",
+            "noneya",
+        ] {
             assert!(rules.allow("user_id", value), "{value}");
         }
     }
@@ -171,6 +254,7 @@ mod tests {
             window: Window::Weekly,
             priority: Some(1),
             blocked: vec!["test-.*".into()],
+            normalize: Some(Normalize::Trim),
         };
         let rules = Rules::of(&Identity { identifiers: vec![kind], blocked: None }).unwrap();
         let names: Vec<_> = rules.named().map(|(kind, names)| (kind, names.join(" "))).collect();
@@ -178,6 +262,9 @@ mod tests {
         assert!(!rules.allow("crm_id", "TEST-7") && rules.allow("email", "test-7"));
         let now = DateTime::UNIX_EPOCH;
         assert_eq!(rules.limit("crm_id", now), (2, Some(now - TimeDelta::days(7))));
+        assert_eq!(rules.normalized("crm_id", " A "), "A");
+        assert_eq!(rules.normalized("email", " Ann@Example.COM\n"), "ann@example.com");
+        assert_eq!(rules.normalized("user_id", " A "), " A ");
         assert_eq!((rules.limit("user_id", now).0, rules.limit("email", now).0), (1, 5));
         assert!(rules.rank("user_id") < rules.rank("email") && rules.rank("email") < rules.rank("anonymous_id"));
         assert!(rules.rank("crm_id") < rules.rank("email") && rules.rank("a") < rules.rank("anonymous_id"));

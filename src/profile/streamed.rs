@@ -248,7 +248,9 @@ impl Writer {
             [] => Stored::default(),
             messages => self.store.store(&mut transaction, messages).await?,
         };
-        let causes = refused::count(&self.stream, refused.iter().copied());
+        let mut causes = refused::count(&self.stream, refused.iter().copied());
+        let misdated = messages.iter().filter(|message| message.misdated).count() as i64;
+        causes.extend((misdated > 0).then(|| (refused::misdated(Some(&self.stream)), misdated)));
         refused::add(&mut *transaction, &causes).await?;
         fault::point(Point::BeforeTakenIn);
         transaction.commit().await?;
@@ -346,7 +348,7 @@ pub struct Progress {
 pub async fn progress(pool: &PgPool) -> Result<Vec<Progress>> {
     let all = sqlx::query_as(
         "select stream, topic, partition, next_offset, end_offset, greatest(end_offset - next_offset, 0) as lag, looked_at,
-                coalesce((select sum(messages) from refusals where source = stream), 0)::bigint as refused
+                coalesce((select sum(messages) from refusals where source = stream and not is_stored), 0)::bigint as refused
          from stream_offsets order by stream, topic, partition",
     );
     Ok(all.fetch_all(pool).await?)

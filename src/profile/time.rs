@@ -1,20 +1,49 @@
 //! When did it happen? Timestamps as people write them, read as UTC instants. Pure.
 
 use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc};
+use serde_json::value::RawValue;
 
+use super::json::text_of;
 use crate::limits::EVENT_YEARS;
 
+/// Reads a time as it stands in a message: text or a number.
+pub fn read_time(raw: &RawValue) -> Result<DateTime<Utc>, &'static str> {
+    match text_of(raw) {
+        Some(text) => parse_timestamp(&text),
+        None => raw.get().parse().map_err(|_| "is neither text nor a number").and_then(from_unix),
+    }
+}
+
 /// Reads ISO 8601 as it is found in the wild: `2024-01-31T10:20:30.123Z`, a space for the T, no seconds, `+0100` or `+01`
-/// for the offset, a date alone (midnight), `20240131`. Without an offset it is UTC.
+/// or ` UTC` for the offset, a date alone (midnight), `20240131`, `20240131102030`, 24:00 for the end of a day. Without an offset it
+/// is UTC. Other digits are a Unix time, as spreadsheets and exports write it.
 pub fn parse_timestamp(text: &str) -> Result<DateTime<Utc>, &'static str> {
-    let time = parse(text.trim().as_bytes()).ok_or("is not an ISO 8601 time, as 2024-01-31T10:20:30Z")?;
+    let text = text.trim();
+    if let Some(number) = unix_in_text(text) {
+        return from_unix(number);
+    }
+    let time = parse(text.as_bytes()).ok_or("is not an ISO 8601 time, as 2024-01-31T10:20:30Z")?;
     in_range(time)
 }
 
-/// Reads a Unix time: in milliseconds from 100,000,000,000 on (1973; as seconds that would be the year 5138), else in seconds.
+/// Reads a Unix time: in seconds, from 100,000,000,000 on in milliseconds (1973; as seconds that would be the year 5138), from
+/// 1,000 times that in microseconds and once more in nanoseconds.
 pub fn from_unix(number: f64) -> Result<DateTime<Utc>, &'static str> {
-    let ms = if number.abs() < 1e11 { number * 1_000.0 } else { number };
+    let ms = match number.abs() {
+        ..1e11 => number * 1e3,
+        1e11..1e14 => number,
+        1e14..1e17 => number / 1e3,
+        _ => number / 1e6,
+    };
     in_range(DateTime::from_timestamp_millis(ms as i64).ok_or("is not a Unix time")?)
+}
+
+/// Digits that are no date: not 8 of them, as 20240131, nor 14, as 20240131102030.
+fn unix_in_text(text: &str) -> Option<f64> {
+    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_unix = digits && matches!(whole.len(), 9..=13 | 16 | 19);
+    if is_unix { text.parse().ok() } else { None }
 }
 
 fn in_range(time: DateTime<Utc>) -> Result<DateTime<Utc>, &'static str> {
@@ -33,7 +62,7 @@ fn parse(text: &[u8]) -> Option<DateTime<Utc>> {
     if rest.is_empty() {
         return Some(date.and_hms_opt(0, 0, 0)?.and_utc());
     }
-    if !eat(&mut rest, b"Tt ") {
+    if !eat(&mut rest, b"Tt ") && (dashed || rest.len() != 6) {
         return None;
     }
     let hour = digits(&mut rest, 2)?;
@@ -54,9 +83,18 @@ fn parse(text: &[u8]) -> Option<DateTime<Utc>> {
     }
     // A leap second is the last instant of its minute.
     let (second, micros) = if second == 60 { (59, 999_999) } else { (second, micros) };
+    // The end of a day is the beginning of the next.
+    let midnight = hour == 24 && (minute, second, micros) == (0, 0, 0);
+    let (date, hour) = if midnight { (date.succ_opt()?, 0) } else { (date, hour) };
     let local = date.and_hms_micro_opt(hour, minute, second, micros)?.and_utc();
-    if rest.is_empty() || rest == b"Z" || rest == b"z" {
-        return Some(local);
+    offset(rest).and_then(|minutes| local.checked_sub_signed(Duration::minutes(minutes)))
+}
+
+/// Minutes east of UTC. A space may stand before it; some mobile libraries write a colon before the Z.
+fn offset(rest: &[u8]) -> Option<i64> {
+    let mut rest = rest.trim_ascii_start();
+    if rest.is_empty() || [&b"Z"[..], b":Z", b"UTC", b"GMT"].iter().any(|utc| rest.eq_ignore_ascii_case(utc)) {
+        return Some(0);
     }
     let sign = match rest.first()? {
         b'+' => 1,
@@ -70,7 +108,7 @@ fn parse(text: &[u8]) -> Option<DateTime<Utc>> {
     if !rest.is_empty() || hours > 23 || minutes > 59 {
         return None;
     }
-    local.checked_sub_signed(Duration::minutes(sign * i64::from(hours * 60 + minutes)))
+    Some(sign * i64::from(hours * 60 + minutes))
 }
 
 fn digits(rest: &mut &[u8], count: usize) -> Option<u32> {
@@ -103,6 +141,17 @@ mod tests {
             ("19970101", "1997-01-01T00:00:00Z"),
             ("20240131T102030Z", "2024-01-31T10:20:30Z"),
             (" 2024-01-31 ", "2024-01-31T00:00:00Z"),
+            ("20240131102030", "2024-01-31T10:20:30Z"),
+            ("2024-01-31T24:00:00", "2024-02-01T00:00:00Z"),
+            ("2024-12-31 24:00", "2025-01-01T00:00:00Z"),
+            ("2024-01-31 10:20:30 UTC", "2024-01-31T10:20:30Z"),
+            ("2024-01-31 10:20:30.5 +0000", "2024-01-31T10:20:30.500Z"),
+            ("2024-01-31 10:20:30 -0130", "2024-01-31T11:50:30Z"),
+            ("2024-01-31T10:20:27.029:Z", "2024-01-31T10:20:27.029Z"),
+            ("1685923200", "2023-06-05T00:00:00Z"),
+            ("1685923200.25", "2023-06-05T00:00:00.250Z"),
+            ("1685923200000", "2023-06-05T00:00:00Z"),
+            ("1685923200000000", "2023-06-05T00:00:00Z"),
         ] {
             assert_eq!(
                 parse_timestamp(text).map(|time| time.to_rfc3339()),
@@ -120,6 +169,11 @@ mod tests {
             "2024-13-01",
             "2024-02-30",
             "2024-01-31T25:00Z",
+            "2024-01-31T24:00:01Z",
+            "2024-01-31 10:20 EST",
+            "2024",
+            "12345",
+            "20241331102030",
             "2024-01-31T10:20:30.Z",
             "2024-01-31T10:20:30+99:00",
             "1969-12-31",

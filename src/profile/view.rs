@@ -38,7 +38,7 @@ pub struct Metadata {
     pub last_source_id: Option<String>,
 }
 
-/// Who has this identifier.
+/// Who has this identifier, as it is stored.
 ///
 /// # Errors
 /// The database's own.

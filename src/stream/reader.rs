@@ -249,8 +249,9 @@ impl Gathering {
             let Partition { topic, number, topic_id } = partition;
             defaults.push(Defaults {
                 now: DateTime::UNIX_EPOCH,
+                is_arrival: false,
                 // A message without an id gets one from its offset here, the same whenever it is read.
-                file: Some(digest(&format!("{topic_id}/{topic}/{number}")).simple().to_string()),
+                place: Some(digest(&format!("{topic_id}/{topic}/{number}")).simple().to_string()),
                 source_id: Some(stream.to_owned()),
                 rules: rules.clone(),
             });
@@ -317,7 +318,9 @@ impl Gathering {
         let defaults = &mut self.defaults[place];
         // When a message names no time, the record's is the nearest to it that stays the same.
         let at = record.timestamp().to_millis().and_then(DateTime::from_timestamp_millis);
-        defaults.now = at.filter(|at| limits::EVENT_YEARS.contains(&at.year())).unwrap_or(DateTime::UNIX_EPOCH);
+        let at = at.filter(|at| limits::EVENT_YEARS.contains(&at.year()));
+        defaults.is_arrival = at.is_some();
+        defaults.now = at.unwrap_or(DateTime::UNIX_EPOCH);
         let read = match record.payload() {
             Some(value) => Message::parse(line, value, defaults),
             None => Err(Refusal { line, field: "line", reason: "has no value: it is a tombstone".into() }),

@@ -7,7 +7,10 @@ use std::{
 
 use rollcall::{
     membership::Settings,
-    profile::{import::Importer, source::Source},
+    profile::{
+        import::Importer,
+        source::{Reading, Source},
+    },
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -25,7 +28,7 @@ async fn swap(pool: &PgPool, pair: usize, turn: usize) {
                "timestamp": format!("2024-01-01T00:{minute:02}:{second:02}Z"), "traits": {"flag": turn % 2 == side}})
     };
     let lines = format!("{}\n{}\n", message(0), message(1));
-    let source = Source::stream("-", Box::new(Cursor::new(lines)), None).unwrap();
+    let source = Source::stream("-", Box::new(Cursor::new(lines)), Reading::default()).unwrap();
     Importer::new(pool.clone()).run(source, &mut sink(), |_| ()).await.unwrap();
 }
 

@@ -11,7 +11,11 @@ use proptest::{
 };
 use rollcall::{
     config::{Identifier, Identity, Window},
-    profile::{import::Importer, rules::Rules, source::Source},
+    profile::{
+        import::Importer,
+        rules::Rules,
+        source::{Reading, Source},
+    },
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -65,13 +69,14 @@ fn rules(limits: &Limits) -> Arc<Rules> {
         },
         priority: None,
         blocked: Vec::new(),
+        normalize: None,
     });
     Arc::new(Rules::of(&Identity { identifiers: identifiers.collect(), blocked: None }).unwrap())
 }
 
 async fn write(pool: &PgPool, rules: &Arc<Rules>, messages: &[Message], batch: usize) {
     let text: String = messages.iter().map(|message| format!("{}\n", message.to_json())).collect();
-    let source = Source::stream("-", Box::new(std::io::Cursor::new(text)), None).unwrap();
+    let source = Source::stream("-", Box::new(std::io::Cursor::new(text)), Reading::default()).unwrap();
     let mut importer = Importer::new(pool.clone());
     importer.rules = rules.clone();
     importer.batch_messages = batch;

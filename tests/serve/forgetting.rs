@@ -1,6 +1,6 @@
 //! The program is killed while it erases somebody: told once, erased whole, and gone for good.
 
-use rollcall::profile::forget;
+use rollcall::profile::{forget, lookup::Identifier, rules::Rules};
 use serde_json::{Value, json};
 
 use super::{BUYERS, Instance, buy, told, users};
@@ -23,7 +23,7 @@ async fn who_is_being_erased_as_the_program_dies_is_erased_when_it_is_back_and_t
         let mut one = Instance::start(&world, fault, fault);
         told(&world, &users(n..4));
         // As a request that nobody waits for: it is the program's to go on with.
-        forget::request(&world.db.pool, &user, false).await.unwrap();
+        forget::request(&world.db.pool, &Identifier::of(&user, &Rules::default()), false).await.unwrap();
         eventually("it dies", || one.ended());
         let list = world.json(&["forget", "--list"]);
         let state = if n == 0 { "told" } else { "erased" };

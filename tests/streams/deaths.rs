@@ -152,7 +152,8 @@ async fn who_has_lost_a_partition_stores_nothing_of_it() {
     let places = begin(&held).await;
     let places: Vec<_> = places.into_iter().map(|place| (place.partition, place.next_offset)).collect();
     let writer = async || Writer::new(&db.pool, &Clock::system(), "shop", &rules, places.clone()).await.unwrap();
-    let defaults = Defaults { now: Clock::system().now(), file: None, source_id: None, rules: Arc::default() };
+    let defaults =
+        Defaults { now: Clock::system().now(), is_arrival: false, place: None, source_id: None, rules: Arc::default() };
     let batch = |end: i64| {
         let refusal = Refusal { line: end as u64 - 1, field: "line", reason: "is no message".into() };
         let message = Message::parse(end as u64 - 2, order(end as usize).to_string().as_bytes(), &defaults).unwrap();

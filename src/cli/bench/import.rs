@@ -14,7 +14,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool, postgres::PgConnec
 use super::super::{Context, table};
 use crate::{
     Error, Result,
-    profile::{self, import::Importer, source::Source},
+    profile::{
+        self,
+        import::Importer,
+        source::{Reading, Source},
+    },
 };
 
 /// How much to import.
@@ -26,6 +30,9 @@ pub struct Args {
     /// People they are of; each sends an Identify first.
     #[arg(long, default_value_t = 200_000)]
     pub profiles: u64,
+    /// As a table, of the events alone.
+    #[arg(long)]
+    pub csv: bool,
 }
 
 /// What was measured.
@@ -62,13 +69,13 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
 /// Measures in two databases of its own on the server of `server`, and drops them.
 async fn measure(server: &PgConnectOptions, options: &Args) -> Result<Report> {
     let folder = tempfile::tempdir().map_err(unusable)?;
-    let file = folder.path().join("messages.jsonl");
+    let file = folder.path().join(if options.csv { "messages.csv" } else { "messages.jsonl" });
     generate(&file, options).map_err(unusable)?;
     let file_bytes = std::fs::metadata(&file).map_err(unusable)?.len();
 
     let imported = database(server, "rollcall_bench_import").await?;
     let start = Instant::now();
-    let source = Source::open(&file, None)?;
+    let source = Source::open(&file, Reading::default())?;
     let summary = Importer::new(imported.clone()).run(source, &mut sink(), |_| ()).await?;
     let import_seconds = start.elapsed().as_secs_f64();
 
@@ -103,9 +110,15 @@ fn generate(path: &Path, options: &Args) -> std::io::Result<()> {
     let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default();
     let step = TimeDelta::milliseconds(63_072_000_000 / options.events.max(1).cast_signed());
     let mut random = 0x9E37_79B9_7F4A_7C15u64;
+    if options.csv {
+        writeln!(
+            out,
+            "type,messageId,userId,event,timestamp,properties.order_id,properties.revenue,properties.quantity,properties.currency"
+        )?;
+    }
     for n in 0..options.profiles.max(options.events) {
         let at = (start + step * i32::try_from(n).unwrap_or(i32::MAX)).to_rfc3339_opts(SecondsFormat::Millis, true);
-        if n < options.profiles {
+        if n < options.profiles && !options.csv {
             writeln!(
                 out,
                 r#"{{"type":"identify","messageId":"identify-{n:010}","userId":"user-{n}","timestamp":"{at}","traits":{{"email":"user-{n}@example.com","plan":"free","age":{}}}}}"#,
@@ -118,6 +131,11 @@ fn generate(path: &Path, options: &Args) -> std::io::Result<()> {
             random ^= random >> 7;
             random ^= random << 17;
             let (user, cents) = (random % options.profiles.max(1), random >> 40 & 0xffff);
+            if options.csv {
+                let (revenue, quantity) = (format!("{}.{:02}", cents / 100, cents % 100), 1 + cents % 5);
+                writeln!(out, "track,order-{n:010},user-{user},Order Completed,{at},{n},{revenue},{quantity},USD")?;
+                continue;
+            }
             writeln!(
                 out,
                 r#"{{"type":"track","messageId":"order-{n:010}","userId":"user-{user}","event":"Order Completed","timestamp":"{at}","properties":{{"order_id":"{n}","revenue":{}.{:02},"quantity":{},"currency":"USD"}},"context":{{"ip":"192.0.2.1","library":{{"name":"analytics-node","version":"3.1.0"}}}}}}"#,

@@ -11,14 +11,17 @@ use std::{
 
 use chrono::{Datelike, NaiveDate, NaiveTime, SecondsFormat, TimeDelta};
 
-use crate::{Error, Result, profile::source::Source};
+use crate::{
+    Error, Result,
+    profile::source::{Reading, Source},
+};
 
 static CDNOW: &[u8] = include_bytes!("../../../data/cdnow.txt.zst");
 
 /// Messages are ordered by time: an Identify when a customer first buys, a Track for each order.
 pub fn source() -> Result<Source> {
     let messages = messages()?;
-    let mut source = Source::stream("CDNOW orders", Box::new(Cursor::new(messages)), None)?;
+    let mut source = Source::stream("CDNOW orders", Box::new(Cursor::new(messages)), Reading::default())?;
     // Made from what is compiled in: known without reading it. Changes with what the lines below make of it.
     source.digest = Some("cdnow-1".into());
     Ok(source)
@@ -91,7 +94,13 @@ mod tests {
             (days.iter().min().unwrap().as_str(), days.iter().max().unwrap().as_str()),
             ("1997-01-01", "1998-06-30")
         );
-        let defaults = Defaults { now: chrono::Utc::now(), file: None, source_id: None, rules: Default::default() };
+        let defaults = Defaults {
+            now: chrono::Utc::now(),
+            is_arrival: false,
+            place: None,
+            source_id: None,
+            rules: Default::default(),
+        };
         let text = messages().unwrap();
         let messages: Vec<_> =
             text.lines().map(|line| Message::parse(1, line.as_bytes(), &defaults).unwrap()).collect();

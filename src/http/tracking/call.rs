@@ -9,12 +9,13 @@ use chrono::{DateTime, Datelike, Utc};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::apart;
 use crate::{
     limits,
     profile::{
         Defaults, Message, Refusal,
         json::{Members, quote, text_of, write_member},
-        parse_timestamp,
+        read_time,
         rules::Rules,
     },
 };
@@ -77,7 +78,10 @@ impl<'a> Call<'a> {
     /// If it is no JSON object, or a batch without a list, or with too many messages.
     pub fn read(address: Address, body: &'a str) -> Result<Call<'a>, Wrong> {
         let body: &RawValue = serde_json::from_str(body).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
+            let mut place = format!("line {}, column {}", error.line(), error.column());
+            if let (Address::Batch, Err(Some(nth))) = (address, apart::mended(body)) {
+                place += &format!(", in batch[{nth}]");
+            }
             ("invalid_json", format!("the body is not JSON ({place})"))
         })?;
         let envelope = Members::of(body).ok_or_else(|| ("invalid_json", "the body is not a JSON object".to_owned()))?;
@@ -95,6 +99,12 @@ impl<'a> Call<'a> {
         Ok(Call { kind, envelope, items })
     }
 
+    /// The body to read in place of one that is no JSON because some messages of its batch are none: those are refused alone.
+    pub fn mended(address: Address, body: &str) -> Option<String> {
+        let is_broken = address == Address::Batch && serde_json::from_str::<&RawValue>(body).is_err();
+        is_broken.then(|| apart::mended(body).ok()).flatten()
+    }
+
     /// How many messages it brings.
     pub fn count(&self) -> usize {
         self.items.len()
@@ -109,7 +119,13 @@ impl<'a> Call<'a> {
     /// Reads the messages, each or why not. `random` is asked for ids of messages that bring none and name no time.
     pub fn messages(&self, received: Received, mut random: impl FnMut() -> [u8; 16]) -> Vec<Result<Message, Refusal>> {
         let mut reader = Reader {
-            defaults: Defaults { now: received.at, file: None, source_id: None, rules: received.rules.clone() },
+            defaults: Defaults {
+                now: received.at,
+                is_arrival: true,
+                place: None,
+                source_id: None,
+                rules: received.rules.clone(),
+            },
             sent_at: self.envelope.get("sentAt").and_then(time),
             context: self.context(),
             alike: HashMap::new(),
@@ -131,7 +147,7 @@ impl<'a> Call<'a> {
         if self.kind.is_some() {
             return Members::default();
         }
-        let mut context = self.envelope.get("context").and_then(Members::of).unwrap_or_default();
+        let mut context = self.envelope.get("context").and_then(Members::of_field).unwrap_or_default();
         context.0.retain(|(name, _)| !KEPT_BY_NOBODY.contains(&&**name));
         context
     }
@@ -160,14 +176,12 @@ impl<'a> Reader<'a, '_> {
         let set_context = self.merged_context(&members);
         // Times of the sending are none of the message's.
         let drop_times = dated == [false, false] && (has("sentAt") || has("receivedAt"));
-        let drop_lists = members.0.iter().any(|(name, value)| is_empty_list(name, value));
-        let changed = set_kind.is_some() || set_id.is_some() || drop_times || drop_lists;
+        let changed = set_kind.is_some() || set_id.is_some() || drop_times;
         let rewritten = |set_context: Option<&str>| {
             let mut out = String::with_capacity(item.get().len() + 256);
             out.push('{');
             for (name, value) in &members.0 {
                 let replaced = match &**name {
-                    name if is_empty_list(name, value) => true,
                     "type" => set_kind.is_some(),
                     "messageId" => set_id.is_some(),
                     "context" => set_context.is_some(),
@@ -195,7 +209,7 @@ impl<'a> Reader<'a, '_> {
             None => alone(),
         }?;
         // A message with both times has been corrected by whoever wrote the second.
-        if dated == [true, false] || dated == [false, true] {
+        if !message.misdated && (dated == [true, false] || dated == [false, true]) {
             let sent_at = self.sent_at.or_else(|| members.get("sentAt").and_then(time));
             message.occurred_at = by_our_clock(message.occurred_at, sent_at, self.defaults.now);
         }
@@ -206,8 +220,7 @@ impl<'a> Reader<'a, '_> {
     fn merged_context(&self, members: &Members<'a>) -> Option<String> {
         let own = match members.get("context") {
             // Whatever else it is, it is refused.
-            Some(context) if is_empty_list("context", context) => Members::default(),
-            Some(context) => Members::of(context)?,
+            Some(context) => Members::of_field(context)?,
             None => Members::default(),
         };
         let mut more = self.context.0.iter().filter(|(name, _)| own.get(name).is_none()).peekable();
@@ -240,11 +253,6 @@ impl<'a> Reader<'a, '_> {
     }
 }
 
-/// Whether an object is written as PHP writes an empty one.
-fn is_empty_list(name: &str, value: &RawValue) -> bool {
-    ["properties", "traits", "context"].contains(&name) && value.get() == "[]"
-}
-
 /// `receivedAt - (sentAt - originalTimestamp)`: how long before the sending it happened is right even by a wrong clock.
 fn by_our_clock(at: DateTime<Utc>, sent_at: Option<DateTime<Utc>>, received_at: DateTime<Utc>) -> DateTime<Utc> {
     let corrected = sent_at.and_then(|sent_at| received_at.checked_sub_signed(sent_at - at));
@@ -253,5 +261,5 @@ fn by_our_clock(at: DateTime<Utc>, sent_at: Option<DateTime<Utc>>, received_at: 
 }
 
 fn time(raw: &RawValue) -> Option<DateTime<Utc>> {
-    parse_timestamp(&text_of(raw)?).ok()
+    read_time(raw).ok()
 }

@@ -8,6 +8,7 @@
 //! library tries again. Nothing here knows an audience.
 
 mod answer;
+mod apart;
 mod body;
 mod browser;
 pub mod call;
@@ -203,6 +204,7 @@ impl Shared {
             Ok(understood) => understood,
             Err(answer) => return answer,
         };
+        let misdated = messages.iter().filter(|message| message.misdated).count() as i64;
         let places: Vec<u64> = messages.iter().map(|message| message.line).collect();
         match self.intake.store(messages, room).await {
             Ok(faults) => refused.extend(
@@ -213,6 +215,7 @@ impl Shared {
             Err(unstored) => return self.unstored(unstored),
         }
         self.tally.add(source.as_deref(), &refused);
+        self.tally.add_misdated(source.as_deref(), misdated);
         match refused.first() {
             Some(first) if refused.len() == sent => answer::all_refused(first),
             _ => Answer::Stored { refused },
@@ -221,6 +224,8 @@ impl Shared {
 
     /// Whose the request is, and what it says.
     fn understand(&self, address: Address, headers: &HeaderMap, body: &str) -> Result<Understood, Answer> {
+        let mended = Call::mended(address, body);
+        let body = mended.as_deref().unwrap_or(body);
         let call = Call::read(address, body).map_err(|(code, message)| Answer::Invalid(code, message))?;
         let reading = self.reading();
         let source = match reading.keys.source(keys::presented(headers, call.write_key())) {

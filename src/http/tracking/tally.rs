@@ -61,6 +61,14 @@ impl Tally {
         }
     }
 
+    /// Counts messages that were stored as of their arrival, since the time that they name cannot be read.
+    pub fn add_misdated(&self, source: Option<&str>, messages: i64) {
+        if messages > 0 {
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry(refused::misdated(source)).or_default() += messages;
+        }
+    }
+
     async fn tell(&self, pool: &PgPool) {
         let counts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if counts.is_empty() {
@@ -68,7 +76,7 @@ impl Tally {
         }
         let counts: Vec<(Cause, i64)> = counts.into_iter().collect();
         for ((source, field, reason), messages) in &counts {
-            tracing::warn!(source, field, reason, messages, "messages were refused");
+            tracing::warn!(source, field, reason, messages, "messages were not as they should be");
         }
         if let Err(error) = refused::add(pool, &counts).await {
             tracing::warn!(%error, "what was refused is not kept");
