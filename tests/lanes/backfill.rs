@@ -35,6 +35,7 @@ async fn what_is_too_much_for_once_goes_by_the_bulk_lane_and_what_changes_then_b
     let of_runs: i64 =
         world.json(&["runs"]).as_array().unwrap().iter().map(|run| run["pending"].as_i64().unwrap()).sum();
     assert_eq!(of_runs, 0);
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,6 +54,7 @@ async fn a_backfill_killed_between_any_two_steps_tells_each_change_once() {
         assert_eq!(fold(&world.told(), "buyers"), users(0..all), "after {point}");
     }
     assert!(backfills(&world).iter().all(|row| row["state"] == "done" && row["done"] == row["total"]));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +83,7 @@ async fn a_paused_backfill_waits_and_a_resumed_one_goes_on_and_who_left_before_h
     assert_eq!(world.told().len(), 22);
     assert_eq!(progress(&world, 1).0, "done");
     assert_eq!(true_as_of(), json!("2024-06-05T00:00:00Z"));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,6 +110,7 @@ async fn of_a_cancelled_backfill_the_rest_is_not_told_until_a_resync_and_changes
     world.json(&["sync", "--at", "2024-06-02"]);
     assert_eq!(fold(&world.told(), "recent"), users([40, number]));
     assert_eq!(backfills(&world).len(), 1, "none was opened for them");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,6 +138,7 @@ async fn small_changes_of_others_are_told_while_a_backfill_has_far_to_go_and_it_
     let mut third = Instance::start(&world, "third", "");
     eventually("more is told", || (fold(&world.told(), "buyers").len() > told).then_some(()));
     third.ends_cleanly();
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,6 +160,7 @@ async fn a_backfill_ends_when_its_destination_is_taken_away_and_the_rest_is_told
     assert_eq!(fold(&world.told(), "buyers"), users(0..35), "each once");
     assert_eq!(progress(&world, 1), ("cancelled".into(), 10, 10), "the rest is another's");
     assert_eq!(progress(&world, 2), ("done".into(), 25, 25));
+    world.verified();
 }
 
 /// A trait's values that were told before, and changed.
@@ -185,4 +191,5 @@ async fn values_that_waited_as_their_destination_was_taken_away_are_told_once_it
         let values: Vec<_> = of.map(|event| event["traits"]["orders"].clone()).collect();
         assert_eq!(values, if n == 34 { vec![json!(1)] } else { vec![json!(1), json!(2)] }, "{user}");
     }
+    world.verified();
 }

@@ -51,6 +51,7 @@ async fn who_was_merged_away_while_waiting_is_told_nothing_and_the_survivor_once
         (0..30).map(|n| (format!("{}{n}", if n % 2 == 0 { "u" } else { "d" }), vec![true])).collect::<BTreeMap<_, _>>();
     assert_eq!(heard(&world.told()), expected);
     assert_eq!(progress(&world, 1).0, "done");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,4 +66,5 @@ async fn who_was_merged_away_while_a_resync_was_to_tell_him_is_told_again_as_who
     world.json(&["sync", "--at", "2024-05-21"]);
     let expected = (0..30).map(|n| (format!("u{n}"), vec![true, true])).collect::<BTreeMap<_, _>>();
     assert_eq!(heard(&world.told()), expected);
+    world.verified();
 }

@@ -29,6 +29,7 @@ async fn sync_waits_until_the_instance_that_has_the_destination_has_told_what_it
     assert_eq!(report["deliveries"][0]["told"]["by_another"], false, "the lease was given back");
     let leases: i64 = sqlx::query_scalar("select count(*) from leases").fetch_one(&world.db.pool).await.unwrap();
     assert_eq!(leases, 0, "nobody need wait for the end of a lease");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,4 +57,5 @@ async fn a_sync_that_is_interrupted_gives_its_leases_back_and_another_tells_the_
     let mut instance = Instance::start(&world, "one", "");
     told(&world, &users(0..3));
     instance.ends_cleanly();
+    world.verified();
 }

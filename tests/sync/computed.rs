@@ -81,6 +81,7 @@ async fn an_audience_follows_a_trait_of_the_same_run_and_else_its_last_values() 
     world.configure(AUDIENCES);
     world.json(&["sync", "--at", "2024-08-01"]);
     assert_eq!(members(&world, "above"), [] as [&str; 0], "nobody has an average any more");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,6 +85,7 @@ async fn who_is_forgotten_is_told_false_everywhere_once_and_leaves_nothing() {
         1,
         "as a new person"
     );
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +126,7 @@ async fn who_is_suppressed_stays_as_they_are_and_is_told_nothing() {
     world.json(&["sync", "--at", "2024-06-05"]);
     assert_eq!(world.fold()["order_completed_last_30days"], users([]));
     assert_eq!(world.run(&["unsuppress", "ann"]).status.code(), Some(4));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]

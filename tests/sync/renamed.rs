@@ -69,6 +69,7 @@ async fn a_visitor_who_becomes_known_is_told_once_more_under_the_new_id() {
     assert_eq!(told(&world).len(), 10);
     let runs = world.json(&["runs"]);
     assert!(runs.as_array().unwrap().iter().all(|run| run["pending"] == 0), "{runs}");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,6 +93,7 @@ async fn with_id_sync_the_new_identifier_alone_is_told() {
     world.json(&["sync", "--at", "2024-05-21"]);
     world.json(&["sync", "--at", "2024-05-21"]);
     assert_eq!(told(&world), [line("ann/a@x", "visitors", true), line("ann/b@x", "visitors", true)]);
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +113,7 @@ async fn a_death_at_any_step_does_not_tell_the_new_id_twice() {
         let expected = [line(&device, "visitors", true), line(&user, "visitors", true)];
         assert_eq!(told(&world).split_off(2 * n), expected, "after {point}");
     }
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,4 +129,5 @@ async fn who_became_known_and_was_merged_afterwards_is_told_under_the_new_id() {
     world.json(&["sync", "--at", "2024-05-21"]);
     world.json(&["sync", "--at", "2024-05-21"]);
     assert_eq!(told(&world).split_off(2), [line("ann", "visitors", true)]);
+    world.verified();
 }

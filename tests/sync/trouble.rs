@@ -61,6 +61,7 @@ async fn poison_profiles_are_told_or_put_aside_and_their_neighbours_are_told() {
     assert_eq!(run["runs"][0]["members"].as_u64().unwrap(), told.len() as u64 + quarantined);
     assert!(world.fold()["all"].contains("plain"));
     assert!(world.fold()["all"].contains("\u{202e}odd\u{fffd}😀\"\\\u{7f}"));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +78,7 @@ async fn a_broker_that_is_away_is_told_everything_when_it_is_back() {
     assert_eq!(status[0]["end"], 1, "it was sealed all the same");
     world.json(&["sync", "--at", "2024-05-02"]);
     assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,6 +146,7 @@ async fn a_database_that_goes_away_in_mid_run_loses_nothing() {
     assert!(runs.as_array().unwrap().iter().all(|run| run["state"] == "failed"), "{runs}");
     world.json(&["sync", "--at", "2024-05-02"]);
     assert_eq!(world.fold()["order_completed_last_30days"], users(["ann"]));
+    world.verified();
 }
 
 /// The program is killed between every two steps of a sync, and started again: each change is told once.
@@ -164,6 +167,7 @@ async fn a_sync_killed_between_any_two_steps_is_made_good_by_the_next() {
         // `fold` fails on a change that is told twice.
         assert_eq!(world.fold()["order_completed_last_30days"], members, "after {point}");
     }
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]

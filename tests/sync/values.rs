@@ -29,6 +29,7 @@ async fn a_death_at_any_step_tells_each_value_once() {
         expected.push(json!(["ann", {"orders": n}]));
         assert_eq!(told(&world, 0), expected, "after {point}");
     }
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,6 +57,7 @@ async fn a_resync_of_a_trait_tells_values_again_and_null_to_whom_none_is_left() 
     assert_eq!(new(), again[1..]);
     world.json(&["sync", "--at", "2024-06-01"]);
     assert_eq!(new(), [] as [Value; 0], "and nothing is left to tell");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +77,7 @@ async fn runs_and_schedules_of_traits_are_listed_as_those_of_audiences() {
         assert!(ticks.contains(hour), "{ticks}");
     }
     assert!(!ticks.contains("last_revenue"), "{ticks}");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,4 +112,5 @@ traits:
     let mut last = told(&world, 3);
     last.sort_by_key(Value::to_string);
     assert_eq!(last, [json!(["ann", {"sku_count": 62}]), json!(["ann", {"skus": skus}])]);
+    world.verified();
 }

@@ -66,7 +66,7 @@ async fn measure(pool: &PgPool, args: &deliver::Args) -> Result<Report> {
     deliver::fill(pool, args.members).await?;
     sqlx::raw_sql(
         "insert into told (destination_id, audience_id, run_id, members)
-         select destination_id, audience_id, run_id, entered from deltas d join runs r on r.id = d.run_id",
+         select d.destination_id, r.audience_id, r.id, r.entered from deltas d join runs r on r.id = d.run_id",
     )
     .execute(pool)
     .await?;

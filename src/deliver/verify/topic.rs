@@ -200,10 +200,11 @@ pub fn read(cluster: &Cluster, topics: &[Topic], patience: Duration) -> Result<m
 }
 
 struct Reader {
+    /// Dropped first: whoever waits for the end need not wait for the client's.
+    batches: mpsc::Sender<Result<Batch>>,
     consumer: BaseConsumer<Context>,
     /// The ends that are not reached yet, by topic and partition.
     left: HashMap<(String, i32), i64>,
-    batches: mpsc::Sender<Result<Batch>>,
     batch: Batch,
     patience: Duration,
 }
