@@ -49,8 +49,10 @@ pub struct Config {
     /// Postgres URL. Without one an embedded Postgres is started and kept in the state folder.
     pub database: Option<Secret>,
     /// The space's id, told as `context.personas.space_id` and `namespace`.
+    #[schemars(extend("x-variables" = true))]
     pub space_id: Option<String>,
     /// Where `serve` answers for health, readiness and metrics.
+    #[schemars(extend("x-variables" = true))]
     pub http: Http,
     /// Segment's tracking API, for its libraries to send to; `serve` takes messages in where this is given.
     pub tracking: Option<Tracking>,
@@ -61,6 +63,7 @@ pub struct Config {
     /// How profiles and events are stored.
     pub store: Store,
     /// For how long what is kept.
+    #[schemars(extend("x-variables" = true))]
     pub retention: Retention,
     /// Whose a message is.
     pub identity: Identity,

@@ -2,7 +2,13 @@
 //!
 //! The kind says what to do; the source chain says what happened. A message never holds a secret or a person's traits.
 
+mod cause;
+pub mod database;
+
 use std::{error::Error as StdError, fmt, ops::Range};
+
+pub use cause::Cause;
+use database::Said;
 
 /// What to do now. Each kind has a stable exit code, listed in `docs/operations.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,9 +110,13 @@ impl Error {
         self
     }
     /// Says what happened below.
-    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+    pub fn because(mut self, cause: impl Into<Cause>) -> Self {
+        self.source = Some(cause.into().0);
         self
+    }
+    /// What Postgres called it (SQLSTATE), if it was Postgres.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.source.as_ref()?.downcast_ref::<Said>()?.code.as_deref()
     }
     /// Points at every wrong place of a text.
     pub fn at(mut self, problems: Problems) -> Self {
@@ -142,15 +152,14 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Settings,
             _ => Kind::Internal,
         };
-        // Its code may be shown everywhere; its message may quote data.
-        let code = error.as_database_error().and_then(|error| error.code());
-        match code.as_deref() {
-            // As amid a failover, when the address already leads to the server that is not yet promoted.
-            Some("25006") => Error::wait("the database can only be read now (25006): it is a standby, or was made so")
+        let said = Said::of(&error);
+        // As amid a failover, when the address already leads to the server that is not yet promoted.
+        if said.code.as_deref() == Some("25006") {
+            return Error::wait("the database can only be read now (25006): it is a standby, or was made so")
                 .help("Promote it, or let `default_transaction_read_only` be off.")
-                .because(error),
-            Some(code) => Error::new(kind, format!("the database did not do as asked ({code})")).because(error),
-            None => Error::new(kind, "the database did not do as asked").because(error),
+                .because(error);
         }
+        let code = said.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+        Error::new(kind, format!("the database did not do as asked{code}")).because(error)
     }
 }

@@ -181,6 +181,9 @@ pub const FORGOTTEN_AT_ONCE: usize = 100_000;
 /// Bytes of the requests that live ingestion holds at a time, from the first byte of each to its answer. Beyond it clients are told to
 /// come again. Read, parsed and on their way into Postgres they take about five times as much.
 pub const INTAKE_BYTES: usize = 32 << 20;
+/// Bytes of the bodies of those who have shown no write key that anybody has: enough for hundreds of browsers at a time, whose library
+/// puts the key into the body, and little beside what all others share.
+pub const STRANGERS_BYTES: usize = 8 << 20;
 /// Live messages stored in one transaction: many enough that its commit hardly counts, few enough to be answered soon.
 pub const INTAKE_MESSAGES: usize = 5_000;
 /// How long a live request waits for its commit, in seconds: below the 10 that clients wait for an answer.
@@ -203,6 +206,9 @@ pub const TRACKING_BYTES: usize = 528 << 10;
 pub const TRACKING_MESSAGES: usize = 2_500;
 /// Bytes of a request that is refused unread which are taken and thrown away, so that its sender hears why.
 pub const TRACKING_DISCARDED_BYTES: usize = 8 << 20;
+/// How long a body may pause, in seconds, and the bytes a second of it that must come beyond that: what the slowest telephone sends.
+pub const TRACKING_PAUSE_SECONDS: u64 = 5;
+pub const TRACKING_BYTES_A_SECOND: usize = 16 << 10;
 /// How long a request of the tracking API may take, with its body, in seconds.
 pub const TRACKING_REQUEST_SECONDS: u64 = 20;
 /// Connections to the tracking API at a time: clients keep theirs open.

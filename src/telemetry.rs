@@ -6,6 +6,7 @@
 
 mod heartbeat;
 mod json;
+pub mod line;
 pub mod metrics;
 pub mod process;
 mod traces;
@@ -15,13 +16,13 @@ use std::io::{IsTerminal, stderr};
 use clap::ValueEnum;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
-    filter::LevelFilter,
+    filter::{Directive, LevelFilter},
     fmt::{self, format::JsonFields},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::Cause};
 pub use heartbeat::Heartbeat;
 pub use traces::CONTEXT;
 
@@ -45,7 +46,7 @@ pub fn start(format: LogFormat, verbosity: i8, color: bool) -> Result<()> {
         Ok(directives) if !directives.is_empty() => EnvFilter::try_new(directives).map_err(|error| {
             Error::settings("RUST_LOG cannot be read")
                 .help("Write it as RUST_LOG=rollcall=debug, or as a level alone: RUST_LOG=info.")
-                .because(error)
+                .because(Cause::shown(error))
         })?,
         _ => {
             let (own, others) = levels(usual + verbosity);
@@ -53,7 +54,12 @@ pub fn start(format: LogFormat, verbosity: i8, color: bool) -> Result<()> {
         }
     };
     let registry = tracing_subscriber::registry().with(traces::layer()?);
-    let lines = fmt::layer().with_writer(stderr);
+    // What a statement raises as a notice may hold anybody's values.
+    let silent = "sqlx::postgres::notice=off".parse::<Directive>();
+    let silent = silent.map_err(|error| Error::internal("a log directive is wrong").because(Cause::shown(error)))?;
+    let filter = filter.add_directive(silent);
+    let colors = color && format == LogFormat::Text;
+    let lines = fmt::layer().with_writer(line::Lines { colors });
     let started = match format {
         LogFormat::Text => registry.with(lines.with_ansi(color).with_target(false).with_filter(filter)).try_init(),
         LogFormat::Json => {
@@ -61,7 +67,7 @@ pub fn start(format: LogFormat, verbosity: i8, color: bool) -> Result<()> {
             registry.with(lines.with_filter(filter)).try_init()
         }
     };
-    started.map_err(|error| Error::internal("logging was started twice").because(error))
+    started.map_err(|error| Error::internal("logging was started twice").because(Cause::shown(error)))
 }
 
 /// Sends on what is left of the spans; called once, at the end.

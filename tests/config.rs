@@ -50,7 +50,7 @@ fn a_variable_stands_for_the_environment_a_default_or_a_file() {
 
 #[test]
 fn a_variable_that_is_not_there_is_told_with_all_the_others() {
-    let told = problems("space_id: a ${MISSING} b\ndatabase: ${file:gone}\naudiences: [{name: '${', query: '${1x}'}]");
+    let told = problems("space_id: a ${MISSING} b\ndatabase: ${file:gone}\nhttp: {token: '${', listen: '${1x}'}");
     assert_eq!(
         told,
         [
@@ -69,6 +69,57 @@ fn a_variable_may_stand_for_a_boolean() {
     let config = parse(&text("\"${YES}\"")).unwrap();
     assert_eq!(config.destinations["k"].settings["ssl_enabled"], true);
     assert_eq!(problems(&text("'true'")).len(), 1, "text that is written as text stays text");
+}
+
+/// Names, definitions and mappings are shown by `plan`, in logs and on topics.
+#[test]
+fn a_variable_stands_in_settings_and_secrets_and_is_refused_with_its_place_wherever_people_read() {
+    let refused = [
+        "audiences: [{name: 'a ${NAME}', query: 'true'}]",
+        "audiences: [{name: a, key: '${NAME}', query: 'true'}]",
+        "audiences: [{name: a, description: '${NAME}', query: 'true'}]",
+        "audiences: [{name: a, query: \"trait('x') = '${NAME}'\"}]",
+        "audiences: [{name: a, sql: \"select '${NAME:-x}'\"}]",
+        "audiences: [{name: a, query: 'true', schedule: '${NAME}'}]",
+        "audiences: [{name: a, query: 'true', schedule: {every: 1h, timezone: '${NAME}'}}]",
+        "audiences: [{name: a, query: 'true', destinations: ['${NAME}']}]",
+        "audiences: [{name: a, query: 'true', id_sync: [{id: email, map_to: '${NAME}'}]}]",
+        "audiences: [{name: a, query: 'true', on_delete: '${NAME}'}]",
+        "traits: [{name: a, queries: {b: '${NAME}'}}]",
+        "traits: [{name: a, query: 'true', include_traits: ['${file:secret}']}]",
+        "sources: {s: {query: 'select ${NAME}', profiles: {user_id: id}}}",
+        "sources: {s: {query: 'select 1', profiles: {user_id: '${NAME}'}}}",
+        "streams: {s: {settings: {brokers: 'b:1'}, topics: ['${NAME}']}}",
+        "tracking: {write_keys: [{name: '${NAME}', key: '0123456789'}]}",
+        "identity: {identifiers: [{type: email, blocked: ['${NAME}']}]}",
+        "store: {promote: {e: ['${NAME}']}}",
+        "destinations: {k: {settings: {brokers: 'b:1'}, cursor_topic: '${NAME}', mappings: []}}",
+        "destinations: {k: {settings: {brokers: 'b:1'}, mappings: [{name: '${NAME}', mapping: {topic: t}}]}}",
+        "destinations: {k: {settings: {brokers: 'b:1'}, mappings: [{name: m, subscribe: 'type = \"${NAME}\"', mapping: {topic: t}}]}}",
+        "destinations: {k: {settings: {brokers: 'b:1'}, mappings: [{name: m, mapping: {topic: t, payload: {a: [{b: '${NAME}'}]}}}]}}",
+    ];
+    for text in refused {
+        let error = parse(text).expect_err(text);
+        let at = error.problems.expect("with places");
+        let [problem] = &at.problems[..] else { panic!("{text}: {:?}", at.problems) };
+        assert_eq!(problem.message, "a variable cannot stand here", "{text}");
+        assert!(at.text[problem.span.clone()].starts_with("${"), "{text}: {problem:?}");
+        let literal = text.replace("${", "$${");
+        let told = parse(&literal).err().map(|error| format!("{:?}", error.problems)).unwrap_or_default();
+        assert!(!told.contains("cannot stand here"), "{literal}: {told}");
+    }
+    let settings = "database: '${NAME}'
+space_id: '${NAME}'
+http: {enabled: '${YES}', token: '0123456789-${NAME}', listen: '${LISTEN:-127.0.0.1:1}'}
+tracking: {listen: '${LISTEN:-127.0.0.1:1}', public_url: 'https://${NAME}', write_keys: [{name: web, key: '0123456789-${NAME}'}]}
+sources: {s: {database: '${NAME}', query: select 1, profiles: {user_id: id}, enabled: '${YES}'}}
+streams: {s: {settings: {brokers: 'b:1', password: '${NAME}', properties: {x: '${NAME}'}}, topics: [t]}}
+retention: {runs: '${DAYS:-90d}'}
+destinations: {k: {settings: {brokers: 'b:1', password: '${NAME}', ssl_enabled: '${YES}'}, rate_limit: '${RATE:-5}', mappings: []}}
+audiences: [{name: a, query: 'true', enabled: '${YES}'}]";
+    let config = parse(settings).unwrap_or_else(|error| panic!("{:?}", error.problems));
+    assert_eq!(config.streams["s"].settings["properties"]["x"], "value");
+    assert_eq!(config.destinations["k"].rate_limit.map(u32::from), Some(5));
 }
 
 #[test]
@@ -180,7 +231,8 @@ fn debug_shows_no_secret() {
 
 #[test]
 fn the_schema_uses_only_words_that_the_program_checks() {
-    const KNOWN: [&str; 18] = [
+    const KNOWN: [&str; 19] = [
+        "x-variables",
         "$schema",
         "$defs",
         "$ref",
@@ -212,6 +264,39 @@ fn the_schema_uses_only_words_that_the_program_checks() {
         }
     }
     visit(&config::schema());
+}
+
+#[test]
+fn row_65_what_proves_who_we_are_is_sent_over_https_or_stays_on_this_machine() {
+    let faults = |name: &str, url: &str| {
+        let settings = json!({"brokers": "b:1", "mechanism": if name == "sts_endpoint" { "aws" } else { "oauthbearer" },
+            "accessKeyId": "a", "secretAccessKey": "b", "region": "eu-west-1", "authorizationIdentity": "arn:aws:iam::1:role/x",
+            "oauth_token_endpoint": "https://issuer.example.com/token", "oauth_client_id": "c", "oauth_client_secret": "d", name: url});
+        Settings::parse("kafka", settings.as_object().expect("an object"))
+            .err()
+            .map(|error| format!("{error} {:?}", error.problems))
+    };
+    for name in ["sts_endpoint", "oauth_token_endpoint"] {
+        for url in
+            ["https://sts.eu-west-1.amazonaws.com", "http://127.0.0.1:80/x", "http://[::1]:9/x", "http://localhost:9"]
+        {
+            assert_eq!(faults(name, url), None, "{name} {url}");
+        }
+        for url in [
+            "http://169.254.169.254/latest/meta-data",
+            "http://sts.example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost@example.com/",
+            "http://[::ffff:10.0.0.1]/",
+            "file:///etc/passwd",
+            "ftp://example.com",
+            "example.com",
+            "https://",
+        ] {
+            let told = faults(name, url).unwrap_or_else(|| panic!("{name} {url} is taken"));
+            assert!(told.contains("is no https address"), "{name} {url}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -4,3 +4,4 @@ mod dashboard;
 mod listener;
 pub mod operations;
 mod profiles;
+mod routes;

@@ -1,10 +1,14 @@
 //! `rollcall serve`, the built program, on real Postgres and Apache Kafka: schedules, several instances, deaths, reloads.
 
+mod bombs;
+mod canaries;
 mod deaths;
 mod failed;
 mod fleet;
 mod forgetting;
 mod idle;
+mod lines;
+mod reloads;
 mod restarts;
 mod slow;
 mod taken_over;
@@ -31,7 +35,7 @@ use rollcall::limits;
 use crate::{
     http::operations::get,
     support::kafka::{self, eventually},
-    sync::{World, fold, order},
+    sync::{World, order},
 };
 
 pub const BUYERS: &str = "  - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 1s}";
@@ -276,63 +280,6 @@ async fn audiences_due_together_share_a_snapshot_and_one_that_fails_fails_alone_
     .unwrap();
     assert!(failed.0.contains("by_hand") && failed.1 <= 3 && failed.2, "{failed:?}");
     assert!(instance.log().contains("audience 'guess'"), "{}", instance.log());
-}
-
-/// One destination whose topic stands in a file, as a secret does.
-pub fn configure(world: &World, audiences: &str) {
-    let topic = &world.topic;
-    let text = format!(
-        "space_id: spa_test\nhttp: {{listen: \"127.0.0.1:0\"}}\ndestinations:\n  kafka:\n    settings: {{brokers: \"{}\", mechanism: none, ssl_enabled: false, \
-         clientId: \"${{file:client}}\"}}\n    cursor_topic: {topic}.cursors\n    mappings:\n      - {{name: all, mapping: \
-         {{topic: \"${{file:topic}}\", payload: {{\"@path\": $.}}}}}}\naudiences:\n{audiences}\n",
-        kafka::broker()
-    );
-    fs::write(world.folder.path().join("rollcall.yaml"), text).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_secret_or_setting_or_audience_takes_effect_on_sighup_and_a_wrong_one_is_refused() {
-    let world = World::new(BUYERS).await;
-    let file = |name: &str, text: &str| fs::write(world.folder.path().join(name), text).unwrap();
-    file("client", "first");
-    file("topic", &world.topic);
-    configure(&world, BUYERS);
-    buy(&world, 0..2);
-    let mut instance = Instance::start(&world, "one", "");
-    told(&world, &users(0..2));
-
-    // Only the file is another; the configuration is the same text.
-    let second = kafka::topic(kafka::broker(), "second", 1);
-    file("topic", &second);
-    instance.signal(Signal::SIGHUP);
-    instance.logs("works by the new configuration");
-    buy(&world, 2..4);
-    eventually("the new topic is told", || {
-        let told = kafka::read_committed(kafka::broker(), &second);
-        (!told.is_empty() && fold(&told)["buyers"] == users(2..4)).then_some(())
-    });
-    assert_eq!(world.fold()["buyers"], users(0..2), "each change is told to one of them");
-
-    configure(&world, "  - {name: Buyers, querry: x}");
-    instance.signal(Signal::SIGHUP);
-    instance.logs("the new configuration is refused");
-    assert!(instance.log().contains("querry"), "its problems are logged:\n{}", instance.log());
-    file("topic", "no topic of Kafka's: !");
-    let broken =
-        format!("{BUYERS}\n  - {{name: Big, query: \"event('Order Completed').cuont() >= 1\", schedule: every 1s}}");
-    configure(&world, &broken);
-    instance.signal(Signal::SIGHUP);
-    instance.logs("wrong in the new configuration");
-    assert!(instance.log().contains("count"), "the nearest name is proposed:\n{}", instance.log());
-
-    file("topic", &second);
-    configure(&world, &broken.replace("cuont", "count"));
-    instance.signal(Signal::SIGHUP);
-    eventually("the new audience is told", || {
-        let fold = fold(&kafka::read_committed(kafka::broker(), &second));
-        (fold.get("big")? == &users(0..4) && fold["buyers"] == users(2..4)).then_some(())
-    });
-    instance.ends_cleanly();
 }
 
 #[tokio::test(flavor = "multi_thread")]

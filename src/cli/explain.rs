@@ -16,6 +16,7 @@ use crate::{
     },
     membership::{history, person, yields},
     profile::lookup,
+    telemetry::line,
 };
 
 /// Say whether one person is in an audience, which conditions hold, and when time alone will change that; or which value of
@@ -62,11 +63,12 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     let profile = lookup::find(&mut tx, &lookup::Identifier::of(&args.user, &context.rules()?)).await?;
+    let user = line::shown(&args.user, |_| false).into_owned();
     let mut outlook = person::outlook(&mut tx, profile, &catalogue.audiences).await?;
     for audience in &catalogue.audiences {
         if let Some(definition) = value_of(audience, &args.key) {
             let answer = value::Answer::new(&args.key, (audience, definition), &mut outlook, at);
-            return context.output().show(&answer, |answer| answer.describe(&args.user));
+            return context.output().show(&answer, |answer| answer.describe(&user));
         }
         if audience.key != args.key {
             continue;
@@ -89,7 +91,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
                 };
                 let stored = outlook.values.get(&audience.key).map(String::as_str);
                 let answer = value::Stored::new(&audience.key, now, stored, computed);
-                return context.output().show(&answer, |answer| answer.describe(&args.user));
+                return context.output().show(&answer, |answer| answer.describe(&user));
             }
         };
         let has_identifier = outlook.counts(audience);
@@ -101,7 +103,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             explanation,
             key: args.key,
         };
-        return context.output().show(&answer, |answer| describe(answer, &args.user));
+        return context.output().show(&answer, |answer| describe(answer, &user));
     }
     catalogue.select(&[args.key])?;
     Err(Error::internal("an audience was found and lost"))
@@ -149,6 +151,8 @@ pub(super) fn describe_reason(text: &mut String, reason: &Reason, depth: usize) 
     let mark = if reason.holds { "✓" } else { "✗" };
     let values = reason.left.iter().chain(&reason.right).cloned().collect::<Vec<_>>().join(" against ");
     let values = if values.is_empty() { values } else { format!("   is {values}") };
-    *text += &format!("{indent}{mark} {}{values}\n", reason.text);
+    // A value is anybody's.
+    let said = line::shown(&format!("{}{values}", reason.text), |_| false).into_owned();
+    *text += &format!("{indent}{mark} {said}\n");
     reason.parts.iter().for_each(|part| describe_reason(text, part, depth + 1));
 }

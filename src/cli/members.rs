@@ -86,8 +86,8 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
             match (output.is_json(), value) {
                 (true, None) => output.record(&name)?,
                 (true, Some(value)) => output.record(&Valued::new(name, &value))?,
-                (false, None) => output.line(&name.to_string())?,
-                (false, Some(value)) => output.line(&Valued::new(name, &value).to_string())?,
+                (false, None) => output.entry(&name.to_string())?,
+                (false, Some(value)) => output.entry(&Valued::new(name, &value).to_string())?,
             }
         }
     }

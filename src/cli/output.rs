@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. No ANSI codes unless a terminal reads them.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::{Error, Result, clock::Clock};
+use crate::{Error, Result, clock::Clock, error::Cause, telemetry::line};
 
 /// Whoever read our output has gone, as `head` does after its lines. A type of its own, for it is no failure, while a broken pipe
 /// to the database or to a broker is one: never tell them apart by the kind of an `io::Error`.
@@ -73,12 +74,22 @@ impl Output {
     pub fn line(&self, text: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        write!(stdout, "{text}{end}").and_then(|()| stdout.flush()).map_err(unwritten)
+        write!(stdout, "{}{end}", self.shown(text, self.colors)).and_then(|()| stdout.flush()).map_err(unwritten)
+    }
+
+    /// Prints one entry of a list as one line, whatever it holds.
+    pub fn entry(&self, text: &str) -> Result<()> {
+        self.line(&line::shown(text, |_| false))
     }
 
     /// Says something beside the result, on standard error.
     pub fn note(&self, text: &str) -> Result<()> {
-        writeln!(io::stderr().lock(), "{text}").map_err(unwritten)
+        writeln!(io::stderr().lock(), "{}", self.shown(text, self.colors_errors)).map_err(unwritten)
+    }
+
+    /// Names and values of others cannot steer the terminal; colours are ours.
+    pub(super) fn shown<'t>(&self, text: &'t str, colors: bool) -> Cow<'t, str> {
+        line::shown(text, |c| c == '\n' || c == '\t' || colors && c == '\u{1b}')
     }
 
     /// Shows how far a long work has come: a bar on a terminal, else a log line now and then.
@@ -110,7 +121,8 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
         for (numeric, cell) in numeric.iter_mut().zip(&row) {
             *numeric &= cell.chars().all(|c| c.is_ascii_digit() || "+-−.,% ".contains(c));
         }
-        table.add_row(row);
+        // A cell is one line.
+        table.add_row(row.map(|cell| line::shown(&cell, |_| false).into_owned()));
     }
     for (index, numeric) in numeric.into_iter().enumerate() {
         if let Some(column) = table.column_mut(index) {
@@ -172,7 +184,7 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
 /// The error of a result that could not be written.
 pub(super) fn unwritten(error: io::Error) -> Error {
     let told = Error::wait("the result could not be written to standard output");
-    if error.kind() == io::ErrorKind::BrokenPipe { told.because(ReaderGone) } else { told.because(error) }
+    if error.kind() == io::ErrorKind::BrokenPipe { told.because(Cause::shown(ReaderGone)) } else { told.because(error) }
 }
 
 fn unserializable(error: serde_json::Error) -> Error {

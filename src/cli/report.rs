@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Problem, Problems};
 /// Tells `error` on standard error.
 pub fn tell(error: &Error, output: &Output) {
     let text = if output.is_json() { as_json(error) } else { as_text(error, output.colors_errors()) };
+    let text = output.shown(&text, output.colors_errors());
     // Nobody is left to be told when this fails.
     let _ = io::Write::write_all(&mut io::stderr().lock(), text.as_bytes());
 }

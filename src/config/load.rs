@@ -53,8 +53,7 @@ pub fn parse(name: &str, text: &str, around: &Surroundings<'_>) -> Result<Config
     };
     let mut problems = Vec::new();
     let shown = mask::values(text, &tree);
-    variables::replace(&mut tree, text, around, &mut problems);
-    Shape { schema: &schema(), problems: &mut problems }.check(&mut tree, "");
+    Shape { schema: &schema(), text, around, problems: &mut problems }.check(&mut tree, "");
     sense::check(&tree, &mut problems);
     if !problems.is_empty() {
         return Err(wrong(name, shown, problems));

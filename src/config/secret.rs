@@ -6,6 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
+use super::variables;
+
 /// Text that holds a secret; `Debug` shows none of it, and the memory is wiped when dropped.
 #[derive(Clone)]
 pub struct Secret(SecretString);
@@ -42,6 +44,6 @@ impl JsonSchema for Secret {
         true
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        String::json_schema(generator)
+        variables::settings(String::json_schema(generator))
     }
 }

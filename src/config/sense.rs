@@ -227,6 +227,9 @@ impl Sense<'_> {
                 format!("At most {} characters.", limits::AUDIENCE_NAME_CHARS),
             );
         }
+        if let Some((node, _)) = audience.text("name").filter(|(_, name)| name.contains(char::is_control)) {
+            self.tell(&node.span, "the name has a line end or another control character", "Write it on one line.");
+        }
         if let Some((node, query)) = audience.text("query")
             && query.trim().is_empty()
         {

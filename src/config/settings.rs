@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::variables;
+
 /// The settings of one destination, as given. `Debug` shows the values of harmless ones only.
 #[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(transparent)]
@@ -45,7 +47,7 @@ impl JsonSchema for Settings {
         "Settings".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Named::json_schema(generator)
+        variables::settings(Named::json_schema(generator))
     }
 }
 

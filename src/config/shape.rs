@@ -1,37 +1,48 @@
 //! Does the file have the right keys, with values of the right type? It is held against the JSON Schema that
-//! `rollcall schema` prints, so what an editor accepts and what the program accepts cannot differ.
+//! `rollcall schema` prints, so what an editor accepts and what the program accepts cannot differ. On the way variables are
+//! replaced, where the schema says that settings stand.
 //!
 //! Knows the words of JSON Schema that schemars writes for [`super::Config`], and no others: a test checks that.
 
 use serde_json::{Map, Value as Json};
 
-use super::tree::{Key, Node, Value};
+use super::{
+    tree::{Key, Node, Value},
+    variables::{self, SETTINGS, Surroundings},
+};
 use crate::error::Problem;
 
 /// Holds a tree against a schema; what does not belong is told and taken out, so that the rest can be looked at.
 pub struct Shape<'a> {
     pub schema: &'a Json,
+    /// The file, and what its variables may refer to.
+    pub text: &'a str,
+    pub around: &'a Surroundings<'a>,
     pub problems: &'a mut Vec<Problem>,
 }
 
 impl<'a> Shape<'a> {
     /// Checks `node`, which `name` names in messages.
     pub fn check(&mut self, node: &mut Node, name: &str) {
-        self.against(node, self.schema, name);
+        self.against(node, self.schema, name, false);
     }
 
-    fn against(&mut self, node: &mut Node, schema: &'a Json, name: &str) {
+    /// `settings`: whether this stands within what the schema calls settings.
+    fn against(&mut self, node: &mut Node, schema: &'a Json, name: &str, settings: bool) {
+        let settings = settings || schema.get(SETTINGS).is_some() || self.resolve(schema).get(SETTINGS).is_some();
+        let schema = self.resolve(schema);
+        let (words, types) = (words_of(self, schema), types_of(schema));
+        // A number or a switch shows nothing else.
+        let is_text = types.is_empty() || types.contains(&"string");
+        self.replace(node, settings || !is_text);
         if matches!(node.value, Value::Unresolved) {
             return;
         }
-        let schema = self.resolve(schema);
-        let words = words_of(self, schema);
         if !words.is_empty() {
             return self.one_of(node, &words, name);
         }
-        let types = types_of(schema);
         if types.is_empty() {
-            return;
+            return self.below(node, settings);
         }
         adapt(node, &types);
         if !types.iter().any(|name| is(node, name)) {
@@ -53,12 +64,12 @@ impl<'a> Shape<'a> {
                 }
             }
             Value::Map(entries) => {
-                self.map(entries, start, schema, name);
+                self.map(entries, start, schema, name, settings);
             }
             Value::List(items) => {
                 if let Some(schema) = schema.get("items") {
                     for (index, item) in items.iter_mut().enumerate() {
-                        self.against(item, schema, &format!("{name}[{index}]"));
+                        self.against(item, schema, &format!("{name}[{index}]"), settings);
                     }
                 }
             }
@@ -66,7 +77,14 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn map(&mut self, entries: &mut Vec<(Key, Node)>, span: std::ops::Range<usize>, schema: &'a Json, name: &str) {
+    fn map(
+        &mut self,
+        entries: &mut Vec<(Key, Node)>,
+        span: std::ops::Range<usize>,
+        schema: &'a Json,
+        name: &str,
+        settings: bool,
+    ) {
         let none = Map::new();
         let known = schema.get("properties").and_then(Json::as_object).unwrap_or(&none);
         let required: Vec<&str> =
@@ -89,19 +107,36 @@ impl<'a> Shape<'a> {
                     return false;
                 }
                 (None, Some(values)) if values.is_object() => values,
-                (None, _) => return true,
+                (None, _) => {
+                    self.below(node, settings);
+                    return true;
+                }
             };
             // `audiences:` with nothing below it is the same as none.
             if matches!(node.value, Value::Null) && !required.contains(&key.name.as_str()) {
                 return false;
             }
-            self.against(node, schema, &path);
+            self.against(node, schema, &path, settings);
             true
         });
         for missing in required.iter().filter(|required| !seen.iter().any(|seen| seen == *required)) {
             let place = if name.is_empty() { "the configuration".into() } else { format!("`{name}`") };
             let help = description(self.property(schema, missing).map(|property| self.resolve(property)));
             self.tell(format!("{place} needs `{missing}`"), span.clone(), format!("Add `{missing}:`{help}."));
+        }
+    }
+
+    fn replace(&mut self, node: &mut Node, settings: bool) {
+        variables::replace(node, self.text, settings.then_some(self.around), self.problems);
+    }
+
+    /// What the schema leaves open may still hold variables.
+    fn below(&mut self, node: &mut Node, settings: bool) {
+        self.replace(node, settings);
+        match &mut node.value {
+            Value::List(items) => items.iter_mut().for_each(|item| self.below(item, settings)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| self.below(node, settings)),
+            _ => {}
         }
     }
 

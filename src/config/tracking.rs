@@ -17,12 +17,14 @@ use crate::{error::Problem, limits};
 #[serde(deny_unknown_fields, default)]
 pub struct Tracking {
     /// Address and port; `127.0.0.1:8081` when not given. Port 0 takes a free one, which is logged.
+    #[schemars(extend("x-variables" = true))]
     pub listen: Option<Listen>,
     /// Who may send. Without any, everybody on this machine may; needed to listen off loopback.
     pub write_keys: Vec<WriteKey>,
     /// Whether a wrong write key is answered 401. If not, it is answered as if all were well, as Segment does, and what came is dropped.
     pub strict_write_keys: bool,
     /// How browsers reach this address from outside, as `https://ingest.example.com`; told to Segment's browser library.
+    #[schemars(extend("x-variables" = true))]
     pub public_url: Option<String>,
 }
 
@@ -63,7 +65,11 @@ pub(super) fn check(tracking: &Node, problems: &mut Vec<Problem>) {
     }
     let mut seen = Vec::new();
     for (node, name) in keys.iter().filter_map(|key| key.text("name")) {
-        if name.is_empty() || name.chars().count() > limits::IDENTIFIER_CHARS || seen.contains(&name) {
+        if name.is_empty()
+            || name.contains(char::is_control)
+            || name.chars().count() > limits::IDENTIFIER_CHARS
+            || seen.contains(&name)
+        {
             tell(node.span.clone(), "this cannot name a write key", "Give each a short name of its own.");
         }
         seen.push(name);

@@ -2,11 +2,25 @@
 //!
 //! `${NAME}`, `${NAME:-default}` (when unset or empty, as in a shell), `${file:/path}` (without its last line end);
 //! `$${` is a literal `${`. A `$` before anything else is itself. Keys are left alone.
+//!
+//! Must never replace one where its value would be shown: which texts are settings is a word of the schema, [`SETTINGS`].
 
 use std::{fs, io, path::Path};
 
+use schemars::Schema;
+
 use super::tree::{Node, Value};
 use crate::{error::Problem, limits};
+
+/// The word of the schema at what holds settings or secrets, and all below it: there, and in numbers and switches, variables are replaced.
+/// All other texts (names, definitions, mappings) are shown to people, so none may bring a secret in.
+pub const SETTINGS: &str = "x-variables";
+
+/// The same schema, of what holds settings.
+pub fn settings(mut schema: Schema) -> Schema {
+    schema.insert(SETTINGS.into(), true.into());
+    schema
+}
 
 /// What `${…}` may refer to.
 pub struct Surroundings<'a> {
@@ -25,28 +39,27 @@ pub fn read_small(folder: &Path, path: &str) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Replaces `${…}` in every text below `node`.
-pub fn replace(node: &mut Node, text: &str, around: &Surroundings<'_>, problems: &mut Vec<Problem>) {
-    match &mut node.value {
-        Value::Text(value) if value.contains("${") => match replaced(value, around) {
-            Ok(new) => {
-                *value = new;
-                node.replaced = true;
-            }
-            Err(Unresolved { what, message, help }) => {
-                // The same words in the file, unless an escape or an alias hides them.
-                let written = text.get(node.span.clone()).and_then(|written| written.find(&what));
-                let span = match written {
-                    Some(offset) => node.span.start + offset..node.span.start + offset + what.len(),
-                    None => node.span.clone(),
-                };
-                problems.push(Problem { message, span, help: Some(help) });
-                node.value = Value::Unresolved;
-            }
-        },
-        Value::List(items) => items.iter_mut().for_each(|item| replace(item, text, around, problems)),
-        Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| replace(node, text, around, problems)),
-        _ => {}
+/// Replaces `${…}` in `node`, if it is a text; without surroundings there is nothing that it may refer to.
+pub fn replace(node: &mut Node, text: &str, around: Option<&Surroundings<'_>>, problems: &mut Vec<Problem>) {
+    let Value::Text(value) = &mut node.value else { return };
+    if !value.contains("${") {
+        return;
+    }
+    match replaced(value, around) {
+        Ok(new) => {
+            *value = new;
+            node.replaced = true;
+        }
+        Err(Unresolved { what, message, help }) => {
+            // The same words in the file, unless an escape or an alias hides them.
+            let written = text.get(node.span.clone()).and_then(|written| written.find(&what));
+            let span = match written {
+                Some(offset) => node.span.start + offset..node.span.start + offset + what.len(),
+                None => node.span.clone(),
+            };
+            problems.push(Problem { message, span, help: Some(help) });
+            node.value = Value::Unresolved;
+        }
     }
 }
 
@@ -57,7 +70,7 @@ struct Unresolved {
     help: String,
 }
 
-fn replaced(text: &str, around: &Surroundings<'_>) -> Result<String, Unresolved> {
+fn replaced(text: &str, around: Option<&Surroundings<'_>>) -> Result<String, Unresolved> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -76,6 +89,15 @@ fn replaced(text: &str, around: &Surroundings<'_>) -> Result<String, Unresolved>
             });
         };
         let whole = &rest[start..=start + length];
+        let Some(around) = around else {
+            return Err(Unresolved {
+                what: whole.to_owned(),
+                message: "a variable cannot stand here".into(),
+                help: "It is replaced in settings alone, because this text is shown to people. Write what is meant; a literal `${` \
+                       is written `$${`."
+                    .into(),
+            });
+        };
         result.push_str(&resolved(whole, &whole[2..whole.len() - 1], around)?);
         rest = &rest[start + length + 1..];
     }

@@ -200,7 +200,7 @@ impl Reader<'_> {
                     secret_access_key: secret.into(),
                     role_arn: self.filled("authorizationIdentity"),
                     region: self.filled("region").unwrap_or_default(),
-                    sts_endpoint: self.filled("sts_endpoint"),
+                    sts_endpoint: self.endpoint("sts_endpoint"),
                 })
             }
             "client-cert-auth" => {
@@ -210,6 +210,7 @@ impl Reader<'_> {
             "oauthbearer" => {
                 let names = ["oauth_token_endpoint", "oauth_client_id", "oauth_client_secret"];
                 let [token_endpoint, id, secret] = self.all(names, "SASL_PARAMS_MISSING", "oauthbearer")?;
+                self.endpoint("oauth_token_endpoint");
                 let scope = self.filled("oauth_scope");
                 Mechanism::OAuthBearer(OAuthClient { token_endpoint, id, secret: secret.into(), scope })
             }
@@ -254,6 +255,17 @@ impl Reader<'_> {
         self.text(name).filter(|text| !text.is_empty())
     }
 
+    /// An address that what proves who we are is sent to: nobody on the way may read it.
+    fn endpoint(&mut self, name: &str) -> Option<String> {
+        let url = self.filled(name)?;
+        if !is_private(&url) {
+            let message = format!("{name} is no https address");
+            let help = "Write https://…; http:// is for 127.0.0.1, [::1] and localhost alone.";
+            self.fault("ENDPOINT_INSECURE", name, message, Some(help.into()));
+        }
+        Some(url)
+    }
+
     fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.filled(name).map(SecretString::from)
     }
@@ -290,6 +302,18 @@ impl Reader<'_> {
 
     fn fault(&mut self, code: &'static str, setting: &str, message: String, help: Option<String>) {
         self.faults.push(Fault { code, setting: setting.to_owned(), message, help });
+    }
+}
+
+/// Whether nobody but the one asked reads what is sent there.
+fn is_private(url: &str) -> bool {
+    let Ok(uri) = url.parse::<ureq::http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback());
+    match uri.scheme_str() {
+        Some("https") => !host.is_empty(),
+        Some("http") => is_here,
+        _ => false,
     }
 }
 

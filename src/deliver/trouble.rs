@@ -2,7 +2,7 @@
 
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 
-use crate::Error;
+use crate::{Error, error::Cause};
 
 /// What `error` means for what was being done, as `read the cursor topic`.
 pub fn kafka(error: &KafkaError, doing: &str) -> Error {
@@ -11,6 +11,16 @@ pub fn kafka(error: &KafkaError, doing: &str) -> Error {
         None => Error::wait(format!("cannot {doing}")),
     };
     explained.because(error.clone())
+}
+
+/// The value of a property may be a secret, and is quoted.
+impl From<KafkaError> for Cause {
+    fn from(error: KafkaError) -> Cause {
+        match error {
+            KafkaError::ClientConfig(_, _, name, _) => format!("the property {name} is not taken").into(),
+            other => Cause::shown(other),
+        }
+    }
 }
 
 /// What a code means for what was being done.

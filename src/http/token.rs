@@ -16,13 +16,13 @@ use crate::config::Secret;
 /// the configuration has seen to it that only this machine can ask then.
 pub fn required<S: Clone + Send + Sync + 'static>(routes: Router<S>, token: Option<&Secret>) -> Router<S> {
     match token {
-        Some(token) => routes.route_layer(middleware::from_fn_with_state(digest(token.expose()), check)),
+        Some(token) => routes.route_layer(middleware::from_fn_with_state(digest(token), check)),
         None => routes,
     }
 }
 
 async fn check(State(expected): State<[u8; 32]>, request: Request, next: Next) -> Response {
-    match carried(request.headers()).is_some_and(|token| memcmp::eq(&digest(token), &expected)) {
+    match is_carried(request.headers(), &expected) {
         true => next.run(request).await,
         false => {
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response()
@@ -30,14 +30,15 @@ async fn check(State(expected): State<[u8; 32]>, request: Request, next: Next) -
     }
 }
 
-/// Digests are compared, and each in full: neither the time nor the length tells how near a guess was.
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
+/// What is kept of a token: enough to know it again, not to use it.
+pub fn digest(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose().as_bytes()).into()
 }
 
-/// Whether a request carries this token: for a route that says more to whoever does.
-pub fn is_carried(headers: &HeaderMap, token: &Secret) -> bool {
-    carried(headers).is_some_and(|carried| memcmp::eq(&digest(carried), &digest(token.expose())))
+/// Whether a request carries the token of this digest. Digests are compared, and each in full: neither the time nor the length tells how
+/// near a guess was.
+pub fn is_carried(headers: &HeaderMap, expected: &[u8; 32]) -> bool {
+    carried(headers).is_some_and(|token| memcmp::eq(Sha256::digest(token.as_bytes()).as_slice(), expected))
 }
 
 fn carried(headers: &HeaderMap) -> Option<&str> {

@@ -157,7 +157,8 @@ async fn declare(there: &mut PgConnection, text: &str, wanted: Wanted) -> Result
         ),
     };
     let declare = format!("declare users no scroll cursor for {select}");
-    sqlx::query(AssertSqlSafe(declare)).persistent(false).execute(there).await.map_err(statement::failed)?;
+    let declared = sqlx::query(AssertSqlSafe(declare.as_str())).persistent(false).execute(there).await;
+    declared.map_err(statement::failed(text, &declare))?;
     Ok(keys)
 }
 
@@ -165,7 +166,7 @@ async fn declare(there: &mut PgConnection, text: &str, wanted: Wanted) -> Result
 async fn page(there: &mut PgConnection, fetch: &str) -> Result<Vec<(String, Option<String>)>> {
     let mut rows = sqlx::query_as::<_, (String, Option<String>)>(AssertSqlSafe(fetch)).persistent(false).fetch(there);
     let mut page = Vec::new();
-    while let Some((user, row)) = rows.try_next().await.map_err(statement::failed)? {
+    while let Some((user, row)) = rows.try_next().await.map_err(statement::failed("", fetch))? {
         // One by one: a row that is too long is refused before there are many of them.
         let values = row.map_or(Ok(None), |row| sql::object(&row))?;
         page.push((user, values));

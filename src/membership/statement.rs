@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::tally::Ids;
-use crate::{Error, Result, audience::key, limits};
+use crate::{Error, Kind, Result, audience::key, error::database, limits};
 
 /// Whom a statement yields.
 #[derive(Debug, Default)]
@@ -48,18 +48,9 @@ pub(super) fn one(statement: &str) -> &str {
     statement.trim().trim_end_matches(';')
 }
 
-/// The error of a statement. What Postgres says of it is for whoever wrote it, and holds no person's data but by their doing.
-pub(super) fn failed(error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(database) if database.code().as_deref() == Some("57014") => {
-            Error::wait("the statement takes too long").because(error).help("It is cancelled then: make it faster.")
-        }
-        sqlx::Error::Database(database) => {
-            let message = format!("the statement fails: {}", database.message());
-            Error::definition(message).help("It must be one query that yields users, and writes nothing.")
-        }
-        _ => error.into(),
-    }
+/// The error of a statement, of which `sent` was sent.
+pub(super) fn failed<'s>(statement: &'s str, sent: &'s str) -> impl Fn(sqlx::Error) -> Error + use<'s> {
+    move |error| database::of_statement(Kind::Definition, statement, sent, error)
 }
 
 /// What is wanted of a statement.
@@ -120,8 +111,9 @@ async fn keys(conn: &mut PgConnection, statement: &str) -> Result<Vec<String>> {
 
 /// What Postgres says of a statement's columns, before any row.
 async fn columns(conn: &mut PgConnection, statement: &str) -> Result<Vec<PgColumn>> {
-    let text = AssertSqlSafe(format!("select * from ({statement}\n) r"));
-    let prepared = (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(text)).await.map_err(failed)?;
+    let text = format!("select * from ({statement}\n) r");
+    let prepared = (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text.as_str()))).await;
+    let prepared = prepared.map_err(failed(statement, &text))?;
     Ok(prepared.columns().to_vec())
 }
 
@@ -143,9 +135,9 @@ async fn read(conn: &mut PgConnection, statement: &str) -> Result<Yielded> {
         "select i.profile_id from ({statement}\n) r (user_id) left join identifiers i \
          on i.type = 'user_id' and i.value = r.user_id::text where r.user_id is not null"
     );
-    let mut rows = sqlx::query(AssertSqlSafe(text)).persistent(false).fetch(conn);
+    let mut rows = sqlx::query(AssertSqlSafe(text.as_str())).persistent(false).fetch(conn);
     let (mut ids, mut yielded, mut count) = (Ids::default(), Yielded::default(), 0);
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
+    while let Some(row) = rows.try_next().await.map_err(failed(statement, &text))? {
         count += 1;
         if count > limits::SQL_ROWS {
             return Err(Error::definition(format!("the statement yields more than {} users", limits::SQL_ROWS)));

@@ -76,6 +76,6 @@ where
     T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
 {
     wanted.check(session, text).await?;
-    let query = sqlx::query_scalar(AssertSqlSafe(select)).bind(users).persistent(false);
-    query.fetch_optional(session).await.map_err(statement::failed)
+    let query = sqlx::query_scalar(AssertSqlSafe(select.as_str())).bind(users).persistent(false);
+    query.fetch_optional(session).await.map_err(statement::failed(text, &select))
 }

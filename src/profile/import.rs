@@ -5,7 +5,6 @@
 //! ```
 
 use std::{
-    error::Error as StdError,
     io::Write,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -294,21 +293,15 @@ fn unwritable(error: std::io::Error) -> Error {
 
 /// Why a message is refused that Postgres does not take.
 pub(super) fn reason(error: &Error) -> String {
-    format!("was refused by Postgres ({})", sqlstate(error).unwrap_or_default())
+    format!("was refused by Postgres ({})", error.sqlstate().unwrap_or_default())
 }
 
 /// Serialization failure or deadlock: others were first, now it is our turn.
 pub(super) fn is_about_others(error: &Error) -> bool {
-    matches!(sqlstate(error).as_deref(), Some("40001" | "40P01"))
-}
-
-/// What Postgres called it, if it was Postgres.
-fn sqlstate(error: &Error) -> Option<String> {
-    let source = StdError::source(error)?.downcast_ref::<sqlx::Error>()?;
-    Some(source.as_database_error()?.code()?.into_owned())
+    matches!(error.sqlstate(), Some("40001" | "40P01"))
 }
 
 /// Data exceptions, violated constraints, and rows too large for an index.
 pub(super) fn is_about_data(error: &Error) -> bool {
-    sqlstate(error).is_some_and(|code| ["22", "23", "54"].contains(&&code[..2]))
+    error.sqlstate().is_some_and(|code| ["22", "23", "54"].contains(&&code[..2]))
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, error::Error as _, ops::Range, sync::Arc, time:
 
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     import::{Piece, commit, is_about_data, reason},
     message::Message,
+    room::{Budget, Full, Room},
     rules::Rules,
     store::{Store, Stored},
 };
@@ -27,7 +28,7 @@ use crate::{
     Error, Result,
     clock::Clock,
     limits,
-    telemetry::metrics::{INTAKE_BYTES, INTAKE_COMMIT, INTAKE_MESSAGES},
+    telemetry::metrics::{INTAKE_COMMIT, INTAKE_MESSAGES},
 };
 
 /// While one waits for its commit, the other sends.
@@ -41,19 +42,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Intake {
     queue: mpsc::Sender<Parcel>,
-    room: Arc<Semaphore>,
+    budget: Budget,
 }
 
 /// The tasks that write what was handed in.
 #[derive(Debug)]
 pub struct Writers(Vec<JoinHandle<()>>);
-
-/// Bytes that a request holds, from its first one to its answer; given back when dropped.
-#[derive(Debug)]
-pub struct Room {
-    all: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
-}
 
 /// By place in the request, from 0: what only Postgres found fault with, and why.
 pub type Refused = BTreeMap<usize, String>;
@@ -65,6 +59,12 @@ pub enum Unstored {
     Full,
     /// Postgres did not commit in time.
     Away,
+}
+
+impl From<Full> for Unstored {
+    fn from(Full: Full) -> Unstored {
+        Unstored::Full
+    }
 }
 
 /// The messages of one request.
@@ -82,35 +82,6 @@ struct Receipt {
     _room: Room,
 }
 
-impl Room {
-    /// Takes `bytes` more.
-    ///
-    /// # Errors
-    /// [`Unstored::Full`], if all requests together hold too much.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Unstored> {
-        let bytes = u32::try_from(bytes).map_err(|_| Unstored::Full)?;
-        let more = self.all.clone().try_acquire_many_owned(bytes).map_err(|_| Unstored::Full)?;
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        self.show();
-        Ok(())
-    }
-
-    fn show(&self) {
-        let held = limits::INTAKE_BYTES.saturating_sub(self.all.available_permits());
-        metrics::gauge!(INTAKE_BYTES).set(held as f64);
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.held = None;
-        self.show();
-    }
-}
-
 impl Intake {
     /// Starts the writers. Each has a connection of its own beside the pool's, made when it is first needed.
     pub fn start(pool: &PgPool, clock: &Clock, rules: &Arc<Rules>) -> (Intake, Writers) {
@@ -122,12 +93,12 @@ impl Intake {
             tokio::spawn(writer.run(parcels.clone()))
         };
         let writers = Writers((0..WRITERS).map(writer).collect());
-        (Intake { queue, room: Arc::new(Semaphore::new(limits::INTAKE_BYTES)) }, writers)
+        (Intake { queue, budget: Budget::new(limits::INTAKE_BYTES, true) }, writers)
     }
 
     /// None of the bytes that all requests share, yet.
     pub fn room(&self) -> Room {
-        Room { all: self.room.clone(), held: None }
+        self.budget.room()
     }
 
     /// Stores the messages of one request, for which `room` was taken. Returns after their commit.

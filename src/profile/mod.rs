@@ -28,6 +28,7 @@ pub mod promote;
 pub mod prune;
 pub mod pulled;
 pub mod refused;
+pub mod room;
 pub mod rules;
 pub mod source;
 mod store;

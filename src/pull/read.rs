@@ -12,7 +12,9 @@ use super::{
     session::{self, PATIENCE, patience},
 };
 use crate::{
-    Error, Result, config, limits,
+    Error, Kind, Result, config,
+    error::database,
+    limits,
     profile::pulled::{Kept, Place},
 };
 
@@ -56,8 +58,8 @@ impl Reader {
     /// The next rows; none when all are read.
     pub async fn page(&mut self) -> Result<Vec<Row>> {
         let fetch = format!("fetch {} from pulled", limits::PULL_ROWS);
-        let rows = sqlx::query_as(AssertSqlSafe(fetch)).persistent(false).fetch_all(&mut self.connection);
-        patience(async { rows.await.map_err(failed) }).await
+        let rows = sqlx::query_as(AssertSqlSafe(fetch.as_str())).persistent(false).fetch_all(&mut self.connection);
+        patience(async { rows.await.map_err(failed("", &fetch)) }).await
     }
 
     /// The position after a page that ends with the value `last`; none without a cursor column.
@@ -67,8 +69,9 @@ impl Reader {
         let bound =
             if *is_time { format!("least($1::text::{kind}, now()::{kind})") } else { format!("$1::text::{kind}") };
         let furthest = format!("select greatest({bound}, $2::text::{kind})::text");
-        let query = sqlx::query_scalar(AssertSqlSafe(furthest)).bind(last).bind(&self.position).persistent(false);
-        self.position = query.fetch_one(&mut self.connection).await.map_err(failed)?;
+        let query =
+            sqlx::query_scalar(AssertSqlSafe(furthest.as_str())).bind(last).bind(&self.position).persistent(false);
+        self.position = query.fetch_one(&mut self.connection).await.map_err(failed("", &furthest))?;
         Ok(self.position.clone())
     }
 
@@ -85,8 +88,9 @@ async fn declare(
     place: &Place,
 ) -> Result<(cursor::Asked, Vec<String>, Kept)> {
     let statement = source.query.trim().trim_end_matches(';');
-    let text = AssertSqlSafe(format!("select * from ({statement}\n) r"));
-    let prepared = (&mut *connection).prepare(text.into_sql_str()).await.map_err(failed)?;
+    let text = format!("select * from ({statement}\n) r");
+    let prepared = (&mut *connection).prepare(AssertSqlSafe(text.as_str()).into_sql_str()).await;
+    let prepared = prepared.map_err(failed(statement, &text))?;
     let columns: Vec<String> = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
     for needed in rows.needed() {
         match columns.iter().filter(|column| *column == needed).count() {
@@ -128,11 +132,11 @@ async fn declare(
          from ({statement}\n) r cross join lateral (select to_jsonb(r)::text as json offset 0) j{condition}{order}",
         limits::MESSAGE_BYTES
     );
-    let mut query = sqlx::query(AssertSqlSafe(declare)).persistent(false);
+    let mut query = sqlx::query(AssertSqlSafe(declare.as_str())).persistent(false);
     if let Some(parameter) = &asked.parameter {
         query = query.bind(parameter);
     }
-    query.execute(&mut *connection).await.map_err(failed)?;
+    query.execute(&mut *connection).await.map_err(failed(statement, &declare))?;
     Ok((asked, columns, kept))
 }
 
@@ -147,22 +151,7 @@ async fn moment(connection: &mut PgConnection) -> Result<Moment> {
     Ok(Moment { xmin: row.try_get(0)?, xmax: row.try_get(1)?, is_standby: row.try_get(2)?, cluster: row.try_get(3)? })
 }
 
-/// The error of a statement, without the values that Postgres may quote.
-fn failed(error: sqlx::Error) -> Error {
-    let Some(database) = error.as_database_error() else { return error.into() };
-    let code = database.code().unwrap_or_default().into_owned();
-    match &*code {
-        "57014" => Error::wait("the statement takes too long").because(error).help("Give its cursor an index."),
-        code if code.starts_with("22") => Error::settings(format!("the statement fails at a value (SQLSTATE {code})"))
-            .help("Run it by hand: Postgres says more there."),
-        "42501" => {
-            let message = format!("the statement may not be run: {}", database.message());
-            Error::settings(message).help("The role needs SELECT on what the statement reads, and nothing else.")
-        }
-        code if ["42", "25", "0A"].iter().any(|class| code.starts_with(class)) => {
-            let message = format!("the statement fails: {}", database.message());
-            Error::settings(message).help("It must be one query, and write nothing.")
-        }
-        _ => error.into(),
-    }
+/// The error of a statement, of which `sent` was sent.
+fn failed<'s>(statement: &'s str, sent: &'s str) -> impl Fn(sqlx::Error) -> Error + use<'s> {
+    move |error| database::of_statement(Kind::Settings, statement, sent, error)
 }

@@ -145,5 +145,5 @@ fn trusted_until(started: Instant, ttl: Duration) -> Instant {
 
 fn interval(ttl: Duration) -> Result<PgInterval> {
     PgInterval::try_from(ttl)
-        .map_err(|error| Error::internal(format!("a lease cannot last for {ttl:?}")).because(error))
+        .map_err(|error| Error::internal(format!("a lease cannot last for {ttl:?}")).because(error.to_string()))
 }

@@ -25,7 +25,7 @@ use tracing::{Instrument as _, error_span};
 use uuid::Uuid;
 
 use crate::{
-    Error, Kind, Result,
+    Error, Result,
     clock::Clock,
     config,
     config::Config,
@@ -221,8 +221,7 @@ pub fn log(error: &Error, what: &str, meaning: &str) {
             tracing::error!(about = what, file = text.name, line, column, help, "{}", problem.message);
         }
     }
-    // What keeps Postgres or Kafka from answering is no secret; what other errors are caused by may quote data.
-    let cause = error.source().filter(|_| error.kind == Kind::Wait).map(ToString::to_string).unwrap_or_default();
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
     let help = error.help.as_deref().unwrap_or_default();
     tracing::error!(about = what, %error, cause, help, "{meaning}");
 }

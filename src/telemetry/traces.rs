@@ -45,8 +45,9 @@ where
         return Err(Error::settings("spans are exported by OTLP over HTTP alone")
             .help("Set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, and the endpoint of HTTP: port 4318, commonly."));
     }
-    let exporter = SpanExporter::builder().with_http().with_http_client(Client::new()).build().map_err(|error| {
-        Error::settings("spans cannot be exported").help("Check the variables OTEL_EXPORTER_OTLP_….").because(error)
+    let exporter = SpanExporter::builder().with_http().with_http_client(Client::new()).build().map_err(|_| {
+        // The cause is not told: an address may hold a password.
+        Error::settings("spans cannot be exported").help("Check the variables OTEL_EXPORTER_OTLP_….")
     })?;
     let mut resource =
         Resource::builder().with_attributes([KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))]);

@@ -9,7 +9,7 @@ const AUDIENCES: &str = "
   - {name: Buyers, query: \"event('Order Completed').count() >= 1\", schedule: every 1s}
   - {name: Subscribers, sql: select user_id from subscriptions, schedule: every 1s, guard: off}
 ";
-const MISSING: &str = "the statement fails: relation \"subscriptions\" does not exist";
+const MISSING: &str = "the statement fails: there is no such table: `subscriptions`";
 
 /// The row of an audience in a list.
 fn of<'v>(list: &'v Value, key: &str) -> &'v Value {

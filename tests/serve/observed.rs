@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, fs, os::unix::fs::symlink, sync::mpsc};
 use rollcall::telemetry::metrics;
 use serde_json::Value;
 
-use super::{BUYERS, Instance, buy, configure, told, users};
+use super::{
+    BUYERS, Instance, buy,
+    reloads::{configure, spaces},
+    told, users,
+};
 use crate::{
     http::operations::{get, samples},
     secure::http::answers,
@@ -85,8 +89,8 @@ async fn a_changed_file_takes_effect_by_itself_also_where_a_link_is_swapped_and_
     let folder = world.folder.path().to_owned();
     let file = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
     file("client", "first");
-    file("topic", &world.topic);
-    configure(&world, BUYERS);
+    file("space", "spa_first");
+    configure(&world, &world.topic, BUYERS);
     // As Kubernetes mounts a ConfigMap: a link to a link to a folder, of which the middle one is swapped.
     let text = fs::read_to_string(folder.join("rollcall.yaml")).unwrap();
     let publish = |name: &str, text: &str| {
@@ -127,14 +131,13 @@ async fn a_changed_file_takes_effect_by_itself_also_where_a_link_is_swapped_and_
     publish("..3", &more.replace("query", "querry"));
     reloads("refused").await;
     publish("..4", &more);
-    let second = kafka::topic(kafka::broker(), "second", 1);
-    file("topic", &second);
+    file("space", "spa_second");
     let mut buyer = 2;
-    eventually("the topic of the changed file is told", || {
-        // What is bought before the change is taken in goes to the old topic.
+    eventually("the space of the changed file is told", || {
+        // What is bought before the change is taken in goes out with the old one.
         buy(&world, buyer..buyer + 1);
         buyer += 1;
-        (!kafka::read_committed(kafka::broker(), &second).is_empty()).then_some(())
+        spaces(&world).contains_key("spa_second").then_some(())
     });
     instance.ends_cleanly();
 }

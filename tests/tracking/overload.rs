@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rollcall::limits;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
     time::{Instant, timeout},
@@ -35,7 +36,7 @@ async fn what_cannot_be_stored_now_is_asked_for_again_and_then_stored_once() {
     let mut requests = JoinSet::new();
     let batches = 100;
     for n in 0..batches {
-        let request = api.request("/v1/batch").body(large(&format!("b{n}")).to_string());
+        let request = api.request("/v1/batch").basic_auth(KEY, Some("")).body(large(&format!("b{n}")).to_string());
         requests.spawn(async move { (n, answered(request).await) });
     }
     let (mut full, mut away) = (Vec::new(), Vec::new());
@@ -88,6 +89,62 @@ async fn a_thousand_connections_that_say_nothing_or_never_end_keep_nobody_out() 
     }
     assert_eq!(api.count("select count(*) from messages").await, 50);
     drop(open);
+}
+
+/// A connection that has sent nearly all of a large body, with these headers, and goes on no more.
+async fn held_open(api: &Api, headers: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(api.tracking.address()).await.unwrap();
+    let body = format!("{{\"batch\": [\"{}", "x".repeat(500_000));
+    let head = format!("POST /v1/batch HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 520000\r\n\r\n");
+    timeout(Duration::from_secs(10), stream.write_all((head + &body).as_bytes())).await.expect("it is read").unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_68_bodies_held_open_take_the_bytes_of_nobody_whose_body_comes() {
+    let api = Api::start().await;
+    // Twice what all bodies together may hold, by those without a key and by those who know one that browsers show to everybody.
+    let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{KEY}:")));
+    let (mut open, since) = (Vec::new(), Instant::now());
+    for n in 0..2 * limits::INTAKE_BYTES / 500_000 {
+        open.push(held_open(&api, if n % 2 == 0 { "" } else { &basic }).await);
+    }
+    for n in 0..20 {
+        let mut message = track(&format!("m{n}"), "ann");
+        assert_eq!(api.post("/v1/track", &message).await.status, 200, "the key in the header");
+        message["messageId"] = format!("b{n}").into();
+        message["writeKey"] = KEY.into();
+        let answered = answered(api.request("/v1/track").body(message.to_string())).await;
+        assert_eq!(answered.status, 200, "the key in the body: {answered:?}");
+    }
+    assert_eq!(api.count("select count(*) from messages").await, 40);
+    assert!(since.elapsed() < Duration::from_secs(limits::TRACKING_REQUEST_SECONDS), "they are still held");
+    // Nobody waits for them for long.
+    for mut stream in open {
+        let mut answer = Vec::new();
+        timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await.expect("it is ended").ok();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("too_slow") || answer.contains("overloaded") || answer.is_empty(), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_68_a_body_that_hardly_comes_is_not_waited_for_and_one_with_a_wrong_key_is_not_kept() {
+    let api = Api::start().await;
+    let mut slow = TcpStream::connect(api.tracking.address()).await.unwrap();
+    slow.write_all(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{").await.unwrap();
+    let mut answer = vec![0; 4096];
+    let limit = Duration::from_secs(limits::TRACKING_PAUSE_SECONDS + 8);
+    let length =
+        timeout(limit, slow.read(&mut answer)).await.expect("an answer before the request's own limit").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]).to_lowercase();
+    assert!(answer.contains("503") && answer.contains("too_slow") && answer.contains("retry-after"), "{answer}");
+    let mut message = track("m", "ann");
+    message["writeKey"] = KEY.into();
+    let wrong = api.request("/v1/track").basic_auth("nobody's key", Some("")).body(message.to_string());
+    assert_eq!(answered(wrong).await.status, 401, "who signs in by a wrong key is not asked for another");
+    let token = api.request("/v1/track").bearer_auth("a token of OAuth").body(message.to_string());
+    assert_eq!(answered(token).await.status, 200, "a token may stand beside the key");
 }
 
 #[tokio::test(flavor = "multi_thread")]

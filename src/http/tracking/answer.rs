@@ -35,6 +35,8 @@ pub enum Answer {
     Nowhere,
     /// Nothing is stored, as far as is known.
     Unstored(Unstored, DateTime<Utc>),
+    /// Its body came too slowly to be waited for.
+    Slow(DateTime<Utc>),
 }
 
 impl Answer {
@@ -49,6 +51,7 @@ impl Answer {
             Answer::Nowhere => "not_found",
             Answer::Unstored(Unstored::Full, _) => "full",
             Answer::Unstored(Unstored::Away, _) => "away",
+            Answer::Slow(_) => "slow",
         }
     }
 }
@@ -66,20 +69,26 @@ impl IntoResponse for Answer {
                 response
             }
             Answer::Nowhere => fault(StatusCode::NOT_FOUND, "not_found", "there is no such address"),
-            Answer::Unstored(why, now) => {
-                let mut response = match why {
-                    Unstored::Full => fault(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too much waits: come again"),
-                    Unstored::Away => {
-                        fault(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "nothing can be stored now: come again")
-                    }
-                };
-                let headers = response.headers_mut();
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
-                headers.insert(RATE_LIMIT_RESET, HeaderValue::from(now.timestamp() + RETRY_SECONDS));
-                response
+            Answer::Unstored(Unstored::Full, now) => {
+                again(now, fault(StatusCode::TOO_MANY_REQUESTS, "overloaded", "too much waits: come again"))
+            }
+            Answer::Unstored(Unstored::Away, now) => again(
+                now,
+                fault(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "nothing can be stored now: come again"),
+            ),
+            Answer::Slow(now) => {
+                again(now, fault(StatusCode::SERVICE_UNAVAILABLE, "too_slow", "the body came too slowly: come again"))
             }
         }
     }
+}
+
+/// An answer that makes every library come again.
+fn again(now: DateTime<Utc>, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    headers.insert(RATE_LIMIT_RESET, HeaderValue::from(now.timestamp() + RETRY_SECONDS));
+    response
 }
 
 fn stored(refused: &[Refusal]) -> Value {

@@ -62,6 +62,13 @@ pub fn in_header(headers: &HeaderMap) -> Option<String> {
     Some(key).filter(|key| !key.is_empty())
 }
 
+/// Whether a request signs in as Segment's libraries do, by a key as the user's name.
+pub fn is_basic(headers: &HeaderMap) -> bool {
+    let scheme =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split(|byte| *byte == b' ').next());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+}
+
 /// The keys of a request, the header's first.
 pub fn presented(headers: &HeaderMap, in_body: Option<Cow<'_, str>>) -> impl Iterator<Item = String> + use<> {
     let in_body = in_body.map(Cow::into_owned).filter(|key| !key.is_empty());

@@ -40,6 +40,7 @@ use crate::{
     profile::{
         Message, Refusal,
         live::{Intake, Unstored, Writers},
+        room::Budget,
         rules::Rules,
     },
     telemetry::metrics::{INTAKE_MESSAGES, TRACKING_REQUESTS},
@@ -62,6 +63,8 @@ pub struct Tracking {
 #[derive(Clone)]
 struct Shared {
     intake: Intake,
+    /// What the bodies of those hold who have shown no write key.
+    strangers: Budget,
     clock: Clock,
     config: Arc<RwLock<Arc<Reading>>>,
     tally: Tally,
@@ -112,7 +115,8 @@ impl Tracking {
         let (intake, writers) = Intake::start(&pool, &clock, &rules);
         let (tally, keeper) = Tally::start(pool);
         let config = Arc::new(RwLock::new(Reading::of(config)));
-        let shared = Shared { intake, clock, config, tally, rules };
+        let strangers = Budget::new(limits::STRANGERS_BYTES, false);
+        let shared = Shared { intake, strangers, clock, config, tally, rules };
         let guards = Guards {
             // Read within its own limit, and answered as the libraries need it.
             body_bytes: usize::MAX,
@@ -193,20 +197,39 @@ impl Shared {
     }
 
     /// Stores the messages of a request, and says what became of them.
+    ///
+    /// Whose it is counts before its body is read: those who have shown no key share few bytes, whatever they send.
     async fn take(&self, address: Address, headers: &HeaderMap, body: Body) -> Answer {
-        let mut room = self.intake.room();
+        let reading = self.reading();
+        let mut room = match reading.keys.source(keys::in_header(headers).into_iter()) {
+            Source::Named(_) | Source::Anybody => self.intake.room(),
+            // A token of OAuth may stand beside the key, but who signs in by a key has no other.
+            Source::Unknown if reading.keys.is_strict && keys::is_basic(headers) => {
+                body::discard(body).await;
+                return Answer::Unknown("nobody has this write key");
+            }
+            Source::Missing | Source::Unknown => self.strangers.room(),
+        };
         let read = match body::read(headers, body, &mut room).await {
             Ok(body) => self.understand(address, headers, &body),
             Err(Unread::Invalid(code, message)) => Err(Answer::Invalid(code, message)),
-            Err(Unread::Full(full)) => Err(self.unstored(full)),
+            Err(Unread::Full) => Err(self.unstored(Unstored::Full)),
+            Err(Unread::Slow) => Err(Answer::Slow(self.clock.now())),
         };
         let Understood { source, sent, messages, mut refused } = match read {
             Ok(understood) => understood,
             Err(answer) => return answer,
         };
         let misdated = messages.iter().filter(|message| message.misdated).count() as i64;
+        // It is no stranger's any more.
+        let mut own = self.intake.room();
+        if own.grow(room.bytes()).await.is_err() {
+            return self.unstored(Unstored::Full);
+        }
+        own.is_whole();
+        drop(room);
         let places: Vec<u64> = messages.iter().map(|message| message.line).collect();
-        match self.intake.store(messages, room).await {
+        match self.intake.store(messages, own).await {
             Ok(faults) => refused.extend(
                 faults
                     .into_iter()

@@ -43,9 +43,9 @@ async fn read(conn: &mut PgConnection, statement: &str) -> Result<Values> {
          join identifiers i on i.type = 'user_id' and i.value = r.user_id::text \
          order by i.profile_id, i.added_at desc, i.value desc, to_jsonb(r)::text collate \"C\""
     );
-    let mut rows = sqlx::query(AssertSqlSafe(text)).persistent(false).fetch(conn);
+    let mut rows = sqlx::query(AssertSqlSafe(text.as_str())).persistent(false).fetch(conn);
     let (mut values, mut count) = (Values::default(), 0);
-    while let Some(row) = rows.try_next().await.map_err(statement::failed)? {
+    while let Some(row) = rows.try_next().await.map_err(statement::failed(statement, &text))? {
         count += 1;
         if count > limits::SQL_ROWS {
             return Err(Error::definition(format!("the statement yields more than {} users", limits::SQL_ROWS)));
