@@ -56,11 +56,17 @@ create table destinations (
     created_at    timestamptz not null default now()
 );
 
--- How far a destination was delivered, and whether it may go on. Only delivery writes here.
+-- How far a destination was delivered, and whether it may go on. Only `deliver` writes here.
 -- cursor_position mirrors the committed cursor; under exactly_once it is advisory, the truth is in Kafka.
 create table deliveries (
     destination_id  int primary key references destinations,
+    -- The stream that the row is about: what is still to be written of an older one finds another stream here, and writes nothing.
+    stream          uuid not null,
+    -- Grows with each session that begins to deliver; only the latest may say what it found.
+    claim           bigint not null default 0,
     cursor_position bigint not null default 0,
+    -- Where the cursor topic ended before the stream's first transaction: none of its cursors stands before.
+    cursor_from     bigint,
     state           text not null default 'live' check (state in ('live', 'halted')),
     halt_reason     text,
     halt_detail     text,
@@ -96,12 +102,12 @@ create table deltas (
 alter table deltas alter column entered set storage external, alter column exited set storage external;
 
 -- Records that can never be delivered: skipped by every later instance, their neighbours are not.
--- `identify` counts the Identify events of one change (ID Sync may make several).
+-- A change may be several Identify events (by ID Sync). `identity` says which, not its number: a merge that adds identities to the
+-- person does not make the row speak of another one.
 create table quarantine (
     id             bigint generated always as identity unique,
     destination_id int not null references destinations,
     position       bigint not null,
-    identify       smallint not null default 0,
     mapping        text not null,
     run_id         bigint not null references runs,
     profile_id     bigint not null,
@@ -110,7 +116,7 @@ create table quarantine (
     reason         text not null,
     detail         text not null,
     created_at     timestamptz not null default now(),
-    primary key (destination_id, position, identify, mapping)
+    primary key (destination_id, position, identity, mapping)
 );
 create index quarantine_by_run on quarantine (destination_id, run_id);
 
@@ -123,10 +129,19 @@ create table delivery_topics (
     primary key (stream, topic)
 );
 
+-- Streams that a new one took the place of, until a session has fenced them: an instance that was stopped in the middle of
+-- a transaction must not commit it after the new stream was told.
+create table retired_streams (
+    stream      uuid primary key,
+    destination text collate "C" not null
+);
+
 -- Who may work on what, for a while. Safety never depends on it: it keeps two instances from taking turns.
 create table leases (
     name       text primary key,
     holder     uuid not null,
     epoch      bigint not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    -- Until then somebody waits for it: the holder ends what it is at and gives it back.
+    asked_until timestamptz
 );

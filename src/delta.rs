@@ -2,16 +2,21 @@
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
 //! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks. This module only reads; `membership::log` alone writes it.
+//!
+//! **What is told was held against its chain.** Whoever comes to a run of the log computes the chain anew, from the one before it and
+//! what is stored now, once a run. So a row that was changed, is missing or is there twice ends the reading.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
-use sqlx::{PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
 use crate::{
     Error, Result,
     audience::{Class, options::Options},
+    fault::Safeguard,
     ids::{AudienceId, BackfillId, DestinationId, Position, ProfileId, RunId},
     membership::{
         diff::{self, Change},
@@ -20,7 +25,7 @@ use crate::{
     },
 };
 
-pub use crate::membership::chain::Chain;
+pub use crate::membership::chain::{Chain, Link};
 
 /// A run as its destination sees it: what every Identify of it has in common.
 #[derive(Debug, Clone)]
@@ -107,8 +112,8 @@ pub async fn head(pool: &PgPool, destination: &str, lane: Lane) -> Result<Head> 
 /// If the database cannot be asked.
 pub async fn find(pool: &PgPool, destination: &str, lane: Lane) -> Result<Option<Head>> {
     let row = sqlx::query(
-        "select id, stream, next_position, coalesce(cursor_position, 0) as cursor_position
-         from destinations left join deliveries on destination_id = id where name = $1 and lane = $2",
+        "select d.id, d.stream, d.next_position, coalesce(v.cursor_position, 0) as cursor_position
+         from destinations d left join deliveries v on v.destination_id = d.id where d.name = $1 and d.lane = $2",
     )
     .bind(destination)
     .bind(lane)
@@ -131,14 +136,15 @@ pub async fn chain_at(pool: &PgPool, destination: DestinationId, position: Posit
     if position == Position(0) {
         return Ok(Some(Chain::default()));
     }
-    let chain = sqlx::query_scalar(
-        "select chain from deltas where destination_id = $1 and from_position < $2 and to_position >= $2",
+    let chain: Option<Option<Vec<u8>>> = sqlx::query_scalar(
+        "select case when to_position >= $2 then chain end from deltas where destination_id = $1 and from_position < $2
+         order by from_position desc limit 1",
     )
     .bind(destination)
     .bind(position)
     .fetch_optional(pool)
     .await?;
-    Ok(chain.map(Chain))
+    Ok(chain.flatten().map(Chain))
 }
 
 /// A reader of one lane's log that keeps the bitmaps of the run it is in.
@@ -189,8 +195,7 @@ impl Reader {
             Class::Trait => {
                 let values = values::sealed(&mut *pool.acquire().await?, run.run, &entered).await?;
                 if values.len() != entered.len() {
-                    return Err(Error::halted(format!("the log of run {} has changes without their values", run.run))
-                        .help("The database was damaged or partly restored: restore it from one backup."));
+                    return Err(damaged(format!("run {} has changes without their values", run.run)));
                 }
                 let exited: Vec<ProfileId> = exited.collect();
                 // Of several values their keys are sealed, each with null.
@@ -210,12 +215,16 @@ impl Reader {
             "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, b.kind is not distinct from 'retry' as is_retry, d.identified_since, r.id, r.audience_id, a.class, a.key,
                     a.computation_id,
                     r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
-                    coalesce(d.exited, r.exited) as exited
+                    coalesce(d.exited, r.exited) as exited, d.nonce, p.chain as before, p.to_position as before_ends
              from deltas d
              join runs r on r.id = d.run_id
              join audiences a on a.id = r.audience_id
              left join backfills b on b.id = d.backfill_id
              join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
+             left join lateral (
+                 select p.chain, p.to_position from deltas p
+                 where p.destination_id = d.destination_id and p.from_position < d.from_position
+                 order by p.from_position desc limit 1) p on true
              where d.destination_id = $1 and d.to_position > $2
              order by d.to_position limit 1",
         )
@@ -223,14 +232,84 @@ impl Reader {
         .bind(from)
         .fetch_optional(pool)
         .await?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else {
+            return match is_cut_off(pool, self.destination, from).await? {
+                true => Err(damaged(format!("it ends at {from}, and more was sealed"))),
+                false => Ok(None),
+            };
+        };
         let (run, change) = sealed(&row)?;
         if !run.range.contains(&from) || change.len() != (run.range.end.0 - run.range.start.0) as u64 {
-            return Err(Error::halted(format!("the log of run {} does not fit its place", run.run))
-                .help("The database was damaged or partly restored: restore it from one backup."));
+            return Err(damaged(format!("run {} does not fit its place, at {from}", run.run)));
+        }
+        let before = match row.try_get::<Option<Vec<u8>>, _>("before")? {
+            None if run.range.start == Position(0) => Chain::default(),
+            Some(chain) if row.try_get::<Position, _>("before_ends")? == run.range.start => Chain(chain),
+            _ => return Err(damaged(format!("what stands before run {} is missing or overlaps it", run.run))),
+        };
+        // The dangerous line: without it, whoever is put into the bitmap by mistake is told.
+        if before.link(&link(&row)?) != run.chain && Safeguard::ChainComputedAnew.is_on() {
+            return Err(damaged(format!("run {} is not as it was sealed", run.run)));
         }
         Ok(Some((Arc::new(run), change)))
     }
+}
+
+/// Whether the log has nothing from there on, though more was sealed. One statement, so that a seal is seen whole or not at all.
+async fn is_cut_off(pool: &PgPool, destination: DestinationId, from: Position) -> Result<bool> {
+    let cut_off = sqlx::query_scalar(
+        "select next_position > $2 and not exists (select from deltas where destination_id = $1 and to_position > $2)
+         from destinations where id = $1",
+    );
+    Ok(cut_off.bind(destination).bind(from).fetch_one(pool).await?)
+}
+
+/// Whether a lane's log is there from its beginning to its end, as it was sealed: not past retention, nor damaged.
+///
+/// # Errors
+/// If the database cannot be asked.
+pub async fn is_whole(connection: &mut PgConnection, destination: DestinationId) -> Result<bool> {
+    let (end, last): (Position, Vec<u8>) =
+        sqlx::query_as("select next_position, chain from destinations where id = $1")
+            .bind(destination)
+            .fetch_one(&mut *connection)
+            .await?;
+    let mut rows = sqlx::query(
+        "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, d.identified_since, d.nonce, r.id,
+                coalesce(d.entered, r.entered) as entered, coalesce(d.exited, r.exited) as exited
+         from deltas d join runs r on r.id = d.run_id where d.destination_id = $1 order by d.from_position",
+    )
+    .bind(destination)
+    .fetch(connection);
+    let (mut at, mut chain) = (Position(0), Chain::default());
+    while let Some(row) = rows.try_next().await? {
+        let link = link(&row)?;
+        let next = chain.link(&link);
+        if link.range.start != at || next.0 != row.try_get::<&[u8], _>("chain")? {
+            return Ok(false);
+        }
+        (at, chain) = (link.range.end, next);
+    }
+    Ok(at == end && chain.0 == last)
+}
+
+/// What the chain takes in of a row of the log.
+fn link(row: &PgRow) -> Result<Link<'_>> {
+    Ok(Link {
+        run: row.try_get("id")?,
+        range: row.try_get("from_position")?..row.try_get("to_position")?,
+        entered: row.try_get("entered")?,
+        exited: row.try_get("exited")?,
+        after: row.try_get("after_position")?,
+        backfill: row.try_get("backfill_id")?,
+        identified_since: row.try_get("identified_since")?,
+        nonce: row.try_get("nonce")?,
+    })
+}
+
+fn damaged(what: String) -> Error {
+    Error::halted(format!("the log was damaged: {what}"))
+        .help("The database was edited, damaged or partly restored: restore it from one backup.")
 }
 
 /// The mirrored cursor of the other lane of the same destination.

@@ -66,6 +66,10 @@ points! {
     AfterDrain = "after_drain",
     AfterCommit = "after_commit",
     AfterMirror = "after_mirror",
+    /// Kafka refused records, nothing is done about it yet.
+    AfterRefused = "after_refused",
+    /// A record was tried by itself, in a transaction that is not committed.
+    AfterProbe = "after_probe",
     /// Forgetting: the rows are deleted, not yet committed.
     BeforeErased = "before_erased",
     /// Nobody has looked yet for what others say of them.

@@ -47,6 +47,10 @@ pub const LEASE_SECONDS: u64 = 15;
 pub const DESTINATION_RETRY_SECONDS: u64 = 60;
 /// How long `sync` waits for another instance that has a destination's lease and tells nothing, in seconds.
 pub const ANOTHER_SECONDS: u64 = 60;
+/// How often delivery looks whether each topic is still the one that was told to: before it tells, and while it has nothing to tell,
+/// in milliseconds.
+pub const TOPICS_TELLING_MS: u64 = 1_000;
+pub const TOPICS_IDLE_MS: u64 = 10_000;
 /// How long what is under way may take to end when the program is told to stop, in seconds; then it is abandoned.
 pub const STOP_SECONDS: u64 = 7;
 /// Connections to one listener at a time. One more closes the one that has been without a request the longest, so whoever opens

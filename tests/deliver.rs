@@ -7,7 +7,7 @@ use rollcall::{
     clock::Clock,
     config::Delivery,
     deliver::{Delivered, Session, Target, pace::Pace, settings::Settings},
-    delta::Chain,
+    delta::{Chain, Link},
     ids::{DestinationId, Position, RunId},
     limits,
     mapping::Mapping,
@@ -22,13 +22,20 @@ use crate::support::{
     postgres::Database,
 };
 
+mod anew;
 mod broker;
 pub mod clients;
 mod crash;
+mod damaged;
 mod decide;
+mod edited;
+mod evidence;
+mod fenced;
 mod halts;
+mod isolated;
 mod quarantine;
 mod told;
+mod topics;
 mod verify;
 
 /// A destination in a database of its own, with topics of its own on a broker.
@@ -115,7 +122,7 @@ impl Stage {
                 .unwrap();
         let to = Position(from.0 + count.len() as i64);
         let nonce: Uuid = sqlx::query_scalar("select gen_random_uuid()").fetch_one(&mut *tx).await.unwrap();
-        let chain = Chain(chain).link(run, &(from..to), &entered, &exited, nonce);
+        let chain = Chain(chain).link(&Link::of(run, from..to, &entered, &exited, nonce));
         let told: Option<Vec<u8>> = sqlx::query_scalar("select members from told where audience_id = 1")
             .fetch_optional(&mut *tx)
             .await

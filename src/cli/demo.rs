@@ -17,7 +17,7 @@ use super::{Context, Output, output::minute};
 use crate::{
     Error, Result,
     config::{self, Config, Surroundings},
-    deliver::{Target, state},
+    deliver::{Target, unhalt},
     delta,
     membership::lane::Lane,
     membership::{history, seal::Run},
@@ -119,7 +119,7 @@ async fn start_over(pool: &PgPool, own: bool) -> Result<()> {
         return profile::migrate(pool).await;
     }
     match delta::head(pool, DESTINATION, Lane::Live).await {
-        Ok(head) => state::start_over(pool, head.destination).await.map(drop),
+        Ok(head) => unhalt::start_over(pool, head.destination).await.map(drop),
         Err(_) => Ok(()),
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Every transaction begins with `{stream, next}` and ends with `{stream, next, run, chain}`. A consumer of committed records sees
 //! both or neither; a beginning without an end is proof that half a transaction was committed.
+//!
+//! Without transactions the same record goes out beside the records: it says how far may have been told, and of which history. It moves
+//! nothing; it shows that Postgres went back.
 
 use std::time::{Duration, Instant};
 
@@ -112,6 +115,15 @@ pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
     }
 }
 
+/// What the cursor topic has for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    pub found: Found,
+    /// The first offset that is there, and the end. Compaction leaves the first where it is; deletion moves it.
+    pub start: i64,
+    pub end: i64,
+}
+
 /// The last committed cursor of a stream. Only call this after fencing: else an older instance may still move it.
 ///
 /// Everything up to the partition's end as it is now is taken into account. The end is asked for without regard to open
@@ -120,7 +132,7 @@ pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
 ///
 /// # Errors
 /// If the topic cannot be read to its end within `timeout`.
-pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> Result<Found> {
+pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> Result<Read> {
     let deadline = Instant::now() + timeout;
     let watermarks = cluster.consumer(&[("isolation.level", "read_uncommitted")])?;
     let doing = format!("read the cursor topic '{topic}'");
@@ -155,10 +167,10 @@ pub fn read(cluster: &Cluster, topic: &str, stream: Uuid, timeout: Duration) -> 
                 .help("It ends by itself after its transaction.timeout.ms at the latest; then try again."),
         })?;
         if found != Found::Nothing {
-            return Ok(found);
+            return Ok(Read { found, start, end });
         }
     }
-    Ok(Found::Nothing)
+    Ok(Read { found: Found::Nothing, start, end })
 }
 
 /// The last cursor of the stream among the offsets; the error is `None` when the deadline passed.

@@ -42,8 +42,6 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Told {
     pub position: Position,
-    /// Which Identify of the change, from 0.
-    pub identify: i16,
     /// See [`Quarantined::identity`].
     pub identity: i64,
     /// Index among the destination's mappings.
@@ -158,10 +156,9 @@ impl Pages {
                 let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
                 let traits = enrichment(person, &part.run.options.include_traits);
                 if part.run.is_retry {
-                    let unknown = which.unknown(position, &self.mappings).into_iter();
-                    page.rejected.extend(unknown.map(|(identify, asked)| Quarantined {
+                    let unknown = which.unknown(position, &self.mappings);
+                    page.rejected.extend(unknown.map(|asked| Quarantined {
                         position,
-                        identify,
                         identity: asked.identity,
                         mapping: asked.mapping.clone(),
                         run: part.run.run,
@@ -170,7 +167,7 @@ impl Pages {
                         detail: "the destination has no such mapping, or it is disabled".into(),
                     }));
                 }
-                for (nth, identity) in identities.iter().enumerate() {
+                for identity in &identities {
                     let digest = identity.digest();
                     page.events += 1;
                     self.text.clear();
@@ -178,8 +175,7 @@ impl Pages {
                     let known = known(&self.text, &written, &envelope, context.as_ref(), now);
                     let event = Event::known(&self.text, known).read_by(&self.reads);
                     for (mapping, how) in self.mappings.iter().enumerate() {
-                        let identify = nth as i16;
-                        if which.skips(position, identify, how.name())
+                        if which.skips(position, digest, how.name())
                             || part.run.is_retry && !which.retries(position, digest, how.name())
                         {
                             continue;
@@ -188,7 +184,6 @@ impl Pages {
                             Outcome::Unsubscribed => {}
                             Outcome::Rejected(why) => page.rejected.push(Quarantined {
                                 position,
-                                identify,
                                 identity: digest,
                                 mapping: how.name().to_owned(),
                                 run: part.run.run,
@@ -205,7 +200,6 @@ impl Pages {
                                 bytes += record.value.as_ref().map_or(0, Vec::len);
                                 page.records.push(Told {
                                     position,
-                                    identify,
                                     identity: digest,
                                     mapping,
                                     run: part.run.run,
@@ -269,23 +263,21 @@ struct Which<'a> {
 }
 
 impl Which<'_> {
-    fn skips(&self, position: Position, identify: i16, mapping: &str) -> bool {
+    fn skips(&self, position: Position, identity: i64, mapping: &str) -> bool {
         // Nearly always nothing is, and then nothing is compared.
-        !self.skipped.is_empty() && self.skipped.contains(&Skipped { position, identify, mapping: mapping.to_owned() })
+        !self.skipped.is_empty() && self.skipped.contains(&Skipped { position, identity, mapping: mapping.to_owned() })
     }
 
     fn retries(&self, position: Position, identity: i64, mapping: &str) -> bool {
         self.retried.contains(&Retried { position, identity, mapping: mapping.to_owned() })
     }
 
-    /// What no mapping in force is there for: it was renamed, or is disabled, since somebody asked. Numbered, always the same way.
-    fn unknown(&self, position: Position, mappings: &[Mapping]) -> Vec<(i16, &Retried)> {
-        let is_unknown = |asked: &&Retried| {
-            asked.position == position && !mappings.iter().any(|mapping| mapping.name() == asked.mapping)
-        };
-        let mut unknown: Vec<&Retried> = self.retried.iter().filter(is_unknown).collect();
-        unknown.sort_by_key(|asked| (&asked.mapping, asked.identity));
-        let numbered = unknown.into_iter().enumerate().map(|(n, asked)| (n as i16, asked));
-        numbered.filter(|(n, asked)| !self.skips(position, *n, &asked.mapping)).collect()
+    /// What no mapping in force is there for: it was renamed, or is disabled, since somebody asked.
+    fn unknown(&self, position: Position, mappings: &[Mapping]) -> impl Iterator<Item = &Retried> {
+        self.retried.iter().filter(move |asked| {
+            asked.position == position
+                && !mappings.iter().any(|mapping| mapping.name() == asked.mapping)
+                && !self.skips(position, asked.identity, &asked.mapping)
+        })
     }
 }

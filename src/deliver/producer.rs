@@ -30,10 +30,9 @@ use uuid::Uuid;
 use super::{
     cluster::{Cluster, Unanswered},
     crc,
-    cursor::{self, Cursor, End},
+    cursor::{self, Cursor, End, Read},
     page::Page,
-    properties,
-    recover::Found,
+    properties::{self, Timeouts},
     settings::Settings,
     topic::{self, Topic},
     trouble,
@@ -54,18 +53,9 @@ pub struct Producer {
     cursor_topic: String,
     /// Whether the cluster answers questions about topics.
     administers: bool,
-    /// The cursor topic was found or made with the right policy.
-    ensured: bool,
     timeouts: Timeouts,
     /// `None` before the first use and after every doubt.
     inner: Option<BaseProducer<Watch>>,
-}
-
-/// From the properties of librdkafka, so that the two agree.
-#[derive(Debug, Clone, Copy)]
-struct Timeouts {
-    socket: Duration,
-    transaction: Duration,
 }
 
 /// Why a stretch was not told; the producer is gone in each case, and whatever it had written is never committed.
@@ -83,30 +73,14 @@ pub enum Failure {
 impl Producer {
     /// Nothing is connected yet.
     pub fn new(name: &str, settings: Settings, delivery: Delivery, stream: Uuid, cursor_topic: String) -> Producer {
-        let properties = &settings.properties;
-        let ms = |name, default| properties.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
-        let timeouts = Timeouts {
-            socket: Duration::from_millis(ms("socket.timeout.ms", 10_000)),
-            transaction: Duration::from_millis(ms("transaction.timeout.ms", 60_000)),
-        };
-        let name = name.to_owned();
-        Producer {
-            name,
-            settings,
-            delivery,
-            stream,
-            cursor_topic,
-            administers: true,
-            ensured: false,
-            timeouts,
-            inner: None,
-        }
+        let (name, timeouts) = (name.to_owned(), properties::timeouts(&settings.properties));
+        Producer { name, settings, delivery, stream, cursor_topic, administers: true, timeouts, inner: None }
     }
 
-    fn config(&self, cluster: &Cluster) -> ClientConfig {
-        let mut config = properties::producing(cluster.config());
+    fn config(&self, cluster: &Cluster, stream: Uuid) -> ClientConfig {
+        let mut config = properties::producing(cluster.config(), &self.settings.properties);
         match self.delivery {
-            Delivery::ExactlyOnce => config.set("transactional.id", format!("rollcall-{}", self.stream)),
+            Delivery::ExactlyOnce => config.set("transactional.id", format!("rollcall-{stream}")),
             Delivery::AtLeastOnce => config.remove("transaction.timeout.ms"),
         };
         config
@@ -120,48 +94,57 @@ impl Producer {
         self
     }
 
+    /// Fences whoever still has a transaction of another stream under way, which this one took the place of.
+    pub fn fence(&mut self, stream: Uuid) -> Result<(), Failure> {
+        let cluster = Cluster::open(&self.name, &self.settings).map_err(Failure::Doubt)?;
+        self.initialized(&cluster, stream).map(drop)
+    }
+
     /// A new producer. Under exactly_once older instances are fenced when it returns, and what it returns is the cursor
     /// that no older instance can move any more.
-    pub fn open(&mut self) -> Result<Found, Failure> {
+    pub fn open(&mut self) -> Result<Read, Failure> {
         self.inner = None;
-        let doubt = |error| Failure::Doubt(error);
         // Certificates and tokens are read anew for each producer: after a refusal, rotated ones are picked up.
-        let cluster = Cluster::open(&self.name, &self.settings).map_err(doubt)?;
-        let watch = Watch::new(cluster.context());
-        let inner = cluster.producer(&self.config(&cluster), watch).map_err(doubt)?;
-        if self.delivery == Delivery::AtLeastOnce {
-            self.inner = Some(inner);
-            return Ok(Found::Nothing);
+        let cluster = Cluster::open(&self.name, &self.settings).map_err(Failure::Doubt)?;
+        let read = if Safeguard::CursorAfterFence.is_on() { None } else { Some(self.read_cursor(&cluster)?) };
+        let inner = self.initialized(&cluster, self.stream)?;
+        fault::point(Point::AfterFence);
+        if self.administers {
+            cursor::ensure(&cluster, &self.cursor_topic, self.timeouts.socket).map_err(Failure::Doubt)?;
+            tracing::debug!(topic = self.cursor_topic, "the cursor topic is there");
         }
-        let found = if Safeguard::CursorAfterFence.is_on() { None } else { Some(self.read_cursor(&cluster)?) };
+        // Only now: the other way round an older instance may commit between our reading and our fencing.
+        let read = read.map_or_else(|| self.read_cursor(&cluster), Ok)?;
+        self.inner = Some(inner);
+        Ok(read)
+    }
+
+    /// A producer for a stream, whose older ones are fenced when it returns; without transactions there is nothing to fence by.
+    fn initialized(&self, cluster: &Cluster, stream: Uuid) -> Result<BaseProducer<Watch>, Failure> {
+        let watch = Watch::new(cluster.context());
+        let inner = cluster.producer(&self.config(cluster, stream), watch).map_err(Failure::Doubt)?;
+        if self.delivery == Delivery::AtLeastOnce {
+            return Ok(inner);
+        }
         let patience = self.timeouts.socket + Duration::from_secs(5);
         let serve = |time| {
             inner.poll(time);
         };
         let initialize = |slice| inner.init_transactions(slice);
         inner.context().context.until_answered(patience, serve, initialize).map_err(|failed| match failed {
-            Unanswered::Diagnosed(error) => doubt(error),
+            Unanswered::Diagnosed(error) => Failure::Doubt(error),
             Unanswered::Failed(error) => self.failure(&inner, &error, "start a transactional producer"),
         })?;
         tracing::debug!("older instances are fenced");
-        fault::point(Point::AfterFence);
-        if self.administers && !self.ensured {
-            cursor::ensure(&cluster, &self.cursor_topic, self.timeouts.socket).map_err(doubt)?;
-            self.ensured = true;
-            tracing::debug!(topic = self.cursor_topic, "the cursor topic is there");
-        }
-        // Only now: the other way round an older instance may commit between our reading and our fencing.
-        let found = found.map_or_else(|| self.read_cursor(&cluster), Ok)?;
-        self.inner = Some(inner);
-        Ok(found)
+        Ok(inner)
     }
 
-    fn read_cursor(&self, cluster: &Cluster) -> Result<Found, Failure> {
+    fn read_cursor(&self, cluster: &Cluster) -> Result<Read, Failure> {
         let patience = self.timeouts.transaction + self.timeouts.socket;
-        let found = cursor::read(cluster, &self.cursor_topic, self.stream, patience).map_err(Failure::Doubt)?;
-        tracing::debug!(?found, "the cursor is read");
+        let read = cursor::read(cluster, &self.cursor_topic, self.stream, patience).map_err(Failure::Doubt)?;
+        tracing::debug!(?read, "the cursor is read");
         fault::point(Point::AfterCursorRead);
-        Ok(found)
+        Ok(read)
     }
 
     /// Asks about topics by the open producer.
@@ -213,8 +196,7 @@ impl Producer {
         fault::point(Point::AfterFirstCursor);
         let refused = self.enqueue_all(inner, page)?;
         if refused.is_empty() {
-            let end = End { run: page.run, chain: page.chain.to_hex() };
-            self.cursor(inner, &Cursor { stream: self.stream, next: page.to, end: Some(end) })?;
+            self.cursor(inner, &self.end(page))?;
             fault::point(Point::AfterLastCursor);
         }
         self.drain(inner)?;
@@ -232,6 +214,8 @@ impl Producer {
     /// At least once: all stored, or told again from the cursor in Postgres.
     fn send(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>) -> Result<bool, Failure> {
         inner.context().with(|seen| *seen = Seen::default());
+        // First: it is to be there wherever any of the records is.
+        self.cursor(inner, &self.end(page))?;
         let refused = self.enqueue_all(inner, page)?;
         self.drain(inner)?;
         self.stored(inner, refused)?;
@@ -289,6 +273,12 @@ impl Producer {
             record = record.timestamp(timestamp_ms);
         }
         self.enqueue_record(inner, record)
+    }
+
+    /// The cursor behind a page.
+    fn end(&self, page: &Page) -> Cursor {
+        let end = End { run: page.run, chain: page.chain.to_hex() };
+        Cursor { stream: self.stream, next: page.to, end: Some(end) }
     }
 
     fn cursor(&self, inner: &BaseProducer<Watch>, cursor: &Cursor) -> Result<(), Failure> {

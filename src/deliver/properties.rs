@@ -1,5 +1,7 @@
 //! What does librdkafka have to know? A destination's settings as its properties.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use secrecy::ExposeSecret as _;
 
@@ -68,8 +70,27 @@ pub fn properties(settings: &Settings) -> Result<ClientConfig> {
     Ok(config)
 }
 
+/// How long the brokers may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For a request.
+    pub socket: Duration,
+    /// For a whole transaction: then they give it up.
+    pub transaction: Duration,
+}
+
+/// As the user set them, or else 10 and 60 seconds; librdkafka refuses requests that may take longer than their transaction.
+pub fn timeouts(properties: &BTreeMap<String, String>) -> Timeouts {
+    let ms = |name, default| properties.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let transaction_ms = ms("transaction.timeout.ms", 60_000);
+    let socket_ms = ms("socket.timeout.ms", transaction_ms.min(10_000));
+    Timeouts { socket: Duration::from_millis(socket_ms), transaction: Duration::from_millis(transaction_ms) }
+}
+
 /// What a producer of ours is set up with, where the destination does not say otherwise, and where it may not.
-pub fn producing(mut config: ClientConfig) -> ClientConfig {
+pub fn producing(mut config: ClientConfig, properties: &BTreeMap<String, String>) -> ClientConfig {
+    let Timeouts { socket, transaction } = timeouts(properties);
+    let (socket, transaction) = (socket.as_millis().to_string(), transaction.as_millis().to_string());
     let defaults = [
         // What every client reads as it is installed: KafkaJS and kafka-python have no lz4 and no zstd, and gzip halves the
         // rate of a first sync. Segment's destination sends none either. See docs/kafka-destination.md.
@@ -77,8 +98,8 @@ pub fn producing(mut config: ClientConfig) -> ClientConfig {
         ("linger.ms", "5"),
         ("batch.num.messages", "10000"),
         ("reconnect.backoff.max.ms", "500"),
-        ("socket.timeout.ms", "10000"),
-        ("transaction.timeout.ms", "60000"),
+        ("socket.timeout.ms", &socket),
+        ("transaction.timeout.ms", &transaction),
         // What waits to be sent is bounded: a slow broker slows the reading down and takes no memory.
         ("queue.buffering.max.messages", "20000"),
         ("queue.buffering.max.kbytes", "32768"),

@@ -1,13 +1,17 @@
 //! Which records can never be delivered? Kept with the reason, skipped by every later instance, and not too many.
 //!
 //! A row is committed here *before* the transaction that passes its position: whoever goes on from a later cursor finds it,
-//! and so does whoever repeats the transaction.
+//! and so does whoever repeats the transaction. An instance that was overtaken puts nothing aside: its successor has read what to
+//! skip, and tells the rest.
 
 use std::collections::HashSet;
 
 use sqlx::{PgConnection, PgPool, Row as _};
 
-use super::recover::{Halt, Reason};
+use super::{
+    claim::{self, Claim},
+    recover::{Halt, Reason},
+};
 use crate::{
     Result,
     ids::{DestinationId, Position, ProfileId, RunId},
@@ -18,9 +22,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
     pub position: Position,
-    /// Which Identify of the change, from 0.
-    pub identify: i16,
-    /// [`crate::audience::identities::Identity::digest`].
+    /// Which Identify of the change: [`crate::audience::identities::Identity::digest`]. A number would not do: a merge gives the person
+    /// more of them.
     pub identity: i64,
     pub mapping: String,
     pub run: RunId,
@@ -33,33 +36,37 @@ pub struct Quarantined {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Skipped {
     pub position: Position,
-    pub identify: i16,
+    pub identity: i64,
     pub mapping: String,
 }
 
 /// Stores rows that are not there yet. The inner error says that some run has too many: then none is stored.
 ///
 /// # Errors
-/// If the database cannot be asked.
-pub async fn store(pool: &PgPool, destination: DestinationId, rows: &[Quarantined]) -> Result<Result<u64, Halt>> {
+/// If the database cannot be asked; [`crate::Kind::Wait`] if another session has claimed the stream.
+pub async fn store(pool: &PgPool, claim: &Claim, rows: &[Quarantined]) -> Result<Result<u64, Halt>> {
     if rows.is_empty() {
         return Ok(Ok(0));
     }
+    let destination = claim.destination;
     let mut tx = pool.begin().await?;
+    // The dangerous line: until the commit nobody else claims the stream and reads what is to be skipped.
+    if !claim.lock(&mut tx).await? {
+        return Err(claim::taken_over("put records aside"));
+    }
     let stored = sqlx::query(
-        "insert into quarantine (destination_id, position, identify, mapping, run_id, profile_id, reason, detail, identity)
-         select $1, * from unnest($2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::bigint[])
+        "insert into quarantine (destination_id, position, identity, mapping, run_id, profile_id, reason, detail)
+         select $1, * from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[])
          on conflict do nothing",
     )
     .bind(destination)
     .bind(rows.iter().map(|row| row.position.0).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.identify).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.identity).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.mapping.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.run.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| i64::from(row.profile.0)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.detail.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.identity).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?
     .rows_affected();
@@ -138,12 +145,12 @@ pub async fn retried(
 /// If the database cannot be asked.
 pub async fn load(pool: &PgPool, destination: DestinationId, from: Position) -> Result<HashSet<Skipped>> {
     let rows =
-        sqlx::query("select position, identify, mapping from quarantine where destination_id = $1 and position >= $2")
+        sqlx::query("select position, identity, mapping from quarantine where destination_id = $1 and position >= $2")
             .bind(destination)
             .bind(from)
             .fetch_all(pool)
             .await?;
     rows.iter()
-        .map(|row| Ok(Skipped { position: row.try_get(0)?, identify: row.try_get(1)?, mapping: row.try_get(2)? }))
+        .map(|row| Ok(Skipped { position: row.try_get(0)?, identity: row.try_get(1)?, mapping: row.try_get(2)? }))
         .collect()
 }

@@ -7,12 +7,13 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
-use crate::{delta::Chain, ids::Position};
+use crate::{config::Delivery, delta::Chain, ids::Position};
 
 /// All that is known when a new producer has fenced the older ones. Gathering it in another order is unsafe: a cursor read
 /// before fencing may be overtaken by an older instance's commit.
 #[derive(Debug, Clone)]
 pub struct Facts {
+    pub delivery: Delivery,
     /// The destination's stream, as Postgres has it.
     pub stream: Uuid,
     /// The end of the log: positions `[0, log_end)` are sealed.
@@ -21,6 +22,8 @@ pub struct Facts {
     pub mirror: Position,
     /// What the cursor topic has for this stream.
     pub cursor: Found,
+    /// Whether records were deleted from the cursor topic that came after the stream had begun.
+    pub deleted: bool,
     /// The log's chain at the cursor: what the cursor must carry.
     pub chain: Option<Chain>,
     /// Topics that were sent to before, and that are other topics by the same name now.
@@ -73,13 +76,15 @@ pub enum Reason {
     TornTransaction,
     /// A topic that was sent to was deleted and created again: what it was told is gone.
     TopicRecreated,
+    /// A run in the log is not as it was sealed: rows were edited, lost or restored in part.
+    LogDamaged,
     /// More records of one run can never be delivered than can be a few bad profiles.
     TooManyQuarantined,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::CursorAhead,
         Reason::CursorBehind,
         Reason::CursorLost,
@@ -88,6 +93,7 @@ impl Reason {
         Reason::ChainDiffers,
         Reason::TornTransaction,
         Reason::TopicRecreated,
+        Reason::LogDamaged,
         Reason::TooManyQuarantined,
     ];
 
@@ -102,6 +108,7 @@ impl Reason {
             Reason::ChainDiffers => "chain_differs",
             Reason::TornTransaction => "torn_transaction",
             Reason::TopicRecreated => "topic_recreated",
+            Reason::LogDamaged => "log_damaged",
             Reason::TooManyQuarantined => "too_many_quarantined",
         }
     }
@@ -122,6 +129,9 @@ impl Reason {
             Reason::TopicRecreated => {
                 "If the new topic is meant to be empty, forget the old one by `rollcall unhalt --forget-topic`; else start a new stream by `--start-over`, which tells the log again \
                  from its beginning."
+            }
+            Reason::LogDamaged => {
+                "Bring back the database from one backup, or start a new stream by `rollcall unhalt --start-over`: each audience's next run then tells its whole membership."
             }
             Reason::TooManyQuarantined => {
                 "Mend the mapping or the topic's limits, then sync again: nothing was skipped on the way, and `rollcall quarantine retry` tells what was put aside before."
@@ -152,6 +162,13 @@ pub fn decide(facts: &Facts) -> Decision {
         Found::Nothing if facts.mirror > Position(0) => {
             return halt(Reason::CursorLost, format!("{} was told, but Kafka has no cursor", facts.mirror));
         }
+        // Nor may it be taken for a beginning where the first mirror was lost too.
+        Found::Nothing if facts.deleted => {
+            return halt(
+                Reason::CursorLost,
+                "records were deleted from the cursor topic since this stream began".into(),
+            );
+        }
         Found::Nothing => Position(0),
         Found::Cursor(cursor) => {
             if cursor.stream != facts.stream {
@@ -177,7 +194,11 @@ pub fn decide(facts: &Facts) -> Decision {
                     format!("run {} at {} is not the one that was told", end.run, cursor.next),
                 );
             }
-            cursor.next
+            match facts.delivery {
+                Delivery::ExactlyOnce => cursor.next,
+                // Here the cursor says how far may have been told, which was told for sure only as far as was mirrored.
+                Delivery::AtLeastOnce => facts.mirror,
+            }
         }
     };
     if !facts.recreated.is_empty() {

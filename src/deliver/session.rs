@@ -1,26 +1,29 @@
 //! One destination, told what it must be told: recover, then page by page until the log's end.
+//!
+//! Where it goes on is found in [`super::resume`], what becomes of refused records in [`super::isolate`].
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
 use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use super::{
-    cursor::{Cursor, End},
+    claim::{self, Claim},
     page::{Page, Pages},
     producer::{Failure, Producer},
     quarantine::{self, Quarantined, Skipped},
-    recover::{self, Decision, Facts, Found, Halt, Reason},
-    state,
+    recover::{Halt, Reason},
     target::Target,
     thread::Thread,
-    topic_ids::TopicIds,
+    topic_ids::{Amiss, TopicIds},
 };
 use crate::{
-    Error, Result,
-    config::Delivery,
+    Error, Kind, Result,
     delta::{self, Chain},
     fault::{self, Point},
     ids::{DestinationId, Position},
@@ -46,22 +49,24 @@ pub struct Delivered {
 
 /// A delivery with its producer, kept from one call to the next as long as there is no doubt about it.
 pub struct Session {
-    pool: PgPool,
-    destination: DestinationId,
-    stream: Uuid,
-    target: Target,
+    pub(super) pool: PgPool,
+    pub(super) destination: DestinationId,
+    pub(super) stream: Uuid,
+    pub(super) target: Target,
     pages: Pages,
-    thread: Thread,
+    pub(super) thread: Thread,
+    /// The right to write what it finds; `None` before its first recovery.
+    pub(super) claim: Option<Claim>,
     /// Where the destination is, and the log's chain there. `None`: unknown, recover first.
-    at: Option<(Position, Chain)>,
+    pub(super) at: Option<(Position, Chain)>,
     /// Changes in the next transaction: fewer while a record is looked for that Kafka refuses.
-    limit: usize,
-    skipped: Arc<HashSet<Skipped>>,
-    topics: TopicIds,
+    pub(super) limit: usize,
+    pub(super) skipped: Arc<HashSet<Skipped>>,
+    pub(super) topics: TopicIds,
 }
 
 /// Why an attempt ended early.
-enum Stop {
+pub(super) enum Stop {
     /// Something was put right (a record put aside, a page made shorter): begin again from the cursor.
     Again,
     /// Only the cursor knows what was committed: begin again from it.
@@ -75,18 +80,6 @@ enum Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Stop::Error(error)
-    }
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Fenced(error) => Stop::Error(error),
-            // Wrong settings do not get better by trying again.
-            Failure::Doubt(error) if error.kind == crate::Kind::Settings => Stop::Error(error),
-            Failure::Doubt(error) => Stop::Doubt(error),
-            Failure::Refused { .. } => Stop::Again,
-        }
     }
 }
 
@@ -110,11 +103,12 @@ impl Session {
             pool,
             destination: head.destination,
             stream: head.stream,
-            topics: TopicIds::of(head.stream),
+            topics: TopicIds::of(head.stream, &target.cursor_topic),
             thread: Thread::start(producer)?,
             pages,
             limit: target.pace.page(target.page_changes),
             target,
+            claim: None,
             at: None,
             skipped: Arc::default(),
         })
@@ -163,11 +157,18 @@ impl Session {
         began: &mut Option<Position>,
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<(), Stop> {
+        let going_on = self.at.is_some();
         let mut position = self.position(told, go_on).await?;
+        // Librdkafka looks at topics every five minutes: of a new producer alone it is known that it has just looked.
+        let mut fresh = !(going_on && self.at.is_some());
         told.from = *began.get_or_insert(position);
         told.to = position;
-        let mut ready = self.pages.page(position, self.limit, &self.skipped).await?;
+        let claim = self.claim()?;
+        let mut ready = self.page(position).await?;
         let mut committed = None;
+        if ready.is_none() {
+            self.look_while_idle().await?;
+        }
         while let Some(page) = ready {
             let page = Arc::new(page);
             self.put_aside(&page.rejected, told).await?;
@@ -189,7 +190,7 @@ impl Session {
             let (result, next, mirrored) = tokio::join!(
                 telling,
                 self.pages.page(page.to, self.limit, &self.skipped),
-                mirror(&self.pool, self.destination, self.stream, committed),
+                mirror(&self.pool, &claim, committed),
             );
             mirrored?;
             let sure = match result? {
@@ -199,10 +200,11 @@ impl Session {
                     sure
                 }
                 Err(Failure::Refused { records, certain }) => {
-                    return Err(self.isolate(&page, records, certain, told).await);
+                    return Err(self.isolate(&page, records, certain, fresh, told).await);
                 }
-                Err(failure) => return Err(failure.into()),
+                Err(failure) => return Err(self.failed(failure).await),
             };
+            fresh = false;
             position = page.to;
             self.at = Some((position, page.chain.clone()));
             committed = Some(position);
@@ -216,12 +218,56 @@ impl Session {
             }
             let stop = if go_on(told) { (!sure).then_some(Stop::Again) } else { Some(Stop::Asked) };
             if let Some(stop) = stop {
-                mirror(&self.pool, self.destination, self.stream, committed).await?;
+                mirror(&self.pool, &claim, committed).await?;
                 return Err(stop);
             }
-            ready = next?;
+            ready = match next {
+                Err(error) if error.kind == Kind::Halted => {
+                    mirror(&self.pool, &claim, committed).await?;
+                    return Err(self.damaged(error).await);
+                }
+                next => next?,
+            };
         }
-        Ok(mirror(&self.pool, self.destination, self.stream, committed).await?)
+        Ok(mirror(&self.pool, &claim, committed).await?)
+    }
+
+    async fn page(&mut self, from: Position) -> Result<Option<Page>, Stop> {
+        match self.pages.page(from, self.limit, &self.skipped).await {
+            Err(error) if error.kind == Kind::Halted => Err(self.damaged(error).await),
+            page => Ok(page?),
+        }
+    }
+
+    /// The log cannot be read as it was sealed.
+    async fn damaged(&self, error: Error) -> Stop {
+        self.halt(&Halt::new(Reason::LogDamaged, error.message)).await
+    }
+
+    pub(super) fn claim(&self) -> Result<Claim> {
+        self.claim.ok_or_else(|| Error::internal("a delivery goes on without a claim"))
+    }
+
+    /// What a failure of the producer asks for. Kafka calls a producer fenced whose transaction took too long as well: if no other
+    /// session has claimed the stream, nobody took over, and the cursor says where to go on.
+    pub(super) async fn failed(&self, failure: Failure) -> Stop {
+        match failure {
+            Failure::Fenced(error) => {
+                let held = match &self.claim {
+                    Some(claim) => claim.holds(&self.pool).await,
+                    None => Ok(false),
+                };
+                match held {
+                    Ok(true) => Stop::Doubt(given_up(error)),
+                    Ok(false) => Stop::Error(error),
+                    Err(error) => Stop::Error(error),
+                }
+            }
+            // Wrong settings do not get better by trying again.
+            Failure::Doubt(error) if error.kind == Kind::Settings => Stop::Error(error),
+            Failure::Doubt(error) => Stop::Doubt(error),
+            Failure::Refused { .. } => Stop::Again,
+        }
     }
 
     /// Where to go on: known from the last call if nothing happened since, else recovered.
@@ -242,69 +288,38 @@ impl Session {
         self.recover(told, go_on).await
     }
 
-    async fn recover(
-        &mut self,
-        told: &mut Delivered,
-        go_on: &(dyn Fn(&Delivered) -> bool + Sync),
-    ) -> Result<Position, Stop> {
-        tracing::debug!("recovering");
-        // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
-        // looks like one, even if another instance takes over and goes on while we read.
-        let mirror = delta::head(&self.pool, &self.target.name, self.target.lane).await?.mirror;
-        // Nothing is under way yet: who cannot even begin tells the caller, who knows when to try again.
-        let found = match self.thread.run(Producer::open).await? {
-            Ok(found) => found,
-            Err(Failure::Doubt(error) | Failure::Fenced(error)) => return Err(Stop::Error(error)),
-            Err(Failure::Refused { .. }) => return Err(Stop::Again),
-        };
-        let head = delta::head(&self.pool, &self.target.name, self.target.lane).await?;
-        told.end = head.end;
-        if head.stream != self.stream {
-            return Err(Stop::Error(Error::wait("the destination was given a new stream").help("Sync again.")));
-        }
-        if !go_on(told) {
-            return Err(Stop::Asked);
-        }
-        let (cursor, chain) = match (self.target.delivery, found) {
-            // Without transactions the cursor is what Postgres mirrors; it can only be behind what was sent.
-            (Delivery::AtLeastOnce, _) if head.mirror > Position(0) => {
-                let chain = delta::chain_at(&self.pool, self.destination, head.mirror).await?;
-                let end = End { run: crate::ids::RunId(0), chain: chain.clone().unwrap_or_default().to_hex() };
-                (Found::Cursor(Cursor { stream: self.stream, next: head.mirror, end: Some(end) }), chain)
-            }
-            (_, Found::Cursor(cursor)) => {
-                let chain = delta::chain_at(&self.pool, self.destination, cursor.next).await?;
-                (Found::Cursor(cursor), chain)
-            }
-            (_, found) => (found, None),
-        };
-        let cursor_topic = (self.target.delivery == Delivery::ExactlyOnce).then_some(&*self.target.cursor_topic);
-        let recreated = self.topics.recreated(&self.pool, &self.thread, cursor_topic).await?;
-        let facts = Facts { stream: self.stream, log_end: head.end, mirror, cursor, chain: chain.clone(), recreated };
-        let position = match recover::decide(&facts) {
-            Decision::Halt(halt) => return Err(self.halt(&halt).await),
-            Decision::Resume(position) | Decision::Idle(position) => position,
-        };
-        state::live(&self.pool, self.destination).await?;
-        state::mirror(&self.pool, self.destination, self.stream, position).await?;
-        tracing::debug!(%position, end = %head.end, "delivery recovered");
-        self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
-        self.at = Some((position, chain.unwrap_or_default()));
-        Ok(position)
-    }
-
-    /// Makes sure that the page's topics exist, and are those that were told to before.
+    /// Makes sure that the page's topics exist, and, every now and then, that all topics are those that were told to before.
     async fn look_at_topics(&mut self, page: &Page) -> Result<(), Stop> {
         let names = page.records.iter().map(|told| told.record.topic.as_str());
-        match self.topics.look(&self.pool, &self.thread, names).await? {
+        let every = Duration::from_millis(limits::TOPICS_TELLING_MS);
+        let amiss = self.topics.look(&self.pool, &self.thread, names, every).await?;
+        self.judge(amiss).await
+    }
+
+    /// The same where there is nothing to tell: then a broker that does not answer is no trouble yet.
+    async fn look_while_idle(&mut self) -> Result<(), Stop> {
+        let every = Duration::from_millis(limits::TOPICS_IDLE_MS);
+        match self.topics.look(&self.pool, &self.thread, std::iter::empty(), every).await {
+            Err(error) if error.kind == Kind::Wait => {
+                tracing::debug!(%error, "the topics could not be looked at");
+                Ok(())
+            }
+            amiss => self.judge(amiss?).await,
+        }
+    }
+
+    async fn judge(&self, amiss: Option<Amiss>) -> Result<(), Stop> {
+        match amiss {
             None => Ok(()),
-            Some(topic) => Err(self.halt(&Halt::new(Reason::TopicRecreated, &topic)).await),
+            Some(Amiss::Recreated(topic)) => Err(self.halt(&Halt::new(Reason::TopicRecreated, topic)).await),
+            // The recovery reads what is there now, and decides.
+            Some(Amiss::Cursors) => Err(Stop::Again),
         }
     }
 
     /// Quarantines rows before the transaction that passes them.
-    async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
-        match quarantine::store(&self.pool, self.destination, rows).await? {
+    pub(super) async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
+        match quarantine::store(&self.pool, &self.claim()?, rows).await? {
             Ok(stored) => {
                 told.quarantined += stored;
                 metrics::quarantined(&self.target.name, stored);
@@ -317,79 +332,28 @@ impl Session {
         Ok(())
     }
 
-    /// Kafka refused the page. Records that are known to be at fault are put aside; else the page is cut so that the next
-    /// one ends before the first suspect, or is half as long, until the suspect is alone.
-    async fn isolate(
-        &mut self,
-        page: &Arc<Page>,
-        records: Vec<(usize, Code)>,
-        certain: bool,
-        told: &mut Delivered,
-    ) -> Stop {
-        let mut guilty = records;
-        if !certain {
-            let first = guilty.iter().map(|(index, _)| page.records[*index].position).min().unwrap_or(page.from);
-            let (before, all) = ((first.0 - page.from.0) as usize, (page.to.0 - page.from.0) as usize);
-            if all > 1 {
-                self.limit = if before > 0 { before } else { all / 2 };
-                return Stop::Again;
-            }
-            // One change, several records in one batch: each is tried by itself, in a transaction that is not committed.
-            let suspects = std::mem::take(&mut guilty);
-            for (index, _) in suspects {
-                let page = page.clone();
-                let tried = self.thread.run(move |producer| {
-                    producer.open()?;
-                    producer.probe(&page, index)
-                });
-                match tried.await {
-                    Ok(Ok(Some(code))) => guilty.push((index, code)),
-                    Ok(Ok(None)) => {}
-                    Ok(Err(failure)) => return failure.into(),
-                    Err(error) => return error.into(),
-                }
-            }
+    pub(super) async fn halt(&self, halt: &Halt) -> Stop {
+        match self.claim() {
+            Ok(claim) => Stop::Error(claim.halted(&self.pool, &self.target.title(), halt).await),
+            Err(error) => Stop::Error(error),
         }
-        let rows: Vec<Quarantined> = guilty.iter().map(|(index, code)| self.quarantined(page, *index, *code)).collect();
-        if rows.is_empty() {
-            return Stop::Doubt(Error::wait("Kafka refused records together, and each alone is accepted"));
-        }
-        match self.put_aside(&rows, told).await {
-            Ok(()) => Stop::Again,
-            Err(stop) => stop,
-        }
-    }
-
-    fn quarantined(&self, page: &Page, index: usize, code: Code) -> Quarantined {
-        let told = &page.records[index];
-        let reason = match code {
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => "too_large",
-            Code::UnknownPartition => "unknown_partition",
-            Code::InvalidTopic => "invalid_topic",
-            _ => "refused_by_broker",
-        };
-        let bytes = told.record.value.as_ref().map_or(0, Vec::len);
-        Quarantined {
-            position: told.position,
-            identify: told.identify,
-            identity: told.identity,
-            mapping: self.target.mappings[told.mapping].name().to_owned(),
-            run: told.run,
-            profile: told.profile,
-            reason: reason.to_owned(),
-            detail: format!("{code}; topic '{}', {bytes} bytes", told.record.topic),
-        }
-    }
-
-    async fn halt(&self, halt: &Halt) -> Stop {
-        Stop::Error(state::halted(&self.pool, self.destination, &self.target.title(), halt).await)
     }
 }
 
+/// The error of a transaction that the brokers ended by themselves.
+fn given_up(fenced: Error) -> Error {
+    Error::wait("Kafka gave the transaction up: it took longer than transaction.timeout.ms, and no other instance has taken over")
+        .help(
+            "Nothing of it was told; it is told again. If this comes back, look for what stops this machine for so long, or raise \
+             transaction.timeout.ms under the destination's properties.",
+        )
+        .because(fenced)
+}
+
 /// Mirrors a commit, if there is one to mirror.
-async fn mirror(pool: &PgPool, destination: DestinationId, stream: Uuid, committed: Option<Position>) -> Result<()> {
+async fn mirror(pool: &PgPool, claim: &Claim, committed: Option<Position>) -> Result<()> {
     let Some(position) = committed else { return Ok(()) };
-    state::mirror(pool, destination, stream, position).await?;
+    let mine = claim.mirror(pool, position).await?;
     fault::point(Point::AfterMirror);
-    Ok(())
+    if mine { Ok(()) } else { Err(claim::taken_over("go on telling")) }
 }

@@ -46,7 +46,7 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
     let page = pages.page(Position(0), limits::PAGE_CHANGES, &Default::default()).await?;
     let page = page.ok_or_else(|| Error::internal("there is nothing to send"))?;
     let cluster = Cluster::open(&target.name, &target.settings)?;
-    let mut config = properties::producing(cluster.config());
+    let mut config = properties::producing(cluster.config(), &target.settings.properties);
     config.set("transactional.id", format!("rollcall-yardstick-{}", head.stream));
     let topic = topic.to_owned();
     let sent = tokio::task::spawn_blocking(move || {
@@ -99,7 +99,7 @@ pub fn fill(settings: &Settings, topic: &str, partitions: i32, values: impl Iter
     if let Some(Err((name, code))) = created.map_err(|error| trouble::kafka(&error, "create a topic"))?.first() {
         return Err(trouble::code(*code, &format!("create the topic '{name}'")));
     }
-    let client = cluster.producer(&properties::producing(cluster.config()), cluster.context())?;
+    let client = cluster.producer(&properties::producing(cluster.config(), &settings.properties), cluster.context())?;
     for (partition, value) in (0..partitions.max(1)).cycle().zip(values) {
         let record = BaseRecord::<str, [u8]>::to(topic).partition(partition).payload(value.as_bytes());
         send(&client, record).map_err(|error| trouble::kafka(&error, "fill the topic"))?;

@@ -29,6 +29,11 @@ safeguards! {
     OffsetsFromWhere = "offsets_from_where",
     /// The cursor is read after older producers are fenced. Without: one of them commits in between, and that is told again.
     CursorAfterFence = "cursor_after_fence",
+    /// Streams that a new one took the place of are fenced before it is told. Without: whoever was stopped before the commit of an
+    /// old page commits it after.
+    RetiredFenced = "retired_fenced",
+    /// What is told was held against the log's chain. Without: whoever an edited bitmap names is told.
+    ChainComputedAnew = "chain_computed_anew",
 }
 
 impl Safeguard {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     backfill::{self, Kind},
-    chain::Chain,
+    chain::{Chain, Link},
     diff::{self, Change},
     lane::{self, Lane, Places},
     leave, merges,
@@ -302,7 +302,19 @@ pub(super) async fn append(
     let from = Position(row.try_get("next_position")?);
     let to = Position(from.0 + part.change.len() as i64);
     let (entered, exited) = (diff::encode(&part.change.entered), diff::encode(&part.change.exited));
-    let chain = Chain(row.try_get("chain")?).link(part.run, &(from..to), &entered, &exited, nonce);
+    let link = Link {
+        run: part.run,
+        range: from..to,
+        entered: &entered,
+        exited: &exited,
+        // The dangerous place: this is what keeps an audience's order across lanes, see `lane`.
+        after: told.ends.of(part.lane.other()),
+        backfill: part.backfill,
+        identified_since: part.identified_since,
+        nonce,
+    };
+    let chain = Chain(row.try_get("chain")?).link(&link);
+    let after = link.after;
     sqlx::query(
         "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain,
                              after_position, backfill_id, identified_since, nonce)
@@ -316,8 +328,7 @@ pub(super) async fn append(
     .bind((!part.is_the_runs).then_some(entered))
     .bind((!part.is_the_runs).then_some(exited))
     .bind(&chain.0)
-    // The dangerous place: this is what keeps an audience's order across lanes, see `lane`.
-    .bind(told.ends.of(part.lane.other()))
+    .bind(after)
     .bind(part.backfill)
     .bind(part.identified_since)
     .bind(nonce)

@@ -24,9 +24,14 @@ pub struct Dropped {
 }
 
 /// By audience, the first run that stays. The cursor is the mirrored one, which is never ahead of Kafka's; the part of the
-/// log in which it stands is needed to recognise it.
+/// log in which it stands is needed to recognise it, and the part before that to compute its chain.
 const STAYS: &str = "
-    with stays as (
+    with cursors as (
+        select v.destination_id, coalesce((select d.from_position from deltas d where d.destination_id = v.destination_id
+                                           and d.from_position < v.cursor_position and d.to_position > v.cursor_position),
+                                          v.cursor_position) as place
+        from deliveries v),
+    stays as (
         select a.id as audience_id, (
             select min(r.id) from runs r where r.audience_id = a.id and (
                 r.sealed_at >= $1 or r.state = 'held'
@@ -34,8 +39,8 @@ const STAYS: &str = "
                 or exists (select from told t where t.run_id = r.id)
                 or exists (select from quarantine q join backfills b on b.id = q.backfill_id
                            where q.run_id = r.id and b.state in ('running', 'paused'))
-                or exists (select from deltas d left join deliveries v using (destination_id)
-                           where d.run_id = r.id and d.to_position >= coalesce(v.cursor_position, 0)))) as first
+                or exists (select from deltas d left join cursors c using (destination_id)
+                           where d.run_id = r.id and d.to_position >= coalesce(c.place, 0)))) as first
         from audiences a),
     old as (
         select r.id, r.audience_id, r.entered, r.exited from runs r join stays s using (audience_id)

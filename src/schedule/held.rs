@@ -15,6 +15,11 @@ use crate::{
     limits,
 };
 
+/// How often to look whether a lease that was asked for is free, and how long the asking is heard: longer than a holder takes to
+/// renew, and no longer than that after whoever asked has gone.
+const BREATH: Duration = Duration::from_millis(100);
+const ASKED: Duration = Duration::from_secs(limits::LEASE_SECONDS);
+
 /// What names of leases for computing begin with.
 pub const PREFIX: &str = "instance:";
 
@@ -95,6 +100,24 @@ impl Held {
         Ok(Some(Held { instance: instance.clone(), lease: kept, keeper }))
     }
 
+    /// Waits for the lease called `name`, and asks its holder to give it back. None if it has not after `patience`.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn ask(instance: &Instance, name: &str, patience: Duration) -> Result<Option<Held>> {
+        let until = instance.clock.monotonic() + patience;
+        loop {
+            if let Some(held) = Held::acquire(instance, name).await? {
+                return Ok(Some(held));
+            }
+            if instance.clock.monotonic() >= until {
+                return Ok(None);
+            }
+            lease::ask(&instance.pool, name, ASKED).await?;
+            instance.clock.sleep(BREATH).await;
+        }
+    }
+
     /// The lease as it was last renewed.
     pub fn lease(&self) -> Lease {
         self.lease.borrow().clone()
@@ -103,6 +126,11 @@ impl Held {
     /// Whether it may still be acted on.
     pub fn is_trusted(&self) -> bool {
         self.lease.borrow().is_trusted(&self.instance.clock)
+    }
+
+    /// Whether to go on with one thing after the other: it may be acted on, and nobody waits for it.
+    pub fn is_kept(&self) -> bool {
+        self.is_trusted() && !self.lease.borrow().is_asked()
     }
 
     /// Gives it back, so that others need not wait for its end.

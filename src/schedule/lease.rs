@@ -33,6 +33,8 @@ pub struct Lease {
     pub epoch: i64,
     ttl: Duration,
     trusted_until: Instant,
+    /// Whether somebody waited for it when it was last renewed.
+    asked: bool,
 }
 
 impl Lease {
@@ -44,6 +46,11 @@ impl Lease {
     /// For how long it may still be acted on; zero if no longer.
     pub fn trusted_for(&self, clock: &Clock) -> Duration {
         self.trusted_until.saturating_duration_since(clock.monotonic())
+    }
+
+    /// Whether somebody waits for it: its holder ends what it is at, and gives it back.
+    pub fn is_asked(&self) -> bool {
+        self.asked
     }
 
     /// How often to renew: often enough that two attempts in a row may fail.
@@ -68,7 +75,8 @@ pub async fn acquire(
         "insert into leases (name, holder, epoch, expires_at)
          values ($1, $2, nextval('lease_epochs'), clock_timestamp() + $3)
          on conflict (name) do update
-             set holder = excluded.holder, epoch = nextval('lease_epochs'), expires_at = clock_timestamp() + $3
+             set holder = excluded.holder, epoch = nextval('lease_epochs'), expires_at = clock_timestamp() + $3,
+                 asked_until = null
              where leases.expires_at <= clock_timestamp() or leases.holder = excluded.holder
          returning epoch",
     )
@@ -77,28 +85,40 @@ pub async fn acquire(
     .bind(interval(ttl)?)
     .fetch_optional(database)
     .await?;
-    Ok(epoch.map(|epoch| Lease { name: name.into(), holder, epoch, ttl, trusted_until: trusted_until(started, ttl) }))
+    let trusted_until = trusted_until(started, ttl);
+    Ok(epoch.map(|epoch| Lease { name: name.into(), holder, epoch, ttl, trusted_until, asked: false }))
 }
 
 /// Makes the lease last for its time to live from now. False if it ended meanwhile: work under it must stop, and
 /// [`acquire`] may grant it again with a greater epoch.
 pub async fn renew(database: impl PgExecutor<'_>, clock: &Clock, lease: &mut Lease) -> Result<bool> {
     let started = clock.monotonic();
-    let renewed = sqlx::query(
+    let renewed: Option<bool> = sqlx::query_scalar(
         "update leases set expires_at = clock_timestamp() + $4
-         where name = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp()",
+         where name = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp()
+         returning coalesce(asked_until > clock_timestamp(), false)",
     )
     .bind(&lease.name)
     .bind(lease.holder)
     .bind(lease.epoch)
     .bind(interval(lease.ttl)?)
-    .execute(database)
-    .await?
-    .rows_affected();
-    if renewed == 1 {
+    .fetch_optional(database)
+    .await?;
+    if let Some(asked) = renewed {
         lease.trusted_until = trusted_until(started, lease.ttl);
+        lease.asked = asked;
     }
-    Ok(renewed == 1)
+    Ok(renewed.is_some())
+}
+
+/// Asks whoever holds the lease to give it back; forgotten after `patience`.
+pub async fn ask(database: impl PgExecutor<'_>, name: &str, patience: Duration) -> Result<()> {
+    sqlx::query("update leases set asked_until = clock_timestamp() + $2 where name = $1")
+        .bind(name)
+        .bind(interval(patience)?)
+        .execute(database)
+        .await?;
+    Ok(())
 }
 
 /// Gives the lease back, so that others need not wait for its end. One that has ended is let alone.

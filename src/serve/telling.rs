@@ -73,7 +73,7 @@ impl Telling {
         register::destination(&mut *pool.acquire().await?, &self.target.name).await?;
         // It only saves a fenced instance from fencing back; what is told once is told once without it.
         let ended = AtomicBool::new(false);
-        let go_on = || held.is_trusted() && !stop.is_asked() && !ended.load(Ordering::Relaxed);
+        let go_on = || held.is_kept() && !stop.is_asked() && !ended.load(Ordering::Relaxed);
         let mut bulk = BulkTelling {
             lane: Bulk::new(pool.clone(), &self.target),
             title: self.target.lane(Lane::Bulk).title(),

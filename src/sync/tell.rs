@@ -35,7 +35,7 @@ pub async fn tell(instance: &Instance, target: &Target, progress: &(dyn Fn(&Deli
     match held_or_told(instance, target, progress).await {
         Ok(Outcome::Told(told)) => told.into_iter().map(|delivered| Ok(Told { delivered, by_another: true })).collect(),
         Ok(Outcome::Held(held)) => {
-            let told = lanes::tell(&instance.pool, target, progress, &|| held.is_trusted()).await;
+            let told = lanes::tell(&instance.pool, target, progress, &|| held.is_kept()).await;
             held.release().await;
             told.into_iter().map(|told| Ok(Told { delivered: told?, by_another: false })).collect()
         }

@@ -3,7 +3,7 @@
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rollcall::{
     Kind,
-    deliver::{recover::Reason, state},
+    deliver::{recover::Reason, unhalt},
     ids::{DestinationId, Position},
 };
 
@@ -21,21 +21,27 @@ async fn half_told() -> Stage {
     stage
 }
 
-async fn assert_halts(stage: &Stage, reason: Reason) {
-    let before = kafka::read_uncommitted(&stage.broker, &stage.topic).len();
-    let error = stage.deliver().await.unwrap_err();
-    assert_eq!(error.kind, Kind::Halted, "{error}: {:?}", std::error::Error::source(&error));
-    assert!(error.message.contains(reason.name()), "{error}");
+/// Fails unless a delivery ended by this error halted, and says so to everybody.
+pub async fn assert_halted(stage: &Stage, error: &rollcall::Error, name: &str) {
+    assert_eq!(error.kind, Kind::Halted, "{error}: {:?}", std::error::Error::source(error));
+    assert!(error.message.contains(name), "{error}");
+    let reason = Reason::ALL.into_iter().find(|reason| reason.name() == name).unwrap();
     assert_eq!(error.help.as_deref(), Some(reason.remedy()));
     let state: (String, Option<String>) =
         sqlx::query_as("select state, halt_reason from deliveries").fetch_one(stage.pool()).await.unwrap();
-    assert_eq!(state, ("halted".to_owned(), Some(reason.name().to_owned())));
+    assert_eq!(state, ("halted".to_owned(), Some(name.to_owned())));
+}
+
+async fn assert_halts(stage: &Stage, reason: Reason) {
+    let before = kafka::read_uncommitted(&stage.broker, &stage.topic).len();
+    let error = stage.deliver().await.unwrap_err();
+    assert_halted(stage, &error, reason.name()).await;
     assert_eq!(kafka::read_uncommitted(&stage.broker, &stage.topic).len(), before, "nothing is sent on a guess");
 }
 
 async fn assert_starts_over(stage: &Stage, changes: i64) {
     let before = kafka::read_committed(&stage.broker, &stage.topic).len();
-    state::start_over(stage.pool(), DestinationId(1)).await.unwrap();
+    unhalt::start_over(stage.pool(), DestinationId(1)).await.unwrap();
     let delivered = stage.deliver().await.unwrap();
     assert_eq!((delivered.from, delivered.to), (Position(0), Position(changes)));
     assert_eq!(kafka::read_committed(&stage.broker, &stage.topic).len(), before + changes as usize);
@@ -160,7 +166,7 @@ async fn a_recreated_topic_halts_until_the_old_one_is_forgotten() {
     kafka::delete_topic(&stage.broker, &stage.topic);
     kafka::create_topic(&stage.broker, &stage.topic, 1, &[]);
     assert_halts(&stage, Reason::TopicRecreated).await;
-    assert!(state::forget_topic(stage.pool(), DestinationId(1), &stage.topic).await.unwrap());
+    assert!(unhalt::forget_topic(stage.pool(), DestinationId(1), &stage.topic).await.unwrap());
     assert_eq!(stage.deliver().await.unwrap().from, Position(5));
     assert_live(&stage).await;
 }

@@ -7,7 +7,7 @@ use rollcall::{
 };
 use serde_json::json;
 
-use super::{Stage, fields, mapping, whole_event, with};
+use super::{Stage, crash, fields, mapping, whole_event, with};
 use crate::support::kafka;
 
 async fn deliver(stage: &Stage, mappings: Vec<Mapping>) -> Delivered {
@@ -28,7 +28,7 @@ fn positions(stage: &Stage) -> Vec<i64> {
 }
 
 /// Text that does not compress, as brokers measure batches compressed.
-fn noise(words: u64) -> String {
+pub fn noise(words: u64) -> String {
     (0..words).map(|n| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
 }
 
@@ -134,4 +134,28 @@ async fn profiles_with_megabytes_of_traits_make_pages_shorter_and_are_told() {
     assert_eq!((delivered.to, delivered.quarantined), (Position(60), 0));
     assert!(pages.into_inner() > 3, "one page would have been 54 MB");
     stage.assert_told_once_and_in_order(60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_between_putting_aside_and_telling_does_not_make_another_record_be_skipped() {
+    let stage = Stage::new(1, 2).await;
+    let options = json!({"id_sync": [{"id": "partition", "strategy": "all"}]});
+    sqlx::query("update definitions set options = $1").bind(options).execute(stage.pool()).await.unwrap();
+    let identified = async |partition: &str, at: &str| {
+        let sql =
+            "insert into identifiers (type, value, profile_id, added_at) values ('partition', $1, 1, $2::timestamptz)";
+        sqlx::query(sql).bind(partition).bind(at).execute(stage.pool()).await.unwrap();
+    };
+    identified("0", "2024-01-02").await;
+    identified("none", "2024-01-03").await;
+    stage.seal([1], []).await;
+    assert!(!crash::deliver(&stage, "after_quarantine:abort").0.success());
+    assert_eq!(put_aside(&stage).await.len(), 1);
+    // As a merge does: the person has another, older identifier, which comes first among the identities.
+    identified("1", "2024-01-01").await;
+    let (status, log) = crash::deliver(&stage, "");
+    assert!(status.success(), "{log}");
+    let told = kafka::read_committed(&stage.broker, &stage.topic);
+    assert_eq!(told.iter().map(|record| record.partition).collect::<Vec<_>>(), [0, 1], "each that can be told is told");
+    assert_eq!(put_aside(&stage).await.len(), 1, "what was put aside stays that");
 }

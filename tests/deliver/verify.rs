@@ -7,7 +7,7 @@ use rdkafka::{
 use rollcall::{
     config::Delivery,
     deliver::{
-        Session, Target, state,
+        Session, Target, unhalt,
         verify::{Kind, Report},
     },
     mapping::Mapping,
@@ -187,7 +187,7 @@ async fn quarantine_a_mapping_that_drops_and_people_without_a_name_are_accounted
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_stream_and_what_is_not_told_yet_are_no_differences() {
     let stage = told().await;
-    state::start_over(stage.pool(), stage.destination).await.unwrap();
+    unhalt::start_over(stage.pool(), stage.destination).await.unwrap();
     let report = verified(stage.pool(), &stage.target()).await;
     assert_eq!((report.topics[0].earlier, report.lanes[0].seen), (70, 0));
     stage.deliver().await.unwrap();

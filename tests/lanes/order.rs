@@ -11,7 +11,7 @@ use proptest::{
 use rollcall::{
     audience::{catalogue::Catalogue, check::Known},
     config::{self, Surroundings},
-    deliver::state,
+    deliver::{claim::Claim, unhalt},
     delta::{self, Now, Reader},
     ids::{BackfillId, Position},
     membership::{
@@ -161,7 +161,8 @@ impl Model {
         self.told.extend(changes);
         self.cursors.insert(lane, to);
         if mirrored {
-            state::mirror(&self.pool, head.destination, head.stream, to).await.unwrap();
+            let claim = Claim::take(&self.pool, head.destination, head.stream).await.unwrap().unwrap();
+            assert!(claim.mirror(&self.pool, to).await.unwrap());
         }
     }
 
@@ -239,7 +240,7 @@ async fn holds(steps: &[Step], again: &[Step]) -> Result<(), TestCaseError> {
     }
     // And told again from the beginning, in an order of the lanes that is not that of the first time.
     let head = delta::head(&model.pool, "kafka", Lane::Live).await.unwrap();
-    state::start_over(&model.pool, head.destination).await.unwrap();
+    unhalt::start_over(&model.pool, head.destination).await.unwrap();
     model.cursors.clear();
     let sealed = model.sealed.len();
     for step in again.iter().filter(|step| matches!(step, Step::Tell(..))) {

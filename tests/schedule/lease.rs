@@ -130,3 +130,19 @@ async fn waits_for_a_lock(pool: &PgPool) {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_holder_hears_that_somebody_waits_for_its_lease_until_that_is_long_ago_or_it_is_granted_anew() {
+    let database = Database::fresh().await;
+    let mut first = acquire(&database.pool, 1).await.unwrap();
+    assert!(lease::renew(&database.pool, &clock(), &mut first).await.unwrap() && !first.is_asked());
+    lease::ask(&database.pool, "a thing", TTL).await.unwrap();
+    assert!(!first.is_asked(), "it hears of it when it renews");
+    assert!(lease::renew(&database.pool, &clock(), &mut first).await.unwrap() && first.is_asked());
+    lease::ask(&database.pool, "a thing", Duration::ZERO).await.unwrap();
+    assert!(lease::renew(&database.pool, &clock(), &mut first).await.unwrap() && !first.is_asked());
+    lease::ask(&database.pool, "a thing", TTL).await.unwrap();
+    end(&database.pool, "a thing").await;
+    let mut second = acquire(&database.pool, 2).await.unwrap();
+    assert!(lease::renew(&database.pool, &clock(), &mut second).await.unwrap() && !second.is_asked());
+}

@@ -160,8 +160,8 @@ async fn rollcall_health_asks_the_instance_on_this_machine() {
         assert!(output.status.success(), "{question:?}: {output:?}");
     }
     assert_eq!(world.json(&["health", "ready"])["database"], "up", "it carries the token");
-    let halt = "insert into deliveries (destination_id, state, halt_reason)
-                select id, 'halted', 'cursor_lost' from destinations
+    let halt = "insert into deliveries (destination_id, stream, state, halt_reason)
+                select id, stream, 'halted', 'cursor_lost' from destinations
                 on conflict (destination_id) do update set state = 'halted'";
     instance.logs("delivery recovered");
     sqlx::query(halt).execute(&world.db.pool).await.unwrap();

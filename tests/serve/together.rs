@@ -59,3 +59,25 @@ async fn a_sync_that_is_interrupted_gives_its_leases_back_and_another_tells_the_
     instance.ends_cleanly();
     world.verified();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_starts_over_gets_the_lease_from_the_instance_that_tells_which_then_tells_the_log_again() {
+    let world = World::new(BUYERS).await;
+    let mut instance = Instance::start(&world, "one", "");
+    buy(&world, 0..3);
+    told(&world, &users(0..3));
+    let stream = "select stream::text from destinations where lane = 'live'";
+    let before: String = sqlx::query_scalar(stream).fetch_one(&world.db.pool).await.unwrap();
+    let decided = world.json(&["unhalt", "kafka", "--start-over"]);
+    assert!(decided["decided"].as_str().unwrap().contains("begins a new stream"), "{decided}");
+    let after: String = sqlx::query_scalar(stream).fetch_one(&world.db.pool).await.unwrap();
+    assert_ne!(before, after);
+    buy(&world, 3..4);
+    crate::support::kafka::eventually("the log is told again", || {
+        let records = crate::support::kafka::read_committed(crate::support::kafka::broker(), &world.topic);
+        let of = |stream: &str| records.iter().filter(|r| r.header("rollcall-stream") == Some(stream)).count();
+        (of(&before) == 3 && of(&after) == 4).then_some(())
+    });
+    assert!(!instance.log().contains("taken over"), "the lease was given, not taken:\n{}", instance.log());
+    instance.ends_cleanly();
+}

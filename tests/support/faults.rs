@@ -16,7 +16,7 @@ pub enum Way {
     Sync,
     /// `sync` tells a backfill: `lanes::backfill`.
     Backfill,
-    /// A delivery by itself, with records that are put aside: `deliver::crash`.
+    /// A delivery by itself, with records that are put aside or refused: `deliver::crash`, `deliver::isolated`.
     Delivery,
     /// `serve` erases somebody: `serve::forgetting`.
     Forget,
@@ -32,7 +32,7 @@ fn ways(point: Point) -> &'static [Way] {
             &[Way::Serve, Way::Sync]
         }
         Point::BeforeSlice | Point::AfterSlice => &[Way::Backfill],
-        Point::AfterQuarantine => &[Way::Delivery],
+        Point::AfterQuarantine | Point::AfterRefused | Point::AfterProbe => &[Way::Delivery],
         Point::AfterFence
         | Point::AfterCursorRead
         | Point::AfterBegin

@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     config::{Config, Destination},
     deliver::{Session, Target, yardstick},
-    delta::Chain,
+    delta::{Chain, Link},
     ids::{DestinationId, Position, RunId},
     membership::diff,
 };
@@ -149,7 +149,7 @@ pub(super) async fn fill(pool: &PgPool, members: u32) -> Result<()> {
     .await?;
     let (run, destination): (RunId, DestinationId) = (row.try_get("id")?, row.try_get("destination")?);
     let end = Position(i64::from(members));
-    let chain = Chain::default().link(run, &(Position(0)..end), &entered, &exited, Uuid::nil());
+    let chain = Chain::default().link(&Link::of(run, Position(0)..end, &entered, &exited, Uuid::nil()));
     sqlx::query(
         "with log as (
              insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, chain, nonce)

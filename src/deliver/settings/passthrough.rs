@@ -8,9 +8,8 @@ use super::Fault;
 use crate::mapping::{Json, coerce};
 
 /// librdkafka properties that are refused, whole or up to a dot, with the reason.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 23] = [
     ("transactional.id", "it is fixed for each destination; another one would let two instances send at once"),
-    ("transaction.timeout.ms", "it is tied to how long a transaction of ours may take"),
     ("enable.idempotence", "without it a retry repeats records"),
     ("enable.gapless.guarantee", "it changes how a failed record is dealt with"),
     ("acks", "anything but all loses records when a broker fails"),

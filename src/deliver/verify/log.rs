@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Result,
     audience::Class,
-    delta::Chain,
+    delta::{Chain, Link},
     ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
     membership::{
         diff::{self, Change},
@@ -60,6 +60,8 @@ pub struct Part {
     /// The position of the other lane that must come before.
     pub after: i64,
     pub backfill: Option<BackfillId>,
+    /// Told under those names alone that came since.
+    identified_since: Option<String>,
     pub evaluated_at: DateTime<Utc>,
     /// Whether its records have no value.
     pub tombstone: bool,
@@ -124,9 +126,14 @@ impl Log {
                 let LaneLog { lane: name, parts, .. } = &mut self.lanes[*lane];
                 let part = &mut parts[*part];
                 let (run, from) = (part.run, Position(part.range.start));
-                let range = from..Position(part.range.end);
+                let link = Link {
+                    after: Position(part.after),
+                    backfill: part.backfill,
+                    identified_since: part.identified_since.as_deref(),
+                    ..Link::of(run, from..Position(part.range.end), &entered, &exited, nonce)
+                };
                 // A part whose forerunner is past retention has nothing to be held against.
-                let linked = chains[*lane].as_ref().map(|before| before.link(run, &range, &entered, &exited, nonce));
+                let linked = chains[*lane].as_ref().map(|before| before.link(&link));
                 if linked.is_some_and(|linked| linked != part.chain) {
                     found.add_run(
                         Kind::Chain,
@@ -274,7 +281,8 @@ async fn audiences(tx: &mut PgConnection) -> Result<Vec<Audience>> {
 
 async fn parts(tx: &mut PgConnection, lane: DestinationId, known: &HashMap<AudienceId, usize>) -> Result<Vec<Part>> {
     let rows = sqlx::query(
-        "select d.from_position, d.to_position, d.run_id, d.chain, d.after_position, d.backfill_id, d.mapping_version,
+        "select d.from_position, d.to_position, d.run_id, d.chain, d.after_position, d.backfill_id, d.identified_since,
+                d.mapping_version,
                 r.audience_id, r.evaluated_at, r.tombstone,
                 jsonb_array_length(coalesce(v.options -> 'id_sync', '[]')) > 0 as several
          from deltas d join runs r on r.id = d.run_id
@@ -292,6 +300,7 @@ async fn parts(tx: &mut PgConnection, lane: DestinationId, known: &HashMap<Audie
             audience: known.get(&audience).copied().unwrap_or_default(),
             after: row.try_get("after_position")?,
             backfill: row.try_get("backfill_id")?,
+            identified_since: row.try_get("identified_since")?,
             evaluated_at: row.try_get("evaluated_at")?,
             tombstone: row.try_get("tombstone")?,
             several: row.try_get("several")?,

@@ -43,7 +43,7 @@ use super::{
     cluster::Cluster,
     cursor,
     recover::{self, Decision, Facts, Found},
-    state, topic as topic_ids,
+    topic as topics, topic_ids,
 };
 use crate::{
     Error, Result,
@@ -143,7 +143,7 @@ async fn cursors(pool: &PgPool, target: &Target, found: &mut Findings) -> Result
                         Err(error) if error.kind == crate::Kind::Settings && before.mirror == Position(0) => {
                             Ok(Found::Nothing)
                         }
-                        found => found,
+                        read => Ok(read?.found),
                     }
                 })
                 .await?
@@ -161,7 +161,8 @@ async fn cursors(pool: &PgPool, target: &Target, found: &mut Findings) -> Result
             };
             let chain = delta::chain_at(pool, at.head.destination, next).await?;
             let (stream, log_end, mirror) = (at.head.stream, at.head.end, before.mirror);
-            let facts = Facts { stream, log_end, mirror, cursor, chain, recreated: Vec::new() };
+            let (delivery, deleted, recreated) = (target.delivery, false, Vec::new());
+            let facts = Facts { delivery, stream, log_end, mirror, cursor, deleted, chain, recreated };
             at.cursor = next.min(log_end);
             if let Decision::Halt(halt) = recover::decide(&facts) {
                 let detail = format!("{}: {}", halt.reason, halt.detail);
@@ -188,7 +189,7 @@ async fn look(
 ) -> Result<(Cluster, Vec<Topic>)> {
     let mut known = Vec::new();
     for at in cursors.values() {
-        known.extend(state::topics(pool, at.head.stream).await?);
+        known.extend(topic_ids::known(pool, at.head.stream).await?);
     }
     known.retain(|(name, _)| *name != target.cursor_topic);
     let mut names: Vec<String> = known.iter().map(|(name, _)| name.clone()).collect();
@@ -200,7 +201,7 @@ async fn look(
     let (cluster, topics, gone, ids) = blocking(move || {
         let cluster = Cluster::open(&name, &settings)?;
         let (topics, gone) = topic::look(&cluster, &names, question.since, PATIENCE)?;
-        let ids = topic_ids::describe(cluster.admin()?.inner(), &names, PATIENCE).unwrap_or_default();
+        let ids = topics::describe(cluster.admin()?.inner(), &names, PATIENCE).unwrap_or_default();
         Ok((cluster, topics, gone, ids))
     })
     .await?;

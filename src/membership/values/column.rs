@@ -112,6 +112,8 @@ impl Column {
             compressed.clear();
             compressed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
             compressor.set_compression_level(level)?;
+            // A byte that changed where they are kept is noticed when they are read.
+            compressor.include_checksum(true)?;
             compressor.compress_to_buffer(raw, compressed)?;
             Ok::<_, std::io::Error>(compressed.to_vec())
         });
