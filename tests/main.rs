@@ -21,6 +21,7 @@ mod safeguards;
 mod secure;
 mod serve;
 mod servers;
+mod soak;
 mod streams;
 mod sync;
 mod schedule;

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod definitions;
 pub mod faults;
+pub mod dice;
 pub mod histories;
 pub mod http;
 pub mod kafka;
