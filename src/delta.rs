@@ -42,6 +42,8 @@ pub struct SealedRun {
     pub options: Options,
     /// The run's places in the destination's log.
     pub range: Range<Position>,
+    /// The log's chain before it, and after.
+    pub before: Chain,
     pub chain: Chain,
     /// Not to be told before the other lane is told so far: see [`crate::membership::lane`].
     pub after: Position,
@@ -83,6 +85,11 @@ impl Page {
     /// The place after the last change.
     pub fn to(&self) -> Position {
         Position(self.from.0 + self.changes.len() as i64)
+    }
+
+    /// The chain that a cursor at `from` carries: what is told before must end with it.
+    pub fn follows(&self) -> &Chain {
+        if self.from == self.run.range.start { &self.run.before } else { &self.run.chain }
     }
 }
 
@@ -238,17 +245,17 @@ impl Reader {
                 false => Ok(None),
             };
         };
-        let (run, change) = sealed(&row)?;
+        let (mut run, change) = sealed(&row)?;
         if !run.range.contains(&from) || change.len() != (run.range.end.0 - run.range.start.0) as u64 {
             return Err(damaged(format!("run {} does not fit its place, at {from}", run.run)));
         }
-        let before = match row.try_get::<Option<Vec<u8>>, _>("before")? {
+        run.before = match row.try_get::<Option<Vec<u8>>, _>("before")? {
             None if run.range.start == Position(0) => Chain::default(),
             Some(chain) if row.try_get::<Position, _>("before_ends")? == run.range.start => Chain(chain),
             _ => return Err(damaged(format!("what stands before run {} is missing or overlaps it", run.run))),
         };
         // The dangerous line: without it, whoever is put into the bitmap by mistake is told.
-        if before.link(&link(&row)?) != run.chain && Safeguard::ChainComputedAnew.is_on() {
+        if run.before.link(&link(&row)?) != run.chain && Safeguard::ChainComputedAnew.is_on() {
             return Err(damaged(format!("run {} is not as it was sealed", run.run)));
         }
         Ok(Some((Arc::new(run), change)))
@@ -337,6 +344,7 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
         options: serde_json::from_value(options)
             .map_err(|error| Error::halted("a stored definition's options cannot be read").because(error))?,
         range: Position(row.try_get("from_position")?)..Position(row.try_get("to_position")?),
+        before: Chain::default(),
         chain: Chain(row.try_get("chain")?),
         after: row.try_get("after_position")?,
         backfill: row.try_get("backfill_id")?,

@@ -14,6 +14,7 @@ mod mapping;
 mod membership;
 mod plan;
 mod profile;
+mod protocol;
 mod pull;
 mod quarantine;
 mod retention;

@@ -19,7 +19,7 @@ use crate::{
 pub struct Claim {
     pub destination: DestinationId,
     pub stream: Uuid,
-    number: i64,
+    pub number: i64,
 }
 
 impl Claim {

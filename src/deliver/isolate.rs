@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::{
-    page::Page,
+    outside::{Outside, Page},
     quarantine::Quarantined,
     session::{Delivered, Session, Stop},
 };
@@ -14,7 +14,7 @@ use crate::{
     fault::{self, Point},
 };
 
-impl Session {
+impl<O: Outside> Session<O> {
     /// Kafka refused the page. Records that are known to be at fault are put aside; else the page is cut so that the next
     /// one ends before the first suspect, or is half as long, until the suspect is alone.
     ///
@@ -42,18 +42,12 @@ impl Session {
             // One change, several records in one batch: each is tried by itself, in a transaction that is not committed.
             let suspects = std::mem::take(&mut guilty);
             for (index, _) in suspects {
-                let page = page.clone();
-                let tried = self.thread.run(move |producer| {
-                    producer.open()?;
-                    producer.probe(&page, index)
-                });
-                let tried = tried.await;
+                let tried = self.outside.probe(page.clone(), index).await;
                 fault::point(Point::AfterProbe);
                 match tried {
-                    Ok(Ok(Some(code))) => guilty.push((index, code)),
-                    Ok(Ok(None)) => {}
-                    Ok(Err(failure)) => return self.failed(failure).await,
-                    Err(error) => return error.into(),
+                    Ok(Some(code)) => guilty.push((index, code)),
+                    Ok(None) => {}
+                    Err(failure) => return self.failed(failure).await,
                 }
             }
         }
@@ -61,7 +55,7 @@ impl Session {
         if rows.is_empty() {
             return Stop::Doubt(Error::wait("Kafka refused records together, and each alone is accepted"));
         }
-        match self.put_aside(&rows, told).await {
+        match self.put_aside(page, &rows, told).await {
             Ok(()) => Stop::Again,
             Err(stop) => stop,
         }

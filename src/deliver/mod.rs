@@ -24,6 +24,7 @@ pub mod cursor;
 pub mod diagnosis;
 mod handshake;
 mod oauth;
+pub mod outside;
 pub mod in_process;
 mod isolate;
 pub mod pace;

@@ -25,6 +25,8 @@ use crate::{
 pub struct Page {
     pub from: Position,
     pub to: Position,
+    /// The log's chain at `from`, as it was when the page was made.
+    pub follows: Chain,
     /// The run of the last change.
     pub run: RunId,
     /// The log's chain after that run.
@@ -120,6 +122,10 @@ impl Pages {
         let (mut changes, mut next, mut count) = (Vec::new(), from, 0);
         while count < limit {
             let Some(more) = self.reader.page(&self.pool, next, limit - count).await? else { break };
+            // Postgres may go back between two reads. What comes then is of another history: it begins a page, which is not told.
+            if changes.last().is_some_and(|last: &delta::Page| last.run.chain != *more.follows()) {
+                break;
+            }
             next = more.to();
             count += more.changes.len();
             changes.push(more);
@@ -135,9 +141,17 @@ impl Pages {
         which: &Which<'_>,
         (run, chain): (RunId, Chain),
     ) -> Page {
-        let stream_text = self.stream.to_string();
-        let mut page =
-            Page { from, to: from, run, chain, stream_text, records: Vec::new(), events: 0, rejected: Vec::new() };
+        let mut page = Page {
+            from,
+            to: from,
+            follows: changes.first().map(|first| first.follows().clone()).unwrap_or_default(),
+            run,
+            chain,
+            stream_text: self.stream.to_string(),
+            records: Vec::new(),
+            events: 0,
+            rejected: Vec::new(),
+        };
         let mut bytes = 0;
         let nobody = Person::default();
         for part in changes {

@@ -13,7 +13,8 @@ use super::{
     recover::{Halt, Reason},
 };
 use crate::{
-    Result,
+    Error, Result,
+    delta::Chain,
     ids::{DestinationId, Position, ProfileId, RunId},
     limits,
 };
@@ -40,11 +41,17 @@ pub struct Skipped {
     pub mapping: String,
 }
 
-/// Stores rows that are not there yet. The inner error says that some run has too many: then none is stored.
+/// Stores rows of a page that are not there yet; the log's chain at its end says which history it was made of. The inner error says that some run has too many: then none is stored.
 ///
 /// # Errors
-/// If the database cannot be asked; [`crate::Kind::Wait`] if another session has claimed the stream.
-pub async fn store(pool: &PgPool, claim: &Claim, rows: &[Quarantined]) -> Result<Result<u64, Halt>> {
+/// If the database cannot be asked; [`crate::Kind::Wait`] if another session has claimed the stream, or the log is not any more what
+/// the page was made of.
+pub async fn store(
+    pool: &PgPool,
+    claim: &Claim,
+    (to, chain): (Position, &Chain),
+    rows: &[Quarantined],
+) -> Result<Result<u64, Halt>> {
     if rows.is_empty() {
         return Ok(Ok(0));
     }
@@ -53,6 +60,14 @@ pub async fn store(pool: &PgPool, claim: &Claim, rows: &[Quarantined]) -> Result
     // The dangerous line: until the commit nobody else claims the stream and reads what is to be skipped.
     if !claim.lock(&mut tx).await? {
         return Err(claim::taken_over("put records aside"));
+    }
+    // Postgres may have gone back since the page was made, and on in another way: then these positions are other people's.
+    let same = sqlx::query_scalar(
+        "select exists (select from deltas where destination_id = $1 and from_position < $2 and to_position >= $2 and chain = $3)",
+    );
+    let same: bool = same.bind(destination).bind(to).bind(&chain.0).fetch_one(&mut *tx).await?;
+    if !same {
+        return Err(Error::wait("the log is not what it was a moment ago: the database was restored or failed over"));
     }
     let stored = sqlx::query(
         "insert into quarantine (destination_id, position, identity, mapping, run_id, profile_id, reason, detail)

@@ -7,17 +7,14 @@
 use std::sync::Arc;
 
 use super::{
-    claim::Claim,
     cursor::Read,
-    producer::{Failure, Producer},
-    quarantine,
+    outside::{Failure, Outside},
     recover::{self, Decision, Facts, Found},
     session::{Delivered, Session, Stop},
-    unhalt,
 };
-use crate::{Error, Result, config::Delivery, delta, fault::Safeguard, ids::Position};
+use crate::{Error, Result, config::Delivery, fault::Safeguard, ids::Position};
 
-impl Session {
+impl<O: Outside> Session<O> {
     pub(super) async fn recover(
         &mut self,
         told: &mut Delivered,
@@ -26,14 +23,14 @@ impl Session {
         tracing::debug!("recovering");
         // What must be behind the cursor is read before it, what must be ahead of it after: then only a true contradiction
         // looks like one, even if another instance takes over and goes on while we read.
-        let mirror = delta::head(&self.pool, &self.target.name, self.target.lane).await?.mirror;
+        let mirror = self.outside.head().await?.mirror;
         // Before fencing: whoever is fenced by us finds that we have claimed.
-        let claim = Claim::take(&self.pool, self.destination, self.stream).await?.ok_or_else(new_stream)?;
+        let claim = self.outside.claim(self.stream).await?.ok_or_else(new_stream)?;
         self.claim = Some(claim);
         self.fence_retired().await?;
         // Nothing is under way yet: who cannot even begin tells the caller, who knows when to try again.
-        let Read { found: cursor, start, end } = begun(self.thread.run(Producer::open).await?)?;
-        let head = delta::head(&self.pool, &self.target.name, self.target.lane).await?;
+        let Read { found: cursor, start, end } = begun(self.outside.open().await)?;
+        let head = self.outside.head().await?;
         told.end = head.end;
         if head.stream != self.stream {
             return Err(new_stream().into());
@@ -42,18 +39,18 @@ impl Session {
             return Err(Stop::Asked);
         }
         let chain = match &cursor {
-            Found::Cursor(cursor) => delta::chain_at(&self.pool, self.destination, cursor.next).await?,
+            Found::Cursor(cursor) => self.outside.chain_at(cursor.next).await?,
             _ => None,
         };
         let deleted = match &cursor {
             // Where our cursors would stand, the topic has lost its records, or is too short to be the same.
             Found::Nothing => {
-                let from = claim.cursor_from(&self.pool, end).await?;
+                let from = self.outside.cursor_from(&claim, end).await?;
                 start > from || end < from
             }
             _ => false,
         };
-        let recreated = self.topics.recreated(&self.pool, &self.thread).await?;
+        let recreated = self.topics.recreated(&self.outside).await?;
         let (delivery, stream) = (self.target.delivery, self.stream);
         let facts = Facts { delivery, stream, log_end: head.end, mirror, cursor, deleted, chain, recreated };
         let position = match recover::decide(&facts) {
@@ -63,12 +60,12 @@ impl Session {
         let chain = match delivery {
             Delivery::ExactlyOnce => facts.chain,
             // It goes on from the mirror, which the cursor may be ahead of.
-            Delivery::AtLeastOnce => delta::chain_at(&self.pool, self.destination, position).await?,
+            Delivery::AtLeastOnce => self.outside.chain_at(position).await?,
         };
-        claim.live(&self.pool).await?;
-        claim.mirror(&self.pool, position).await?;
+        self.outside.live(&claim).await?;
+        self.outside.mirror(&claim, position).await?;
         tracing::debug!(%position, end = %head.end, "delivery recovered");
-        self.skipped = Arc::new(quarantine::load(&self.pool, self.destination, position).await?);
+        self.skipped = Arc::new(self.outside.skipped(position).await?);
         self.at = Some((position, chain.unwrap_or_default()));
         Ok(position)
     }
@@ -78,12 +75,11 @@ impl Session {
         if self.target.delivery == Delivery::AtLeastOnce || !Safeguard::RetiredFenced.is_on() {
             return Ok(());
         }
-        let retired = unhalt::retired(&self.pool, &self.target.name).await?;
+        let retired = self.outside.retired().await?;
         for stream in &retired {
-            let stream = *stream;
-            begun(self.thread.run(move |producer| producer.fence(stream)).await?)?;
+            begun(self.outside.fence(*stream).await)?;
         }
-        Ok(unhalt::fenced(&self.pool, &retired).await?)
+        Ok(self.outside.fenced(&retired).await?)
     }
 }
 

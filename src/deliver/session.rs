@@ -2,11 +2,7 @@
 //!
 //! Where it goes on is found in [`super::resume`], what becomes of refused records in [`super::isolate`].
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use tracing::{Instrument as _, info_span};
@@ -14,19 +10,17 @@ use uuid::Uuid;
 
 use super::{
     claim::{self, Claim},
-    page::{Page, Pages},
-    producer::{Failure, Producer},
-    quarantine::{self, Quarantined, Skipped},
+    outside::{Failure, Outside, Page, Real},
+    quarantine::{Quarantined, Skipped},
     recover::{Halt, Reason},
     target::Target,
-    thread::Thread,
     topic_ids::{Amiss, TopicIds},
 };
 use crate::{
     Error, Kind, Result,
     delta::{self, Chain},
     fault::{self, Point},
-    ids::{DestinationId, Position},
+    ids::Position,
     limits,
     membership::lane::Lane,
     telemetry::metrics,
@@ -48,13 +42,10 @@ pub struct Delivered {
 }
 
 /// A delivery with its producer, kept from one call to the next as long as there is no doubt about it.
-pub struct Session {
-    pub(super) pool: PgPool,
-    pub(super) destination: DestinationId,
+pub struct Session<O = Real> {
+    pub(super) outside: O,
     pub(super) stream: Uuid,
     pub(super) target: Target,
-    pages: Pages,
-    pub(super) thread: Thread,
     /// The right to write what it finds; `None` before its first recovery.
     pub(super) claim: Option<Claim>,
     /// Where the destination is, and the log's chain there. `None`: unknown, recover first.
@@ -90,28 +81,23 @@ impl Session {
     /// If the database cannot be asked, or knows no such destination.
     pub async fn start(pool: PgPool, target: Target) -> Result<Session> {
         let head = delta::head(&pool, &target.name, target.lane).await?;
-        let producer = Producer::new(
-            &target.name,
-            target.settings.clone(),
-            target.delivery,
-            head.stream,
-            target.cursor_topic.clone(),
-        );
-        let producer = if target.in_process { producer.without_administration() } else { producer };
-        let pages = Pages::new(pool.clone(), &head, &target);
-        Ok(Session {
-            pool,
-            destination: head.destination,
-            stream: head.stream,
-            topics: TopicIds::of(head.stream, &target.cursor_topic),
-            thread: Thread::start(producer)?,
-            pages,
+        Ok(Session::within(Real::new(pool, target.clone(), &head)?, target, head.stream))
+    }
+}
+
+impl<O: Outside> Session<O> {
+    /// A session about `stream` that has done nothing yet.
+    pub fn within(outside: O, target: Target, stream: Uuid) -> Session<O> {
+        Session {
+            outside,
+            stream,
+            topics: TopicIds::of(stream, &target.cursor_topic),
             limit: target.pace.page(target.page_changes),
             target,
             claim: None,
             at: None,
             skipped: Arc::default(),
-        })
+        }
     }
 
     /// Tells the destination everything up to the log's end.
@@ -171,33 +157,28 @@ impl Session {
         }
         while let Some(page) = ready {
             let page = Arc::new(page);
-            self.put_aside(&page.rejected, told).await?;
+            self.continues(&page)?;
+            self.put_aside(&page, &page.rejected, told).await?;
             self.look_at_topics(&page).await?;
             if !self.target.pace.wait(self.target.lane, page.events, || go_on(told)).await {
                 return Err(Stop::Asked);
             }
-            let telling = {
-                let page = page.clone();
-                self.thread.run(move |producer| {
-                    let began = Instant::now();
-                    producer.tell(&page).map(|()| (producer.is_open(), began.elapsed()))
-                })
-            };
+            let telling = self.outside.tell(page.clone());
             let Page { run, from, to, records, .. } = &*page;
             let (destination, records) = (&*self.target.name, records.len());
             let telling = telling.instrument(info_span!("transaction", destination, %run, %from, %to, records));
             // While this page is on its way, the next one is made and the one before is mirrored.
             let (result, next, mirrored) = tokio::join!(
                 telling,
-                self.pages.page(page.to, self.limit, &self.skipped),
-                mirror(&self.pool, &claim, committed),
+                self.outside.page(page.to, self.limit, &self.skipped),
+                mirror(&self.outside, &claim, committed),
             );
             mirrored?;
-            let sure = match result? {
-                Ok((sure, took)) => {
+            let sure = match result {
+                Ok(committed) => {
                     let changes = (page.to.0 - page.from.0) as u64;
-                    metrics::told(&self.target.name, changes, page.records.len() as u64, took);
-                    sure
+                    metrics::told(&self.target.name, changes, page.records.len() as u64, committed.took);
+                    committed.sure
                 }
                 Err(Failure::Refused { records, certain }) => {
                     return Err(self.isolate(&page, records, certain, fresh, told).await);
@@ -218,22 +199,31 @@ impl Session {
             }
             let stop = if go_on(told) { (!sure).then_some(Stop::Again) } else { Some(Stop::Asked) };
             if let Some(stop) = stop {
-                mirror(&self.pool, &claim, committed).await?;
+                mirror(&self.outside, &claim, committed).await?;
                 return Err(stop);
             }
             ready = match next {
                 Err(error) if error.kind == Kind::Halted => {
-                    mirror(&self.pool, &claim, committed).await?;
+                    mirror(&self.outside, &claim, committed).await?;
                     return Err(self.damaged(error).await);
                 }
                 next => next?,
             };
         }
-        Ok(mirror(&self.pool, &claim, committed).await?)
+        Ok(mirror(&self.outside, &claim, committed).await?)
+    }
+
+    /// Postgres may have gone back since the page before was made, and on in another way: then the next one continues a history
+    /// that was not told, and its cursor would hide that. The recovery looks at the facts.
+    fn continues(&self, page: &Page) -> Result<(), Stop> {
+        match &self.at {
+            Some((position, chain)) if *position == page.from && *chain == page.follows => Ok(()),
+            _ => Err(Stop::Again),
+        }
     }
 
     async fn page(&mut self, from: Position) -> Result<Option<Page>, Stop> {
-        match self.pages.page(from, self.limit, &self.skipped).await {
+        match self.outside.page(from, self.limit, &self.skipped).await {
             Err(error) if error.kind == Kind::Halted => Err(self.damaged(error).await),
             page => Ok(page?),
         }
@@ -254,7 +244,7 @@ impl Session {
         match failure {
             Failure::Fenced(error) => {
                 let held = match &self.claim {
-                    Some(claim) => claim.holds(&self.pool).await,
+                    Some(claim) => self.outside.holds(claim).await,
                     None => Ok(false),
                 };
                 match held {
@@ -277,9 +267,9 @@ impl Session {
         go_on: &(dyn Fn(&Delivered) -> bool + Sync),
     ) -> Result<Position, Stop> {
         if let Some((position, chain)) = &self.at {
-            let head = delta::head(&self.pool, &self.target.name, self.target.lane).await?;
+            let head = self.outside.head().await?;
             // The database may have been restored under a session that lives on.
-            let same = delta::chain_at(&self.pool, self.destination, *position).await?.as_ref() == Some(chain);
+            let same = self.outside.chain_at(*position).await?.as_ref() == Some(chain);
             if same && head.stream == self.stream && head.end >= *position {
                 told.end = head.end;
                 return Ok(*position);
@@ -292,14 +282,14 @@ impl Session {
     async fn look_at_topics(&mut self, page: &Page) -> Result<(), Stop> {
         let names = page.records.iter().map(|told| told.record.topic.as_str());
         let every = Duration::from_millis(limits::TOPICS_TELLING_MS);
-        let amiss = self.topics.look(&self.pool, &self.thread, names, every).await?;
+        let amiss = self.topics.look(&self.outside, names, every).await?;
         self.judge(amiss).await
     }
 
     /// The same where there is nothing to tell: then a broker that does not answer is no trouble yet.
     async fn look_while_idle(&mut self) -> Result<(), Stop> {
         let every = Duration::from_millis(limits::TOPICS_IDLE_MS);
-        match self.topics.look(&self.pool, &self.thread, std::iter::empty(), every).await {
+        match self.topics.look(&self.outside, std::iter::empty(), every).await {
             Err(error) if error.kind == Kind::Wait => {
                 tracing::debug!(%error, "the topics could not be looked at");
                 Ok(())
@@ -318,8 +308,13 @@ impl Session {
     }
 
     /// Quarantines rows before the transaction that passes them.
-    pub(super) async fn put_aside(&mut self, rows: &[Quarantined], told: &mut Delivered) -> Result<(), Stop> {
-        match quarantine::store(&self.pool, &self.claim()?, rows).await? {
+    pub(super) async fn put_aside(
+        &mut self,
+        page: &Page,
+        rows: &[Quarantined],
+        told: &mut Delivered,
+    ) -> Result<(), Stop> {
+        match self.outside.put_aside(&self.claim()?, page, rows).await? {
             Ok(stored) => {
                 told.quarantined += stored;
                 metrics::quarantined(&self.target.name, stored);
@@ -334,7 +329,7 @@ impl Session {
 
     pub(super) async fn halt(&self, halt: &Halt) -> Stop {
         match self.claim() {
-            Ok(claim) => Stop::Error(claim.halted(&self.pool, &self.target.title(), halt).await),
+            Ok(claim) => Stop::Error(self.outside.halted(&claim, halt).await),
             Err(error) => Stop::Error(error),
         }
     }
@@ -351,9 +346,9 @@ fn given_up(fenced: Error) -> Error {
 }
 
 /// Mirrors a commit, if there is one to mirror.
-async fn mirror(pool: &PgPool, claim: &Claim, committed: Option<Position>) -> Result<()> {
+async fn mirror(outside: &impl Outside, claim: &Claim, committed: Option<Position>) -> Result<()> {
     let Some(position) = committed else { return Ok(()) };
-    let mine = claim.mirror(pool, position).await?;
+    let mine = outside.mirror(claim, position).await?;
     fault::point(Point::AfterMirror);
     if mine { Ok(()) } else { Err(claim::taken_over("go on telling")) }
 }

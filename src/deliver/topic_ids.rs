@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{thread::Thread, topic::Topic, trouble};
+use super::{outside::Outside, topic::Topic, trouble};
 use crate::{Error, Result};
 
 /// The topics of one stream. What they were is in the database; here is which have been looked at.
@@ -44,15 +44,15 @@ impl TopicIds {
     ///
     /// # Errors
     /// If Kafka or the database does not answer.
-    pub async fn recreated(&mut self, pool: &PgPool, thread: &Thread) -> Result<Vec<String>> {
+    pub async fn recreated(&mut self, outside: &impl Outside) -> Result<Vec<String>> {
         self.usable.clear();
-        self.looked = Some(Instant::now());
-        let known = known(pool, self.stream).await?;
+        self.looked = Some(outside.now());
+        let known = outside.topics(self.stream).await?;
         let mut names: BTreeSet<String> = known.iter().map(|(name, _)| name.clone()).collect();
         names.insert(self.cursor_topic.clone());
-        let now = describe(thread, names).await?;
+        let now = outside.describe(names.into_iter().collect()).await?;
         let recreated = now.iter().filter(|topic| is_another(topic, &known)).map(|topic| topic.name.clone()).collect();
-        remember(pool, self.stream, &now).await?;
+        outside.remember(self.stream, &now).await?;
         Ok(recreated)
     }
 
@@ -62,28 +62,27 @@ impl TopicIds {
     /// [`crate::Kind::Settings`] for a topic that is missing or not allowed; else if Kafka or the database does not answer.
     pub async fn look<'t>(
         &mut self,
-        pool: &PgPool,
-        thread: &Thread,
+        outside: &impl Outside,
         names: impl Iterator<Item = &'t str>,
         every: Duration,
     ) -> Result<Option<Amiss>> {
         let new: HashSet<String> = names.filter(|name| !self.usable.contains(*name)).map(str::to_owned).collect();
-        let due = self.looked.is_none_or(|looked| looked.elapsed() >= every);
+        let due = self.looked.is_none_or(|looked| outside.now() - looked >= every);
         if new.is_empty() && !due {
             return Ok(None);
         }
         let mut asked: BTreeSet<String> = new.iter().cloned().collect();
         if due {
-            self.looked = Some(Instant::now());
+            self.looked = Some(outside.now());
             asked.insert(self.cursor_topic.clone());
-            asked.extend(known(pool, self.stream).await?.into_iter().map(|(name, _)| name));
+            asked.extend(outside.topics(self.stream).await?.into_iter().map(|(name, _)| name));
             asked.extend(self.usable.iter().cloned());
         }
-        let found = describe(thread, asked).await?;
+        let found = outside.describe(asked.into_iter().collect()).await?;
         let told_to = |topic: &&Topic| new.contains(&topic.name) || self.usable.contains(&topic.name);
         found.iter().filter(told_to).try_for_each(usable)?;
-        remember(pool, self.stream, &found).await?;
-        let known = known(pool, self.stream).await?;
+        outside.remember(self.stream, &found).await?;
+        let known = outside.topics(self.stream).await?;
         let amiss = |topic: &Topic| match is_another(topic, &known) {
             true if topic.name == self.cursor_topic => Some(Amiss::Cursors),
             true => Some(Amiss::Recreated(topic.name.clone())),
@@ -98,11 +97,6 @@ impl TopicIds {
     }
 }
 
-async fn describe(thread: &Thread, names: BTreeSet<String>) -> Result<Vec<Topic>> {
-    let names: Vec<String> = names.into_iter().collect();
-    thread.run(move |producer| producer.describe(&names)).await?
-}
-
 /// The topics that a stream was told to.
 ///
 /// # Errors
@@ -115,7 +109,7 @@ pub async fn known(pool: &PgPool, stream: Uuid) -> Result<Vec<(String, Uuid)>> {
 }
 
 /// Remembers topics, before anything is told to them. Under their stream: what an outdated session writes here, nobody reads.
-async fn remember(pool: &PgPool, stream: Uuid, topics: &[Topic]) -> Result<()> {
+pub(super) async fn remember(pool: &PgPool, stream: Uuid, topics: &[Topic]) -> Result<()> {
     let (names, ids): (Vec<&str>, Vec<Uuid>) =
         topics.iter().filter_map(|topic| Some((topic.name.as_str(), topic.id?))).unzip();
     sqlx::query(

@@ -17,6 +17,7 @@ fn run() -> SealedRun {
         evaluated_at: "2024-05-03T19:42:50.066179Z".parse().expect("an instant"),
         options: Options::default(),
         range: Position(0)..Position(1),
+        before: Default::default(),
         chain: Default::default(),
         after: Position(0),
         identified_since: None,

@@ -38,6 +38,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// A lease that was asked for at `started`.
+    pub fn granted(name: &str, holder: Uuid, epoch: i64, started: Instant, ttl: Duration) -> Lease {
+        Lease { name: name.into(), holder, epoch, ttl, trusted_until: trusted_until(started, ttl), asked: false }
+    }
+
     /// Whether the holder may still act on it. It stops being so without anyone telling.
     pub fn is_trusted(&self, clock: &Clock) -> bool {
         clock.monotonic() < self.trusted_until
@@ -85,8 +90,7 @@ pub async fn acquire(
     .bind(interval(ttl)?)
     .fetch_optional(database)
     .await?;
-    let trusted_until = trusted_until(started, ttl);
-    Ok(epoch.map(|epoch| Lease { name: name.into(), holder, epoch, ttl, trusted_until, asked: false }))
+    Ok(epoch.map(|epoch| Lease::granted(name, holder, epoch, started, ttl)))
 }
 
 /// Makes the lease last for its time to live from now. False if it ended meanwhile: work under it must stop, and

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rollcall::{
+    Kind,
     config::Delivery,
     deliver::{
         Session,
@@ -11,6 +12,7 @@ use rollcall::{
         recover::{Halt, Reason},
         unhalt,
     },
+    delta::{self, Chain},
     fault::Safeguard,
     ids::{DestinationId, Position, ProfileId, RunId},
 };
@@ -89,6 +91,7 @@ async fn a_session_that_was_overtaken_writes_nothing_of_what_it_found() {
             .unwrap()
     };
     let halt = Halt::new(Reason::CursorLost, "a test");
+    let (end, chain) = (Position(4), delta::chain_at(stage.pool(), DESTINATION, Position(4)).await.unwrap().unwrap());
     for started_over in [false, true] {
         let current = match started_over {
             false => claim(&stage).await,
@@ -97,10 +100,14 @@ async fn a_session_that_was_overtaken_writes_nothing_of_what_it_found() {
                 claim(&stage).await
             }
         };
-        assert!(quarantine::store(stage.pool(), &outdated, &rows).await.is_err());
+        assert!(quarantine::store(stage.pool(), &outdated, (end, &chain), &rows).await.is_err());
         let error = outdated.halted(stage.pool(), "destination 'kafka'", &halt).await;
         assert!(error.message.contains("another instance has taken over"), "{error}");
         assert_eq!(state().await, ("live".to_owned(), 0));
+        // A page that was made before the database went back says nothing of the log as it is now.
+        let other = Chain(vec![7]);
+        let error = quarantine::store(stage.pool(), &current, (end, &other), &rows).await.unwrap_err();
+        assert_eq!((error.kind, state().await.1), (Kind::Wait, 0), "{error}");
         current.halted(stage.pool(), "destination 'kafka'", &halt).await;
         outdated.live(stage.pool()).await.unwrap();
         assert_eq!(state().await.0, "halted", "what the latest found stands");

@@ -3,11 +3,12 @@
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rollcall::{
     Kind,
-    deliver::{recover::Reason, unhalt},
+    deliver::{Delivered, Session, recover::Reason, unhalt},
     ids::{DestinationId, Position},
 };
 
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::{Stage, fields, mapping, with};
 use crate::support::kafka;
@@ -110,6 +111,34 @@ async fn a_session_that_lives_on_notices_that_its_database_was_restored() {
     stage.seal(11..=18, []).await;
     let error = session.deliver(&|_| true).await.unwrap_err();
     assert!(error.message.contains("chain_differs"), "{error}");
+}
+
+/// What it reads next fits its place, but continues a history that nobody was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_database_goes_back_between_two_pages_tells_nothing_of_the_other_history() {
+    let stage = Stage::new(20, 1).await;
+    stage.seal(1..=5, []).await;
+    stage.seal(6..=10, []).await;
+    let mut target = stage.target();
+    target.page_changes = 5;
+    let mut session = Session::start(stage.pool().clone(), target).await.unwrap();
+    let goes_back = async || {
+        let back = "delete from deltas where from_position = 5;
+             update destinations set next_position = 5, chain = (select chain from deltas)";
+        execute(&stage, back).await;
+        stage.seal(11..=20, []).await;
+    };
+    let go_on = |told: &Delivered| {
+        // The second page is made already, of the run that is lost now.
+        if told.to == Position(5) {
+            tokio::task::block_in_place(|| Handle::current().block_on(goes_back()));
+        }
+        true
+    };
+    let error = session.deliver(&go_on).await.unwrap_err();
+    assert!(error.message.contains(Reason::ChainDiffers.name()), "{error}");
+    assert_eq!(stage.told().len(), 10, "nothing of the other history is told");
+    assert_starts_over(&stage, 15).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
