@@ -1,6 +1,7 @@
 //! The house rules that a machine can check, so that nobody has to remember them. Style as a test.
 
 mod outside;
+mod reliability;
 
 use std::{
     fs,
