@@ -198,6 +198,9 @@ pub struct Audience {
     /// Lets it take the key of a deleted audience; what was told under that key counts as told.
     #[serde(default)]
     pub reuse_deleted_key: bool,
+    /// Lets it take a key that is an imported trait's name too: definitions then read the audience, consumers are told it in its place.
+    #[serde(default)]
+    pub hides_trait: bool,
     /// For people; told to nobody.
     pub description: Option<String>,
     /// The definition, in the audience language.

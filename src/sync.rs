@@ -25,6 +25,7 @@ use crate::{
         configured, failed,
         register::{self, Terms},
         seal::{self, Run, Tick},
+        seen,
         turn::Turn,
     },
     profile::promote::promote,
@@ -112,7 +113,8 @@ fn failures<'r>(runs: impl Iterator<Item = &'r (String, Result<Run>)>) -> impl I
 /// # Errors
 /// The database's own.
 pub async fn known(pool: &PgPool, config: &Config) -> Result<Known> {
-    let known = register::known(pool).await?;
+    let mut known = register::known(pool).await?;
+    seen::carried(&mut *pool.acquire().await?, config, &mut known).await?;
     let configured: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
     let present = known.audiences.iter().filter(|known| !known.deleted).map(|known| &known.key);
     for audience in present.chain(known.computed.keys()).filter(|key| !configured.contains(*key)) {

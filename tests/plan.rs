@@ -1,5 +1,6 @@
 //! Definitions as code: `rollcall plan` shows what a configuration would do, `rollcall apply` does that and nothing else.
 
+mod hidden;
 mod traits;
 
 use std::{fs, process::Output};

@@ -77,7 +77,7 @@ impl Catalogue {
         let mut configured = BTreeMap::new();
         let mut definitions = BTreeMap::new();
         for audience in &config.audiences {
-            match read(audience, &taken) {
+            match read(config, audience, &taken, known) {
                 Ok(key) => {
                     taken.push(Taken { key: key.clone(), name: audience.name.clone(), deleted: false });
                     let definition = match define(config, &key, audience) {
@@ -96,7 +96,8 @@ impl Catalogue {
         let mut traits = BTreeMap::new();
         for computed in &config.traits {
             let key = key::key_of(&computed.name, computed.key.as_deref()).and_then(|key| {
-                key::check_free(&computed.name, &key, &taken, computed.reuse_deleted_key).map(|()| key)
+                key::check_free(&computed.name, &key, &taken, computed.reuse_deleted_key)?;
+                not_hidden(config, &computed.name, &key, known, computed.hides_trait).map(|()| key)
             });
             match key {
                 Ok(key) => {
@@ -235,8 +236,14 @@ fn define(config: &config::Config, key: &str, audience: &config::Audience) -> Re
     }
 }
 
-fn read(audience: &config::Audience, taken: &[Taken]) -> Result<String> {
+fn read(config: &config::Config, audience: &config::Audience, taken: &[Taken], known: &Known) -> Result<String> {
     let key = key::key_of(&audience.name, audience.key.as_deref())?;
     key::check_free(&audience.name, &key, taken, audience.reuse_deleted_key)?;
+    not_hidden(config, &audience.name, &key, known, audience.hides_trait)?;
     Ok(key)
+}
+
+fn not_hidden(config: &config::Config, name: &str, key: &str, known: &Known, hides: bool) -> Result<()> {
+    let types: Vec<&str> = config.identity.identifiers.iter().map(|of| of.kind.as_str()).collect();
+    key::check_hidden(name, key, &types, known.carried.get(key).copied(), hides)
 }

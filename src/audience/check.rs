@@ -28,6 +28,8 @@ pub struct Known {
     pub traits: BTreeSet<String>,
     /// By event name: first names of property paths.
     pub properties: BTreeMap<String, BTreeSet<String>>,
+    /// Imported traits by the name of an audience or computed trait that is new or deleted, with how many profiles carry each.
+    pub carried: BTreeMap<String, u64>,
 }
 
 /// The audiences of a configuration, ready to be computed.
@@ -58,6 +60,8 @@ pub fn check(
         .audiences
         .iter()
         .filter(|other| !audiences.contains_key(&other.key) && !traits.contains_key(&other.key))
+        // What hid an imported trait hides it no longer.
+        .filter(|other| !other.deleted || !known.carried.contains_key(&other.key))
         .map(|other| (other.key.as_str(), other.deleted))
         .collect();
     let keys: BTreeSet<String> = audiences.keys().cloned().chain(others.keys().map(ToString::to_string)).collect();

@@ -71,6 +71,25 @@ pub fn check_free(name: &str, key: &str, taken: &[Taken], reuse: bool) -> Result
     }))
 }
 
+/// Names under which consumers look for who somebody is: `true` must not stand in their place.
+const RESERVED: [&str; 8] =
+    ["id", "user_id", "anonymous_id", "group_id", "email", "cross_domain_id", "ga_client_id", "braze_id"];
+
+/// Refuses a key that is an identifier's, or the name of an imported trait that `carried` profiles have: under it the trait could be
+/// read no more, here and downstream. `hides` says that this is meant.
+pub fn check_hidden(name: &str, key: &str, types: &[&str], carried: Option<u64>, hides: bool) -> Result<()> {
+    let what = match carried {
+        _ if hides => return Ok(()),
+        _ if RESERVED.contains(&key) || types.contains(&key) => "an identifier's name".to_owned(),
+        Some(profiles) if profiles > 0 => format!("the name of an imported trait, which {profiles} profiles carry"),
+        _ => return Ok(()),
+    };
+    let message = format!("'{}' has the key '{key}', which is {what}", short(name));
+    Err(Error::definition(message).help(format!(
+        "Give it another `key`, or set `hides_trait: true`: from then on trait('{key}') means this one, and consumers are told it in its place."
+    )))
+}
+
 /// A name as a message can hold it.
 fn short(name: &str) -> String {
     match name.char_indices().nth(60) {
@@ -102,6 +121,17 @@ mod tests {
     fn a_wrong_key_is_answered_with_a_right_one() {
         let error = key_of("Big", Some("Big Spenders")).unwrap_err();
         assert!(error.help.unwrap().ends_with("as 'big_spenders'."));
+    }
+
+    #[test]
+    fn a_key_that_hides_a_trait_or_an_identifier_is_taken_only_on_demand() {
+        for (key, carried) in [("email", None), ("user_id", None), ("crm_id", None), ("plan", Some(3))] {
+            let error = check_hidden("A", key, &["crm_id"], carried, false).unwrap_err();
+            assert!(error.help.unwrap().contains("hides_trait"), "{key}");
+            check_hidden("A", key, &["crm_id"], carried, true).unwrap();
+        }
+        assert!(check_hidden("Plan", "plan", &[], Some(3), false).unwrap_err().message.contains("3 profiles"));
+        check_hidden("A", "plan", &[], None, false).unwrap();
     }
 
     #[test]

@@ -11,9 +11,11 @@ use uuid::Uuid;
 
 use super::Context;
 use crate::{
-    Error, Kind, Result, audience,
+    Error, Kind, Result,
+    audience::{catalogue::Catalogue, check::Known},
     config::Config,
     deliver::{self, Target},
+    membership::{register, seen},
     profile::{self, rules::Rules},
     pull,
     stream::Stream,
@@ -73,7 +75,8 @@ impl Finding {
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     // Its problems are told as ever, with the places: nothing else can be looked at before they are mended.
     let config = context.config()?;
-    let mut findings = configuration(&config);
+    let known = known(&config, context).await.unwrap_or_default();
+    let mut findings = configuration(&config, &known);
     findings.extend(database(context).await);
     findings.extend(sources(&config, context).await);
     for name in config.chosen_destinations(args.destination.as_deref())? {
@@ -98,25 +101,32 @@ fn line(finding: &Finding) -> String {
     format!("{mark} {}: {}{remedy}\n", finding.subject, finding.detail)
 }
 
-fn configuration(config: &Config) -> Vec<Finding> {
+fn configuration(config: &Config, known: &Known) -> Vec<Finding> {
     let (audiences, traits, destinations) = (config.audiences.len(), config.traits.len(), config.destinations.len());
     let counts = format!("{audiences} audiences, {traits} traits, {destinations} destinations");
     let mut findings = vec![Finding::good("configuration", counts)];
-    for audience in &config.audiences {
-        let name = format!("audience '{}'", audience.key());
-        if let Some(Err(error)) = audience.query.as_ref().map(|query| audience::parse(&name, query)) {
-            findings.push(Finding::bad(name, &error));
-        }
+    // As `plan` reads them.
+    let catalogue = Catalogue::of(config, known);
+    for (key, error) in &catalogue.refused {
+        findings.push(Finding::bad(format!("definition '{key}'"), error));
     }
-    for computed in &config.traits {
-        let name = format!("trait '{}'", computed.key());
-        for query in computed.query.iter().chain(computed.queries.iter().flat_map(|queries| queries.values())) {
-            if let Err(error) = audience::parse_trait(&name, query) {
-                findings.push(Finding::bad(name.clone(), &error));
-            }
-        }
+    for (key, warning) in &catalogue.warnings {
+        findings.push(Finding::good(format!("definition '{key}'"), format!("perhaps a mistake: {warning}")));
     }
     findings
+}
+
+/// What the store holds, if it is there and set up; what is wrong with the database is told elsewhere.
+async fn known(config: &Config, context: &Context) -> Option<Known> {
+    if !context.has_store().ok()? {
+        return None;
+    }
+    let options = context.database().await.ok()?;
+    let mut connection = timeout(REACH, PgConnection::connect_with(&options)).await.ok()?.ok()?;
+    let mut known = register::known(&mut connection).await.ok()?;
+    seen::carried(&mut connection, config, &mut known).await.ok()?;
+    seen::names(&mut connection, config, &mut known).await.ok()?;
+    Some(known)
 }
 
 /// Each statement is understood by its database; no row is read.

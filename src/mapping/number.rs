@@ -2,7 +2,7 @@
 //!
 //! Most numbers pass through: reading one and writing it again costs as much as the rest of its object.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use super::js;
 
@@ -25,6 +25,32 @@ impl<'a> Number<'a> {
     /// `None` if it is infinite or not a number.
     pub fn from_f64(number: f64) -> Option<Self> {
         serde_json::Number::from_f64(number).map(Number::Read)
+    }
+
+    /// As precise as it is written where it is a whole number of 64 bits, else the nearest double; none if that is infinite.
+    pub fn of_text(text: &str) -> Option<serde_json::Number> {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        if let Ok(whole) = digits.parse::<i64>() {
+            return Some(whole.into());
+        }
+        if let Ok(whole) = digits.parse::<u64>() {
+            return Some(whole.into());
+        }
+        let double: f64 = text.parse().ok()?;
+        // However it was written, a whole number is one.
+        match double {
+            whole if whole.fract() == 0.0 && whole.abs() < 9.2e18 => Some((whole as i64).into()),
+            whole if whole.fract() == 0.0 && (0.0..1.8e19).contains(&whole) => Some((whole as u64).into()),
+            other => serde_json::Number::from_f64(other),
+        }
+    }
+
+    /// Which is greater: exactly between whole numbers, where doubles would take neighbours for equal.
+    pub fn compare(&self, other: &Number) -> Option<Ordering> {
+        match (whole(&self.read()), whole(&other.read())) {
+            (Some(one), Some(other)) => Some(one.cmp(&other)),
+            _ => self.as_f64()?.partial_cmp(&other.as_f64()?),
+        }
     }
 
     pub fn as_f64(&self) -> Option<f64> {
@@ -54,6 +80,12 @@ impl<'a> Number<'a> {
             Number::Written(text) => out.push_str(text),
         }
     }
+}
+
+fn whole(number: &serde_json::Number) -> Option<i128> {
+    let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    // A double below 2^100 that is whole is exactly that integer.
+    integer.or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e30).map(|n| n as i128))
 }
 
 impl PartialEq for Number<'_> {

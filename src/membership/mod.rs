@@ -37,6 +37,7 @@ pub mod prune;
 pub mod register;
 pub mod removal;
 pub mod seal;
+pub mod seen;
 pub mod turn;
 pub mod standing;
 pub mod yields;

@@ -31,7 +31,7 @@ use crate::{
         configured,
         forecast::{self, Forecast},
         guard::Counts,
-        register,
+        register, seen,
     },
     profile::lookup::Name,
 };
@@ -173,11 +173,17 @@ async fn changes(conn: &mut PgConnection, config: &Config) -> Result<Changes> {
     known.audiences.iter_mut().for_each(|of| of.deleted |= !configured.contains(&of.key));
     let gone = known.computed.extract_if(.., |key, _| !configured.contains(key));
     known.audiences.extend(gone.map(|(key, name)| Taken { key, name, deleted: true }));
+    seen::carried(&mut *conn, config, &mut known).await?;
+    seen::names(&mut *conn, config, &mut known).await?;
     let stored = configured::audiences(&mut *conn).await?;
     let catalogue = Catalogue::of(config, &known);
-    let audiences = compare::audiences(&catalogue.audiences, &configured, &stored);
+    let mut audiences = compare::audiences(&catalogue.audiences, &configured, &stored);
     let destinations = compare::destinations(config, &configured::destinations(conn).await?);
     let digest = digest(&audiences, &destinations)?;
+    // What is seen changes by itself: it is no part of what is applied.
+    for (key, warning) in &catalogue.warnings {
+        audiences.iter_mut().filter(|of| of.key == *key).for_each(|of| of.notes.push(warning.clone()));
+    }
     Ok(Changes { catalogue, audiences, destinations, digest })
 }
 
@@ -218,7 +224,10 @@ pub async fn plan(pool: &PgPool, config: &Config, t: DateTime<Utc>, samples: usi
     }
     // Whoever only follows and stays as it was is not worth a word.
     audiences.retain(|change| {
-        let quiet = change.effect.as_ref().is_some_and(|effect| effect.identifies.values().all(|n| n.changes() == 0));
+        // Where nobody is told, who enters and leaves still changes.
+        let quiet = change.effect.as_ref().is_some_and(|effect| {
+            effect.entered + effect.exited == 0 && effect.identifies.values().all(|n| n.changes() == 0)
+        });
         change.action != Action::Follow || !quiet
     });
     let refused = catalogue.refused.iter().map(|(key, error)| (key.clone(), error.message.clone())).collect();

@@ -1,6 +1,6 @@
 //! Does a condition hold for an event? The peer's comparisons, on its texts and numbers.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use super::{Call, Expr, Op, Operand, Root};
 use crate::mapping::{Event, Json, Number, js};
@@ -45,7 +45,7 @@ fn value<'v>(operand: &'v Operand, event: &'v Event<'_>) -> Json<'v> {
         Operand::Field(field) => event.get(&field.path),
         Operand::Call(call) => answer(call, event),
         Operand::Text(text) => Json::text(text),
-        Operand::Number(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
+        Operand::Number(number) => Json::Number(Number::Read(number.clone())),
         Operand::Bool(bool) => Json::Bool(*bool),
         Operand::Null => Json::Null,
     }
@@ -60,27 +60,30 @@ fn compare(left: &Operand, op: Op, right: &Operand, event: &Event<'_>) -> bool {
         Op::Equal => equal(left, right, event),
         Op::NotEqual => differ(left, right, event),
         // A text field is compared with the text of a boolean, which is no number.
-        _ if matches!(right, Operand::Bool(_)) && is_text_field(left, &Operand::Number(0.0)) => false,
+        _ if matches!(right, Operand::Bool(_)) && is_text_field(left, &Operand::Number(0.into())) => false,
         _ => {
             let left = value(left, event);
             let Json::Number(left) = left.view() else { return false };
-            let (Some(left), Some(right)) = (left.as_f64(), bound(right, event)) else { return false };
+            let Some(order) = bound(right, event).and_then(|right| left.compare(&right)) else { return false };
             match op {
-                Op::Less => left < right,
-                Op::AtMost => left <= right,
-                Op::Greater => left > right,
-                _ => left >= right,
+                Op::Less => order.is_lt(),
+                Op::AtMost => order.is_le(),
+                Op::Greater => order.is_gt(),
+                _ => order.is_ge(),
             }
         }
     }
 }
 
 /// The number to compare with: `Number(value)` of what stands on the right; null and words are none.
-fn bound(operand: &Operand, event: &Event<'_>) -> Option<f64> {
+fn bound(operand: &Operand, event: &Event<'_>) -> Option<Number<'static>> {
     match value(operand, event).view() {
-        Json::Number(number) => number.as_f64(),
-        Json::Text(text) => js::number(text),
-        Json::Bool(bool) => Some(f64::from(u8::from(*bool))),
+        Json::Number(number) => Some(number.clone().into_owned()),
+        Json::Text(text) => match text.parse::<i64>() {
+            Ok(whole) => Some(Number::Read(whole.into())),
+            Err(_) => Number::from_f64(js::number(text)?),
+        },
+        Json::Bool(bool) => Some(usize::from(*bool).into()),
         _ => None,
     }
 }
@@ -130,9 +133,43 @@ fn is_text_field(left: &Operand, right: &Operand) -> bool {
 fn same(left: &Json<'_>, right: &Json<'_>) -> bool {
     match (left.view(), right.view()) {
         (Json::Text(left), Json::Text(right)) => Cow::eq(left, right),
-        (Json::Number(left), Json::Number(right)) => left.as_f64() == right.as_f64(),
+        (Json::Number(left), Json::Number(right)) => left.compare(right).is_some_and(Ordering::is_eq),
         (Json::Bool(left), Json::Bool(right)) => left == right,
         (Json::Null, Json::Null) => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Trigger;
+    use crate::mapping::Event;
+
+    fn matches(trigger: &str, event: &str) -> bool {
+        let trigger = Trigger::parse(trigger).unwrap_or_else(|problems| panic!("{trigger}: {problems:?}"));
+        trigger.matches(&Event::parse(event).expect("an event"))
+    }
+
+    #[test]
+    fn whole_numbers_that_doubles_take_for_equal_are_told_apart() {
+        let event = |id: &str| format!(r#"{{"type":"track","userId":"{id}","properties":{{"id":{id}}}}}"#);
+        for (id, next) in [
+            ("1470944601309528072", "1470944601309528073"),
+            ("9007199254740992", "9007199254740993"),
+            ("-9007199254740992", "-9007199254740993"),
+            ("18446744073709551614", "18446744073709551615"),
+        ] {
+            assert!(matches(&format!("properties.id = {id}"), &event(id)));
+            assert!(!matches(&format!("properties.id = {id}"), &event(next)), "{id}");
+            assert!(matches(&format!("properties.id != {id}"), &event(next)), "{id}");
+            assert!(matches(&format!("properties.id in [1, {id}]"), &event(id)));
+            assert!(!matches(&format!("properties.id in [1, {id}]"), &event(next)), "{id}");
+            assert!(!matches(&format!("userId = {id}"), &event(next)), "{id}");
+            let above = if id.starts_with('-') { "<" } else { ">" };
+            assert!(matches(&format!("properties.id {above} {id}"), &event(next)), "{id}");
+            assert!(!matches(&format!("properties.id {above} {next}"), &event(next)), "{id}");
+        }
+        assert!(matches("properties.id = 1e3", r#"{"properties":{"id":1000.0}}"#));
+        assert!(matches("properties.id > 0.5", &event("9007199254740993")));
     }
 }

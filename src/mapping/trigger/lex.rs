@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Problem;
+use crate::{error::Problem, mapping::Number};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {
@@ -12,7 +12,7 @@ pub enum Token {
         plain: bool,
     },
     Text(String),
-    Number(f64),
+    Number(serde_json::Number),
     /// `=`, `!=`, `<`, `<=`, `>`, `>=`
     Op(super::Op),
     Not,
@@ -174,7 +174,13 @@ impl<'t> Lexer<'t> {
             let message = format!("{} is not a number", &self.text[start..self.at]);
             return self.problem(message, start, "Numbers look like 42, -1.5 or 1e6; put anything else in quotes.");
         }
-        number.parse().ok().map(Token::Number)
+        match Number::of_text(number) {
+            Some(number) => Some(Token::Number(number)),
+            None => {
+                let message = format!("{number} is too large for a number");
+                self.problem(message, start, "Numbers are whole ones of 64 bits, or doubles.")
+            }
+        }
     }
 
     /// After the opening quote. A backslash before a quote of the same kind keeps the text open, if another such quote

@@ -50,7 +50,7 @@ enum Operand {
     Field(Field),
     Call(Box<Call>),
     Text(String),
-    Number(f64),
+    Number(serde_json::Number),
     Bool(bool),
     Null,
 }

@@ -88,9 +88,7 @@ impl Display for Operand {
             }
             Operand::Number(number) => {
                 let mut out = String::new();
-                if let Some(number) = serde_json::Number::from_f64(*number) {
-                    js::write_number(&number, &mut out);
-                }
+                js::write_number(number, &mut out);
                 f.write_str(&out)
             }
             Operand::Bool(bool) => bool.fmt(f),

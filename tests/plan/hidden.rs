@@ -1,0 +1,94 @@
+//! Names that would hide something, names that nothing has, and definitions that cannot be computed: told before anything is done.
+
+use serde_json::{Value, json};
+
+use super::{AT, plan, text};
+use crate::sync::World;
+
+const PROS: &str = "  - {name: Pros, query: \"trait('plan') = 'pro'\"}\n";
+
+/// Three people with a plan, one of them a professional.
+async fn people() -> World {
+    let world = World::new(PROS).await;
+    let identify = |user: &str, plan: &str| json!({"type": "identify", "userId": user, "messageId": user, "timestamp": "2024-01-01", "traits": {"plan": plan, "vip": "true"}});
+    world.import(&[identify("ann", "pro"), identify("bob", "free"), identify("eve", "free")]);
+    world.json(&["sync", "--at", AT]);
+    world
+}
+
+fn members(world: &World, key: &str) -> usize {
+    text(&world.run(&["members", key]).stdout).lines().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audience_named_like_an_imported_trait_is_refused_with_how_many_carry_it_unless_it_is_meant() {
+    let world = people().await;
+    let before = members(&world, "pros");
+    let named = |more: &str| format!("{PROS}  - {{name: Plan, query: \"event('Seen').count() >= 1\"{more}}}\n");
+    world.configure(&named(""));
+    for verb in [&["plan"][..], &["apply", "--yes"], &["check"], &["sync", "--at", AT]] {
+        let output = world.run(verb);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{verb:?}: {said}");
+        assert!(said.contains("which 3 profiles carry"), "{verb:?}: {said}");
+    }
+    assert_eq!(members(&world, "pros"), before, "who reads the trait goes on reading it");
+    world.configure(&named(", key: plan_seen"));
+    assert!(world.run(&["apply", "--yes"]).status.success());
+    // Meant, it hides the trait; deleted, the trait is read again.
+    world.configure(&named(", hides_trait: true"));
+    let applied = world.run(&["apply", "--yes"]);
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    world.json(&["sync", "--at", AT]);
+    world.configure(PROS);
+    let applied = world.run(&["apply", "--yes"]);
+    assert!(applied.status.success(), "{} {}", text(&applied.stdout), text(&applied.stderr));
+    world.json(&["sync", "--at", AT]);
+    assert_eq!(members(&world, "pros"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_identifiers_are_refused_and_a_trait_of_its_own_name_is_no_circle() {
+    let world = people().await;
+    world.configure(
+        "  - {name: Email, query: \"event('Seen').count() >= 1\"}\n  - {name: VIP, query: \"trait('vip') = 'true'\"}\n  - {name: VIP, key: vips, query: \"trait('vip') = 'true'\"}\n",
+    );
+    let output = plan(&world, &[]);
+    let said = text(&output.stdout);
+    assert!(said.contains("an identifier's name") && said.contains("the name of an imported trait"), "{said}");
+    assert!(!said.contains("cycle"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_reads_definitions_as_plan_does_and_names_what_nothing_has() {
+    let world = people().await;
+    world.configure(
+        "  - {name: A, query: \"trait('b') = 'true'\"}\n  - {name: B, query: \"trait('a') = 'true'\"}\n  - {name: C, query: \"trait('plann') = 'pro'\"}\n",
+    );
+    let output = world.run(&["check"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("cycle"), "{said}");
+    assert!(said.contains("'plann' has been seen yet (did you mean 'plan'?)"), "{said}");
+    let shown: Value = serde_json::from_slice(&plan(&world, &["--json"]).stdout).unwrap();
+    let c = shown["audiences"].as_array().unwrap().iter().find(|of| of["key"] == "c").unwrap();
+    assert!(c["notes"].to_string().contains("did you mean 'plan'?"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_changed_audience_stands_in_the_plan_where_nobody_is_told() {
+    let world = people().await;
+    let audiences = |plan: &str| {
+        let text = format!(
+            "audiences:\n  - {{name: Pros, query: \"trait('plan') = '{plan}'\"}}\n  - {{name: Others, query: \"NOT trait('pros') = 'true'\"}}\n"
+        );
+        std::fs::write(world.folder.path().join("rollcall.yaml"), text).unwrap();
+    };
+    audiences("pro");
+    assert!(world.run(&["apply", "--yes"]).status.success());
+    world.json(&["sync", "--at", AT]);
+    audiences("free");
+    let shown: Value = serde_json::from_slice(&plan(&world, &["--json"]).stdout).unwrap();
+    let keys: Vec<&str> = shown["audiences"].as_array().unwrap().iter().map(|of| of["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["pros", "others"], "{shown}");
+}
