@@ -108,12 +108,18 @@ fn configuration(config: &Config, known: &Known) -> Vec<Finding> {
     // As `plan` reads them.
     let catalogue = Catalogue::of(config, known);
     for (key, error) in &catalogue.refused {
-        findings.push(Finding::bad(format!("definition '{key}'"), error));
+        findings.push(Finding::bad(subject(config, key), error));
     }
     for (key, warning) in &catalogue.warnings {
-        findings.push(Finding::good(format!("definition '{key}'"), format!("perhaps a mistake: {warning}")));
+        findings.push(Finding::good(subject(config, key), format!("perhaps a mistake: {warning}")));
     }
     findings
+}
+
+/// An audience's or trait's key; where none can be had, its name.
+fn subject(config: &Config, key: &str) -> String {
+    let is_trait = config.traits.iter().any(|of| of.key() == key || of.name == key);
+    format!("{} '{key}'", if is_trait { "trait" } else { "audience" })
 }
 
 /// What the store holds, if it is there and set up; what is wrong with the database is told elsewhere.

@@ -46,7 +46,7 @@ pub async fn names(conn: &mut PgConnection, config: &Config, known: &mut Known) 
     let events: Vec<String> = sqlx::query_scalar("select name from event_names").fetch_all(&mut *conn).await?;
     known.events = events.into_iter().collect();
     let traits: Vec<String> = sqlx::query_scalar(
-        "select distinct jsonb_object_keys(traits) from (select traits from profiles order by id desc limit $1) some",
+        "select distinct jsonb_object_keys(traits) from (select traits from profiles order by id desc limit $1) as sampled",
     )
     .bind(SAMPLE)
     .fetch_all(&mut *conn)

@@ -95,6 +95,7 @@ fn accounts_and_entities_are_read_and_refused_for_now() {
 fn a_name_that_nothing_has_is_a_warning_with_the_nearest_known_one() {
     let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
     let known = Known {
+        carried: BTreeMap::new(),
         audiences: Vec::new(),
         computed: BTreeMap::new(),
         events: names(&["Order Completed", "Page Viewed"]),
