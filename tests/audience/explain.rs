@@ -85,7 +85,7 @@ fn time_alone_changes_an_answer_through_what_it_refers_to() {
         "
 audiences:
   - {name: Recent, query: \"event('E').within(7 days).count() >= 1\"}
-  - {name: Recent Vips, query: \"trait('vip') = 'yes' AND trait('recent') = 'true'\"}
+  - {name: Recent Vips, query: \"trait('tier') = 'gold' AND trait('recent') = 'true'\"}
   - {name: Others, query: \"NOT trait('recent_vips') = 'true'\"}
   - {name: Busy, query: \"trait('orders') >= 1\"}
   - {name: Counted, query: \"trait('orders') = 0\"}
@@ -98,7 +98,7 @@ traits:
 ",
     );
     let history =
-        profile(json!({"vip": "yes"}), vec![event("E", "2024-03-09T12:00:00Z", json!({"renews_at": "2024-03-15"}))]);
+        profile(json!({"tier": "gold"}), vec![event("E", "2024-03-09T12:00:00Z", json!({"renews_at": "2024-03-15"}))]);
     let mut outlook = outlook(&catalogue, history);
     for (key, answer) in [
         ("recent", (true, NextChange::At(at("2024-03-16T12:00:00Z")))),
