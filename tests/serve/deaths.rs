@@ -43,6 +43,7 @@ async fn each_tick_is_sealed_once_and_each_change_told_once_wherever_instances_d
     told(&world, &users(0..buyers));
     last.ends_cleanly();
     assert_eq!((count(&world, TWICE).await, count(&world, half_done).await), (0, 0));
+    world.verified();
 }
 
 /// What it evaluated is gone with it: no run tells of it, and the next one does it all.

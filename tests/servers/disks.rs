@@ -104,6 +104,7 @@ async fn a_full_disk_of_postgres_loses_nothing_and_all_goes_on_when_there_is_roo
     told(&world, &users(0..505));
     assert!(!instance.log().contains("halted"), "{}", instance.log());
     instance.ends_cleanly();
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,4 +130,5 @@ async fn a_full_disk_of_kafka_loses_and_repeats_nothing_and_all_goes_on_when_the
     eventually("all are told", || (told()? == users(0..1_000)).then_some(()));
     assert!(!instance.log().contains("halted"), "{}", instance.log());
     instance.ends_cleanly();
+    world.verified();
 }

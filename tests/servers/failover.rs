@@ -102,6 +102,7 @@ async fn a_failover_that_loses_a_run_that_was_told_halts_as_cursor_ahead_and_not
     let fold = crate::sync::fold(&super::of_this_stream(&pair.world).await);
     assert_eq!(fold["buyers"], users(0..6));
     assert_eq!(pair.halt_reason(), None);
+    pair.world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +121,7 @@ async fn a_switchover_that_loses_nothing_needs_no_person_and_what_is_not_yet_pro
     told(&pair.world, &users(0..6));
     assert!(!instance.log().contains("halted"), "{}", instance.log());
     instance.ends_cleanly();
+    pair.world.verified();
 }
 
 /// Those that ask no database.

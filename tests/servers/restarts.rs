@@ -41,6 +41,7 @@ async fn postgres_ends_amid_a_seal_a_page_or_a_mirror_and_each_change_is_told_on
             told(world, &bought);
             assert!(!instance.log().contains("halted"), "{how:?} at {point}: {}", instance.log());
             instance.ends_cleanly();
+            world.verified();
             let members = world.run(&["members", "buyers"]);
             let members = String::from_utf8(members.stdout).unwrap();
             assert_eq!(members.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>(), bought);

@@ -39,4 +39,5 @@ async fn a_restored_backup_that_went_on_with_the_same_numbers_halts_as_chain_dif
     world.json(&["sync"]);
     let fold = crate::sync::fold(&super::of_this_stream(&world).await);
     assert_eq!(fold["buyers"], users([0, 1, 9]));
+    world.verified();
 }
