@@ -9,9 +9,9 @@
 //!
 //! **Why a new producer after any doubt.** A commit that was delayed on the way can reach the coordinator after the producer
 //! has gone on, and then ends the *next* transaction, half written (KAFKA-17754). librdkafka repeats a commit by itself after
-//! `socket.timeout.ms`, so a commit may have such a twin even when it succeeds in the end. A new producer has a new epoch,
+//! `socket.timeout.ms`, or as soon as a connection breaks, so a commit may have such a twin even when it succeeds in the end. A new producer has a new epoch,
 //! which the coordinator checks, so no twin of an older one can do harm. Hence: one transaction after the other on the same
-//! producer only while each was committed promptly and without a transport error.
+//! producer only while each was committed promptly, and no connection broke.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ use rdkafka::{
     ClientConfig,
     error::KafkaError,
     message::{Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
+    producer::{BaseProducer, BaseRecord, Producer as _},
     types::RDKafkaErrorCode as Code,
 };
 use uuid::Uuid;
@@ -36,7 +36,7 @@ use super::{
     settings::Settings,
     topic::{self, Topic},
     trouble,
-    watch::{CURSOR, Seen, Watch},
+    watch::{CURSOR, Seen, Watch, breathe, hear},
 };
 use crate::{
     Error, Result,
@@ -188,7 +188,7 @@ impl Producer {
     }
 
     fn transact(&self, inner: &BaseProducer<Watch>, page: &Arc<Page>) -> Result<bool, Failure> {
-        inner.poll(Duration::ZERO);
+        hear(inner);
         inner.context().with(|seen| *seen = Seen::default());
         self.check(inner, inner.begin_transaction(), "begin a transaction")?;
         fault::point(Point::AfterBegin);
@@ -206,9 +206,10 @@ impl Producer {
         // Everything is drained, so this waits for the coordinator alone. (Undrained, rust-rdkafka would flush in slices of 100 ms.)
         self.check(inner, inner.commit_transaction(self.timeouts.transaction), "commit a transaction")?;
         fault::point(Point::AfterCommit);
-        inner.poll(Duration::ZERO);
-        let error = inner.context().with(|seen| seen.error);
-        Ok(error.is_none() && started.elapsed() < self.timeouts.socket)
+        hear(inner);
+        let uneventful = inner.context().with(|seen| seen.error.is_none() && !seen.broken);
+        let sure = uneventful && started.elapsed() < self.timeouts.socket;
+        Ok(sure || !Safeguard::NewProducerAfterDoubt.is_on())
     }
 
     /// At least once: all stored, or told again from the cursor in Postgres.
@@ -375,13 +376,6 @@ impl Producer {
             _ => Failure::Doubt(trouble::kafka(error, doing)),
         }
     }
-}
-
-/// Takes in what has been reported, then rests a moment. (rust-rdkafka's `poll` with a timeout of a millisecond spins: what is
-/// left of it rounds down to nothing.)
-pub fn breathe<C: ProducerContext>(inner: &BaseProducer<C>) {
-    inner.poll(Duration::ZERO);
-    std::thread::sleep(Duration::from_micros(200));
 }
 
 /// Being fenced is fatal for a client; records and calls may fail by other codes in its wake.

@@ -111,6 +111,9 @@ pub fn producing(mut config: ClientConfig, properties: &BTreeMap<String, String>
     }
     // The guarantee stands on these; they are not for choosing.
     config.set("enable.idempotence", "true").set("acks", "all");
+    // That a connection broke is told always only among what is told for debugging; elsewhere once in half a minute.
+    let debug = config.get("debug").map_or_else(|| "broker".to_owned(), |more| format!("{more},broker"));
+    config.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
     // As Java's clients place keys; without a key librdkafka fills one partition's batch after another.
     config.set("partitioner", "murmur2_random");
     config

@@ -2,11 +2,19 @@
 //!
 //! It only takes down what is reported; what that means is for [`super::producer`] to decide.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use rdkafka::{
-    ClientContext, client::OAuthToken, config::RDKafkaLogLevel, error::KafkaError, message::DeliveryResult,
-    producer::ProducerContext, types::RDKafkaErrorCode as Code,
+    ClientContext,
+    client::OAuthToken,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::DeliveryResult,
+    producer::{BaseProducer, Producer as _, ProducerContext},
+    types::RDKafkaErrorCode as Code,
 };
 
 use super::cluster::Context;
@@ -24,6 +32,8 @@ pub struct Seen {
     pub failed: Vec<(usize, Code)>,
     /// The last error that is about the client as a whole.
     pub error: Option<Code>,
+    /// Whether a connection broke.
+    pub broken: bool,
 }
 
 /// The delivery opaque of cursor records.
@@ -56,6 +66,10 @@ impl ClientContext for Watch {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A connection that breaks is no error to librdkafka: it sends again what was under way on it, as a commit, and says so here alone.
+        if facility == "FAIL" {
+            self.with(|seen| seen.broken = true);
+        }
         self.context.log(level, facility, message);
     }
 
@@ -72,5 +86,19 @@ impl ProducerContext for Watch {
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
             self.with(|seen| seen.failed.push((record, code)));
         }
+    }
+}
+
+/// Takes in what has been reported, then rests a moment. (rust-rdkafka's `poll` with a timeout of a millisecond spins: what is
+/// left of it rounds down to nothing.)
+pub fn breathe<C: ProducerContext>(inner: &BaseProducer<C>) {
+    inner.poll(Duration::ZERO);
+    std::thread::sleep(Duration::from_micros(200));
+}
+
+/// Takes in all that has been reported: `poll` takes in one report at a time.
+pub fn hear(inner: &BaseProducer<Watch>) {
+    while inner.in_flight_count() > 0 {
+        inner.poll(Duration::ZERO);
     }
 }

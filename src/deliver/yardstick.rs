@@ -15,9 +15,9 @@ use super::{
     cluster::{Cluster, Context},
     cursor,
     page::Pages,
-    producer, properties,
+    properties,
     settings::Settings,
-    trouble,
+    trouble, watch,
 };
 use crate::{Error, Result, delta, ids::Position, limits};
 
@@ -78,7 +78,7 @@ pub async fn alone(pool: PgPool, target: &Target, topic: &str, changes: u64) -> 
             }
             send(&client, BaseRecord::to(&topic).key("cursor").payload(page.chain.to_hex().as_bytes()))?;
             while client.in_flight_count() > 0 {
-                producer::breathe(&client);
+                watch::breathe(&client);
             }
             client.commit_transaction(Duration::from_secs(30))?;
         }
@@ -117,7 +117,7 @@ fn send(
             Ok(()) => return Ok(()),
             Err((error, back)) if error.rdkafka_error_code() == Some(Code::QueueFull) => {
                 record = back;
-                producer::breathe(client);
+                watch::breathe(client);
             }
             Err((error, _)) => return Err(error),
         }
