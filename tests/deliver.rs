@@ -33,6 +33,8 @@ mod evidence;
 mod fenced;
 mod halts;
 mod isolated;
+mod late;
+mod network;
 mod quarantine;
 mod told;
 mod topics;

@@ -9,6 +9,7 @@ mod deliver;
 mod fuzz;
 mod guard;
 mod http;
+mod in_doubt;
 mod lanes;
 mod mapping;
 mod membership;

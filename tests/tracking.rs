@@ -79,7 +79,7 @@ impl Api {
     }
 }
 
-fn configured(settings: &str) -> config::Tracking {
+pub fn configured(settings: &str) -> config::Tracking {
     let indented: String = settings.lines().map(|line| format!("  {line}\n")).collect();
     let text = format!("tracking:\n  listen: 127.0.0.1:0\n{indented}\n");
     let around = Surroundings { variable: &|_| None, file: &|_| Err(std::io::ErrorKind::NotFound.into()) };

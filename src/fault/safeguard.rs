@@ -25,6 +25,8 @@ macro_rules! safeguards {
 safeguards! {
     /// A tick's run is sealed only by the instance whose firing it still is. Without: one that was overtaken seals it again.
     SealOnce = "seal_once",
+    /// One instance at a time works on a destination. Without: they fence each other again and again, and still tell nothing twice.
+    Lease = "lease",
     /// Offsets move only from where the writer believes them to stand. Without: a writer that was overtaken moves them back.
     OffsetsFromWhere = "offsets_from_where",
     /// The cursor is read after older producers are fenced. Without: one of them commits in between, and that is told again.
@@ -34,6 +36,8 @@ safeguards! {
     RetiredFenced = "retired_fenced",
     /// What is told was held against the log's chain. Without: whoever an edited bitmap names is told.
     ChainComputedAnew = "chain_computed_anew",
+    /// After a commit that was not uneventful, the next transaction is a new producer's. Without: a delayed commit ends it half written.
+    NewProducerAfterDoubt = "new_producer_after_doubt",
 }
 
 impl Safeguard {

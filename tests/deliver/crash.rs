@@ -46,7 +46,7 @@ fn picky(topic: &str) -> rollcall::mapping::Mapping {
 }
 
 /// Sixty profiles, some of which [`picky`] rejects.
-async fn stage() -> Stage {
+pub async fn stage() -> Stage {
     let stage = Stage::new(60, 1).await;
     stage.give((5..=60).step_by(10), json!({"partition": "not a number"})).await;
     stage
@@ -124,13 +124,13 @@ async fn a_child_delivers_what_its_parent_says() {
 }
 
 /// Positions of the changes that consumers are told, in their order.
-fn positions(stage: &Stage) -> Vec<i64> {
+pub fn positions(stage: &Stage) -> Vec<i64> {
     let received = kafka::read_committed(&stage.broker, &stage.topic);
     received.iter().map(|record| record.header("rollcall-position").unwrap().parse().unwrap()).collect()
 }
 
 /// Positions of the changes to be told: all but those of profiles whose number ends with five.
-fn expected(changes: i64) -> impl Iterator<Item = i64> {
+pub fn expected(changes: i64) -> impl Iterator<Item = i64> {
     // Runs enter profiles 1 to 60 and take them out again, so position p is about profile p % 60 + 1.
     (0..changes).filter(|position| (position % 60 + 1) % 10 != 5)
 }

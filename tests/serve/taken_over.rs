@@ -1,10 +1,11 @@
-//! A tick is sealed once, though an instance is stopped after it has fired, taken over and woken up again.
+//! A tick is sealed once, though an instance is stopped after it has fired, taken over and woken up again; and each change is told once,
+//! though no lease keeps two from telling it.
 
 use nix::sys::signal::Signal;
 use rollcall::{clock::Clock, config, fault::Safeguard, serve::Server};
 use sqlx::postgres::PgPoolOptions;
 
-use super::{BUYERS, Instance, count};
+use super::{BUYERS, Instance, buy, count, told, users};
 use crate::{
     support::kafka::{self, eventually},
     sync::World,
@@ -44,4 +45,26 @@ async fn sealed_again_on_waking(without: Option<Safeguard>) -> i64 {
 async fn without_the_guard_of_a_seal_an_instance_that_wakes_seals_what_another_has_sealed() {
     assert_eq!(sealed_again_on_waking(None).await, 0);
     assert_eq!(sealed_again_on_waking(Some(Safeguard::SealOnce)).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_17_without_leases_two_instances_fence_each_other_in_a_loop_and_tell_each_change_once() {
+    let world = World::new(BUYERS).await;
+    let start = |name: &str| {
+        let mut command = world.command(&["serve", "-v", "--color", "never"]);
+        command.env("ROLLCALL_SWITCH_OFF", Safeguard::Lease.name());
+        Instance::run(&world, name, command)
+    };
+    let mut instances = [start("one"), start("other")];
+    let fenced = |instance: &Instance| instance.log().contains(": another instance has taken over");
+    let mut buyers = 0;
+    // Both have been fenced, so it goes back and forth.
+    while buyers < 6 || !instances.iter().all(fenced) {
+        assert!(buyers < 100, "they do not fence each other:\n{}", instances[0].log());
+        buy(&world, buyers..buyers + 1);
+        buyers += 1;
+        // Fails on a change that is told twice.
+        told(&world, &users(0..buyers));
+    }
+    instances.iter_mut().for_each(Instance::ends_cleanly);
 }

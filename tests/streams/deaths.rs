@@ -14,10 +14,14 @@ use rollcall::{
 };
 
 use super::{Stream, order, produce, producer};
-use crate::support::{
-    faults::{Way, assert_all_named},
-    kafka::{self, eventually},
-    postgres::Database,
+use crate::{
+    serve::Instance,
+    support::{
+        faults::{Way, assert_all_named},
+        kafka::{self, eventually},
+        postgres::Database,
+        proxy,
+    },
 };
 
 /// Orders, and one record in ten that is none: only those would show that something is stored twice, since a message's id is known
@@ -124,6 +128,23 @@ async fn without_moving_offsets_only_from_where_they_stand_an_instance_that_wake
     let again = || (kafka::block_on(stream.count(super::DEALT_WITH)) == 55).then_some(());
     eventually("the five refusals are counted twice", again);
     other.ends_cleanly();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_20_a_batch_whose_commit_was_unheard_counts_once() {
+    let stream = Stream::new(1).await;
+    produce(&producer(&[]), &stream.topic, 1, &mixed(0..50));
+    let (proxy, url) = proxy::postgres::proxy(&stream.world.db);
+    let mut command = stream.world.command(&["serve", "--only", "streams", "-v", "--color", "never"]);
+    command.env("DATABASE_URL", url);
+    let reply = proxy.lose_reply(&["COMMIT", "update stream_offsets"], 1);
+    let mut instance = Instance::run(&stream.world, "one", command);
+    reply.wait();
+    assert!(stream.count(super::DEALT_WITH).await > 0, "Postgres had acted");
+    produce(&producer(&[]), &stream.topic, 1, &mixed(50..100));
+    stream.is_taken_in(100).await;
+    assert_eq!(stream.count("select sum(messages)::bigint from refusals").await, 10);
+    instance.ends_cleanly();
 }
 
 #[tokio::test(flavor = "multi_thread")]
