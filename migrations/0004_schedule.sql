@@ -30,5 +30,10 @@ create table failed_runs (
 );
 create index failed_runs_by_audience on failed_runs (audience_id, id);
 
+-- Whether a lease is in force that ends then. One that seems to last for more than a minute was granted before Postgres' clock was set
+-- back: its holder, if it lives, renews it within seconds, and one that is dead must not keep it for as long as the clock was set back.
+create function rollcall_is_in_force(expires_at timestamptz) returns boolean language sql volatile as
+    $$ select expires_at > clock_timestamp() and expires_at < clock_timestamp() + interval '1 minute' $$;
+
 -- All leases draw their epochs here: they grow, even for a lease whose row was deleted.
 create sequence lease_epochs as bigint;

@@ -141,12 +141,22 @@ impl StdError for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let kind = match &error {
-            sqlx::Error::Database(database) => match database.code().as_deref().map(|code| &code[..2]) {
-                // connection exception, transaction rollback, insufficient resources, operator intervention
-                Some("08" | "40" | "53" | "57") => Kind::Wait,
-                // invalid authorization, invalid catalog name, access denied
-                Some("28" | "3D") => Kind::Settings,
-                _ => Kind::Internal,
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                // A right that the role lacks. Its message names a table or a function, and quotes no data.
+                Some("42501") => {
+                    return Error::settings(format!("the database refuses: {} (42501)", database.message()))
+                        .help("As the owner of what is named, grant the role of Rollcall that right.")
+                        .because(error);
+                }
+                // No lock in time, idle for too long in a transaction.
+                Some("55P03" | "25P03") => Kind::Wait,
+                code => match code.map(|code| &code[..2]) {
+                    // connection exception, transaction rollback, insufficient resources, operator intervention
+                    Some("08" | "40" | "53" | "57") => Kind::Wait,
+                    // invalid authorization, invalid catalog name, access denied
+                    Some("28" | "3D") => Kind::Settings,
+                    _ => Kind::Internal,
+                },
             },
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Kind::Wait,
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Settings,

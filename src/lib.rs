@@ -14,6 +14,7 @@
 // The shelf.
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod embedded;
 pub mod error;
 pub mod fault;

@@ -37,10 +37,25 @@ pub const FRESH_GRACE_MOST: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// How long the ticker may say nothing before `/healthz` takes it for dead, in seconds. It looks every few seconds, and waits for an
 /// absent database for half a minute.
 pub const TICKER_SILENT_SECONDS: u64 = 120;
+/// How long the ticker may say nothing before `/readyz` says that this instance does not work, in seconds: several of its looks.
+pub const READY_SILENT_SECONDS: u64 = 20;
 /// How long the database may take to answer a question about health, in seconds; probes commonly wait for a second or more.
 pub const HEALTH_SECONDS: u64 = 3;
 /// How long what the database said of health and freshness is told again, in seconds: however often it is asked, the database is not.
 pub const HEALTH_KEPT_SECONDS: u64 = 2;
+/// How long a statement waits for a lock, in seconds: longer than whoever holds it may be stopped, so that it is not given up just before
+/// its turn.
+pub const LOCK_SECONDS: u64 = 60;
+/// How long work waits for one of the pool's sessions, in seconds.
+pub const CONNECTION_SECONDS: u64 = 30;
+/// How long one statement may take that somebody waits for who only looks, in seconds; and how long he waits for a session before.
+pub const READ_SECONDS: u64 = 5;
+/// Sessions of those who only look, all together.
+pub const READ_CONNECTIONS: u32 = 4;
+/// How often the server looks whether whoever asked is still there, while it works on an answer, in seconds.
+pub const GONE_SECONDS: u64 = 5;
+/// How long an evaluation's transaction may idle, in seconds: as long as a statement elsewhere, and what is waited beyond.
+pub const EVALUATION_IDLE_SECONDS: u64 = (CONDITION_TIMEOUT_MS + 120_000) / 1_000;
 /// How long a lease lasts without being renewed, in seconds: how long the work of a dead instance waits for another.
 pub const LEASE_SECONDS: u64 = 15;
 /// The longest wait before a destination that is away is tried again, and the wait after it halted, in seconds.

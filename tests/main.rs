@@ -23,6 +23,7 @@ mod safeguards;
 mod secure;
 mod serve;
 mod servers;
+mod sessions;
 mod soak;
 mod streams;
 mod sync;

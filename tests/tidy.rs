@@ -134,7 +134,7 @@ fn libraries_stay_in_their_module() {
 #[test]
 fn pure_code_knows_no_database_no_network_and_no_clock() {
     let pure = |path: &str| {
-        let sql = ["src/schedule/fire.rs", "src/schedule/held.rs", "src/schedule/lease.rs"];
+        let sql = ["src/schedule/fire.rs", "src/schedule/held.rs", "src/schedule/lease.rs", "src/schedule/leased.rs"];
         (path.starts_with("src/schedule/") && !sql.contains(&path))
             || ["src/audience/", "src/mapping/"].iter().any(|folder| path.starts_with(folder))
             || [
@@ -148,6 +148,16 @@ fn pure_code_knows_no_database_no_network_and_no_clock() {
     };
     let impure = r"\b(sqlx|rdkafka|tokio|reqwest)::|\b(Utc|Local|Instant|SystemTime)::now\b|\bstd::(net|process|env)\b";
     none("parsing, checking, diffing, mapping and deciding are pure", lines_with(impure, |path| !pure(path)));
+}
+
+#[test]
+fn every_session_is_made_where_its_bounds_are_set() {
+    // The embedded server is asked whether it is up before there is anything to bound.
+    let allowed = |path: &str| ["database", "embedded"].contains(&module(path));
+    none(
+        "src/database connects",
+        lines_with(r"PgConnection::connect|PgPoolOptions|PgPool::connect(_with|_lazy)?\(", allowed),
+    );
 }
 
 #[test]

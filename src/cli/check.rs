@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use tokio::{task::spawn_blocking, time::timeout};
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use crate::{
     Error, Kind, Result,
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
+    database,
     deliver::{self, Target},
     membership::{register, seen},
     profile::{self, rules::Rules},
@@ -166,9 +167,12 @@ async fn database(context: &Context) -> Vec<Finding> {
         }
         Err(error) => return vec![Finding::bad("database", &error)],
     }
+    let options = match context.database().await {
+        Ok(options) => options,
+        Err(error) => return vec![Finding::bad("database", &error)],
+    };
     let connected = async {
-        let options = context.database().await?;
-        timeout(REACH, PgConnection::connect_with(&options))
+        timeout(REACH, database::connect(&options))
             .await
             .map_err(|_| Error::wait("the database does not answer"))?
             .map_err(|error| {
@@ -182,6 +186,7 @@ async fn database(context: &Context) -> Vec<Finding> {
     };
     vec![
         Finding::of("database", version(&mut connection).await),
+        Finding::of("database sessions", database::refuse_shared_sessions(&options).await.map(|()| "our own".into())),
         Finding::of("database role", role(&mut connection).await),
         Finding::of("database schema", steps(&mut connection).await),
     ]
@@ -264,7 +269,7 @@ async fn streams(name: &str, context: &Context) -> Option<Vec<Uuid>> {
         return None;
     }
     let options = context.database().await.ok()?;
-    let mut connection = timeout(REACH, PgConnection::connect_with(&options)).await.ok()?.ok()?;
+    let mut connection = timeout(REACH, database::connect(&options)).await.ok()?.ok()?;
     deliver::state::streams(&mut connection, name).await.ok()
 }
 

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{ConnectOptions, Connection, PgPool, postgres::PgConnectOptions};
 use tokio::{
     sync::{Mutex, OnceCell},
     time::timeout,
@@ -19,6 +16,7 @@ use crate::{
     Error, Result,
     clock::Clock,
     config::{self, Config},
+    database::{self, Sessions},
     embedded::{Embedded, EmbeddedOptions},
     profile::{self, rules::Rules},
     schedule::held::Instance,
@@ -101,11 +99,12 @@ impl Context {
             // A slow statement is no news to whoever reads the log, and its text tells them nothing.
             let options = self.database().await?.disable_statement_logging();
             // A pool would knock for half a minute on a closed door; one connection says at once what is the matter.
-            let first = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+            let first = timeout(PATIENCE, database::connect(&options)).await;
             let mut first = first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?;
             profile::refuse_standby(&mut first).await?;
             first.close().await?;
-            let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(away)?;
+            database::refuse_shared_sessions(&options).await?;
+            let pool = database::pool(options, Sessions::Work, CONNECTIONS);
             profile::migrate(&pool).await?;
             Ok::<_, Error>(pool)
         });

@@ -17,10 +17,13 @@ use super::Context;
 use crate::{
     Error, Result,
     config::Watch,
+    database::{self, Sessions},
+    fault::Safeguard,
     http::{
         operations::Operations,
         report::{Loaded, Reporter},
     },
+    limits,
     serve::{self, Server, streaming::Streaming},
     telemetry::{Heartbeat, metrics},
 };
@@ -97,7 +100,11 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let instance = server.as_ref().map(Server::instance).unwrap_or_default();
     let ticker = server.as_ref().map(Server::ticker).unwrap_or_else(|| Heartbeat::of_nobody(clock.clone()));
     let reporter = Arc::new(Reporter::new(&pool, clock.clone(), in_force, instance));
-    let answering = Answering { operations: Operations { reporter, ticker }, pool, clock };
+    let reads = match Safeguard::ReadsApart.is_on() {
+        true => database::pool(pool.connect_options().as_ref().clone(), Sessions::Reads, limits::READ_CONNECTIONS),
+        false => pool.clone(),
+    };
+    let answering = Answering { operations: Operations { reporter, ticker }, reads, clock };
     let listening = Listening::start(listener, &config, answering);
     let mut serving = Serving { only: args.only, context, server, listening, receiving, streaming, loaded };
     let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));

@@ -34,7 +34,7 @@ impl Server {
     pub fn start(bin: &Path, folder: &Path, sockets: &Path, account: &Account, durable: bool) -> Result<Server> {
         let data = folder.join("data");
         if !data.exists() {
-            init(folder, &data, bin, account)?;
+            init(folder, &data, bin, account, durable)?;
         }
         let log = File::create(folder.join("log")).map_err(|error| unusable(folder, error))?;
         let mut command = account.command(&bin.join("postgres"));
@@ -66,7 +66,7 @@ impl Drop for Server {
 }
 
 /// Makes the data under another name first, so that a half-made folder is never taken for a whole one.
-fn init(folder: &Path, data: &Path, bin: &Path, account: &Account) -> Result<()> {
+fn init(folder: &Path, data: &Path, bin: &Path, account: &Account, durable: bool) -> Result<()> {
     let fresh = folder.join("data.new");
     fs::remove_dir_all(&fresh).ok();
     let output = account
@@ -74,7 +74,9 @@ fn init(folder: &Path, data: &Path, bin: &Path, account: &Account) -> Result<()>
         .arg("-D")
         .arg(&fresh)
         // Trust is sound here: only the owner of the socket's folder, and root, can reach the socket.
-        .args(["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])
+        .args(["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"])
+        // What is to last is written out before it counts as made.
+        .args((!durable).then_some("--no-sync"))
         .output()
         .map_err(|error| unusable(folder, error))?;
     if !output.status.success() {

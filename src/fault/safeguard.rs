@@ -38,6 +38,16 @@ safeguards! {
     ChainComputedAnew = "chain_computed_anew",
     /// After a commit that was not uneventful, the next transaction is a new producer's. Without: a delayed commit ends it half written.
     NewProducerAfterDoubt = "new_producer_after_doubt",
+    /// What is written to Postgres by TCP is sent at once. Without: each exchange may wait 40 ms for an acknowledgement.
+    SendsAtOnce = "sends_at_once",
+    /// A session that comes back to a pool is outside of any transaction. Without: later writes are part of one that nobody commits.
+    ReturnsOutside = "returns_outside",
+    /// Those who only look have sessions of their own. Without: requests that wait for a lock stop sealing and telling.
+    ReadsApart = "reads_apart",
+    /// Others end the sessions of whoever has lost its lease. Without: one that is stopped amid rows keeps its locks for ever.
+    EndOfTheDead = "end_of_the_dead",
+    /// A seal's session may idle while others work for it. Without: what takes longer than a lease fails the whole tick.
+    SealMayIdle = "seal_may_idle",
 }
 
 impl Safeguard {

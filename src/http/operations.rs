@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  /healthz     the process lives, and its ticker goes round: if not, start it again        open
-//!  /readyz      this instance can work: database, schema. One bad audience changes nothing  open; names with the token
+//!  /readyz      this instance works: database, schema, a session to work with, a ticker      open; names with the token
+//!               that has just looked. One bad audience changes nothing
 //!  /freshness   every audience is as fresh as promised, and no destination halted           with the token
 //!  /metrics     Prometheus                                                                  with the token
 //! ```
@@ -63,8 +64,11 @@ async fn alive(State(operations): State<Operations>) -> Response {
 
 async fn ready(State(operations): State<Operations>, is_trusted: bool) -> Response {
     let report = operations.reporter.report().await;
+    let looks = operations.ticker.silent_for() < Duration::from_secs(limits::READY_SILENT_SECONDS);
     let (code, status) = match &*report {
-        Report { database: Ok(_), is_schema_current: true, .. } => (StatusCode::OK, "ready"),
+        Report { database: Ok(_), is_schema_current: true, gives_sessions: true, .. } if looks => {
+            (StatusCode::OK, "ready")
+        }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
     };
     let mut body = json!({"status": status});
@@ -76,6 +80,8 @@ async fn ready(State(operations): State<Operations>, is_trusted: bool) -> Respon
         };
         body["database"] = database.into();
         body["schema"] = schema.into();
+        body["sessions"] = if report.gives_sessions { "free" } else { "taken" }.into();
+        body["ticker"] = if looks { "looks" } else { "silent" }.into();
         body["overdue"] = overdue(&report).iter().map(|audience| audience.key.clone()).collect();
         body["halted"] = halted(&report).into();
     }

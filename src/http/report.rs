@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::PgPool;
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -18,6 +18,7 @@ use crate::{
     Result,
     clock::Clock,
     config::Config,
+    database::{self, Sessions},
     deliver::state::{self, DestinationRow},
     freshness::{self, Survey},
     limits, profile,
@@ -36,6 +37,8 @@ pub struct Loaded {
 /// Asks the database, at most once in [`limits::HEALTH_KEPT_SECONDS`].
 #[derive(Debug)]
 pub struct Reporter {
+    /// Whose sessions the work is done with.
+    work: PgPool,
     pool: PgPool,
     clock: Clock,
     loaded: watch::Receiver<Arc<Loaded>>,
@@ -51,6 +54,8 @@ pub struct Report {
     /// Or why the database did not answer.
     pub database: Result<Facts, String>,
     pub is_schema_current: bool,
+    /// Whether the work has a session to go on with.
+    pub gives_sessions: bool,
     loaded_at: DateTime<Utc>,
     since: DateTime<Utc>,
 }
@@ -69,11 +74,9 @@ pub struct Facts {
 impl Reporter {
     /// Reports on what `loaded` shows at the time, over one connection beside those of `pool`.
     pub fn new(pool: &PgPool, clock: Clock, loaded: watch::Receiver<Arc<Loaded>>, instance: Uuid) -> Reporter {
-        let options = PgPool::connect_options(pool).as_ref().clone();
-        let patience = Duration::from_secs(limits::HEALTH_SECONDS);
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(patience).connect_lazy_with(options);
+        let own = database::pool(pool.connect_options().as_ref().clone(), Sessions::Reads, 1);
         let since = clock.now();
-        Reporter { pool, clock, loaded, instance, since, last: Mutex::new(None) }
+        Reporter { work: pool.clone(), pool: own, clock, loaded, instance, since, last: Mutex::new(None) }
     }
 
     /// The latest report, or a new one. Those who ask meanwhile wait for the same.
@@ -89,13 +92,20 @@ impl Reporter {
     async fn look(&self) -> Report {
         let loaded = self.loaded.borrow().clone();
         let patience = Duration::from_secs(limits::HEALTH_SECONDS);
-        let facts = timeout(patience, self.facts(&loaded.config)).await;
+        let (facts, session) =
+            tokio::join!(timeout(patience, self.facts(&loaded.config)), timeout(patience, self.work.acquire()));
         let (database, is_schema_current) = match facts {
             Ok(Ok((is_current, facts))) => (Ok(facts), is_current),
             Ok(Err(error)) => (Err(error.to_string()), false),
             Err(_) => (Err("the database does not answer in time".into()), false),
         };
-        Report { database, is_schema_current, loaded_at: loaded.at, since: self.since }
+        Report {
+            database,
+            is_schema_current,
+            gives_sessions: matches!(session, Ok(Ok(_))),
+            loaded_at: loaded.at,
+            since: self.since,
+        }
     }
 
     async fn facts(&self, config: &Config) -> Result<(bool, Facts)> {

@@ -103,7 +103,7 @@ pub async fn scrub(pool: &PgPool) -> Result<()> {
         return Ok(());
     }
     let mut turn = Turn::wait(pool, None).await?;
-    let mut tx = Connection::begin(&mut turn.conn).await?;
+    let mut tx = turn.conn.begin().await?;
     let erased = ids(&mut tx, "select profile_id from forgets where state = 'told'").await?;
     values::scrub(&mut tx, &erased).await?;
     Ok(tx.commit().await?)

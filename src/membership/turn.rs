@@ -9,8 +9,8 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::{
-    Result, limits,
-    schedule::held::{self, Held},
+    Result,
+    schedule::{held::Held, lease, leased::Leased},
 };
 
 /// How often to ask again while another instance has the turn.
@@ -21,35 +21,17 @@ const A_WHILE: usize = 10;
 /// The right to seal, for as long as it lives.
 #[derive(Debug)]
 pub struct Turn {
-    pub(super) conn: PgConnection,
+    pub(super) conn: Leased,
 }
 
 impl Turn {
-    /// Takes the turn, for what may take long in the name of an instance's lease. None while another instance has it.
+    /// Takes the turn, for what may take long, in the name of this lease or of one of its own. None while another instance has it.
     ///
     /// # Errors
     /// If the database cannot be asked.
     pub async fn take(pool: &PgPool, held: Option<&Held>) -> Result<Option<Turn>> {
-        // A connection of its own: the lock dies with it, however this turn ends.
-        let mut conn = pool.acquire().await?.detach();
-        // The name of the lease tells others whether this session is to be respected. An instance that was stopped in the
-        // middle must not hold them up for longer than its lease; one stopped while rows are on their way is not idle.
-        let timeout = format!("{}s", limits::LEASE_SECONDS);
-        let name = held.map_or_else(|| "rollcall".to_owned(), |held| held.lease().name);
-        for (setting, value) in [
-            ("application_name", &name),
-            ("idle_session_timeout", &timeout),
-            ("idle_in_transaction_session_timeout", &timeout),
-        ] {
-            sqlx::query("select set_config($1, $2, false)").bind(setting).bind(value).execute(&mut conn).await?;
-        }
-        let taken = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('rollcall.seal'))");
-        let taken = taken.fetch_one(&mut conn).await?;
-        if taken {
-            return Ok(Some(Turn { conn }));
-        }
-        end_sessions_of_the_dead(&mut conn).await?;
-        Ok(None)
+        let mut conn = open(pool, held).await?;
+        Ok(try_lock(&mut conn).await?.then_some(Turn { conn }))
     }
 
     /// The session, for what must not happen while somebody seals.
@@ -62,16 +44,14 @@ impl Turn {
         self.conn.ping().await.is_err()
     }
 
-    /// Waits for the turn, and says so if it takes a while.
+    /// Waits for the turn in one session, and says so if it takes a while.
     ///
     /// # Errors
     /// If the database cannot be asked.
     pub async fn wait(pool: &PgPool, held: Option<&Held>) -> Result<Turn> {
+        let mut conn = open(pool, held).await?;
         let mut tries = 0;
-        loop {
-            if let Some(turn) = Turn::take(pool, held).await? {
-                return Ok(turn);
-            }
+        while !try_lock(&mut conn).await? {
             // A turn that has just ended has its lock until its session is gone: that is nothing to speak of.
             tries += 1;
             if tries == A_WHILE {
@@ -79,23 +59,24 @@ impl Turn {
             }
             tokio::time::sleep(BREATH).await;
         }
+        Ok(Turn { conn })
     }
 }
 
-/// Ends sessions that work under a lease that has ended: nothing else ends one whose client is stopped while its answer
-/// is on the way, and it would keep its turn for as long. Their transactions are rolled back.
-async fn end_sessions_of_the_dead(conn: &mut PgConnection) -> Result<()> {
-    let ended: Vec<bool> = sqlx::query_scalar(
-        "select pg_terminate_backend(a.pid) from pg_stat_activity a
-         where a.datname = current_database() and a.usename = current_user and a.pid <> pg_backend_pid()
-           and starts_with(a.application_name, $1)
-           and not exists (select from leases l where l.name = a.application_name and l.expires_at > clock_timestamp())",
-    )
-    .bind(held::PREFIX)
-    .fetch_all(conn)
-    .await?;
-    if !ended.is_empty() {
-        tracing::warn!(sessions = ended.len(), "ended the sessions of an instance that is dead or stopped");
+/// A session of its own: the lock dies with it, however the turn ends. An instance that is stopped in the middle holds others up for no
+/// longer than its lease.
+async fn open(pool: &PgPool, held: Option<&Held>) -> Result<Leased> {
+    match held {
+        Some(held) => Leased::under(pool, held).await,
+        None => Leased::open(pool).await,
     }
-    Ok(())
+}
+
+async fn try_lock(conn: &mut PgConnection) -> Result<bool> {
+    let taken: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock(hashtext('rollcall.seal'))").fetch_one(&mut *conn).await?;
+    if !taken {
+        lease::end_sessions_of_the_dead(conn).await?;
+    }
+    Ok(taken)
 }

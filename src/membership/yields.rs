@@ -9,7 +9,7 @@ use super::{
     statement::{self, Wanted},
     values::sql,
 };
-use crate::{Result, audience::computed::Statement, ids::ProfileId, pull::session::patience};
+use crate::{Result, audience::computed::Statement, database, ids::ProfileId, pull::session::patience};
 
 /// Whether a statement yields this profile, by any of its user ids.
 ///
@@ -56,6 +56,7 @@ where
     let text = statement::one(&of.text);
     let select = select(text);
     if let Some(there) = &of.elsewhere {
+        database::may_idle(conn).await?;
         let mut session = elsewhere::open(there).await?;
         return patience(first(&mut session, text, wanted, select, &users)).await;
     }

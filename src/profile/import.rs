@@ -21,7 +21,13 @@ use super::{
     source::{Batch, Place, Source},
     store::{Store, Stored},
 };
-use crate::{Error, Result, clock::Clock, limits::BATCH_MESSAGES};
+use crate::{
+    Error, Result,
+    clock::Clock,
+    fault::{self, Point},
+    limits::BATCH_MESSAGES,
+    schedule::leased::Leased,
+};
 
 /// A transaction that others got in the way of is tried again this often.
 pub(super) const TRIES: u32 = 5;
@@ -94,15 +100,16 @@ impl Importer {
         mut progress: impl FnMut(&Summary),
     ) -> Result<Summary> {
         let start = Instant::now();
-        // Not the pool's any more: dropped half-way, it is closed and its transaction rolled back.
-        let mut connection = self.pool.acquire().await?.detach();
+        // Its own: dropped half-way, it is closed and its transaction rolled back.
+        let mut session = Leased::open(&self.pool).await?;
         let mut summary = Summary { name: source.name.clone(), ..Summary::default() };
         let digest = source.digest.clone();
         let mut after = 0;
         if let Some(digest) = &digest {
-            let (place, finished) = self.begin(&mut connection, digest, &source.name).await?;
+            let (place, finished) = self.begin(&mut session, digest, &source.name).await?;
             (after, summary.line, summary.resumed_after_line) = (place.records, place.line, place.line);
             if finished {
+                session.close().await;
                 return Ok(summary);
             }
         }
@@ -129,7 +136,7 @@ impl Importer {
             let mut pieces = vec![Piece { messages, places, through: *through, refused }];
             while let Some(piece) = pieces.pop() {
                 let place = digest.as_deref().map(|digest| (digest, read_bytes.load(Ordering::Relaxed)));
-                match commit(&mut connection, &mut store, &piece, place, now).await {
+                match commit(&mut session, &mut store, &piece, place, now).await {
                     Ok(Stored { accepted, suppressed }) => {
                         summary.accepted += accepted;
                         summary.suppressed += suppressed;
@@ -162,13 +169,13 @@ impl Importer {
         if let Some(digest) = &digest {
             sqlx::query("update imports set finished = true, updated_at = now() where digest = $1")
                 .bind(digest)
-                .execute(&mut connection)
+                .execute(&mut *session)
                 .await?;
         }
         if summary.accepted >= BULK_MESSAGES {
-            settle(&mut connection, summary.accepted, &store.tables()).await?;
+            settle(&mut session, summary.accepted, &store.tables()).await?;
         }
-        connection.close().await?;
+        session.close().await;
         summary.seconds = start.elapsed().as_secs_f64();
         Ok(summary)
     }
@@ -238,6 +245,7 @@ async fn attempt(
         .execute(&mut *transaction)
         .await?;
     }
+    fault::point(Point::BeforeTakenIn);
     transaction.commit().await?;
     Ok(stored)
 }
@@ -296,9 +304,9 @@ pub(super) fn reason(error: &Error) -> String {
     format!("was refused by Postgres ({})", error.sqlstate().unwrap_or_default())
 }
 
-/// Serialization failure or deadlock: others were first, now it is our turn.
+/// Serialization failure, deadlock, or a lock that was not to be had in time: others were first, now it is our turn.
 pub(super) fn is_about_others(error: &Error) -> bool {
-    matches!(error.sqlstate(), Some("40001" | "40P01"))
+    matches!(error.sqlstate(), Some("40001" | "40P01" | "55P03"))
 }
 
 /// Data exceptions, violated constraints, and rows too large for an index.

@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, error::Error as _, ops::Range, sync::Arc, time::Duration};
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -28,6 +28,7 @@ use crate::{
     Error, Result,
     clock::Clock,
     limits,
+    schedule::leased::Leased,
     telemetry::metrics::{INTAKE_COMMIT, INTAKE_MESSAGES},
 };
 
@@ -89,7 +90,7 @@ impl Intake {
         let parcels = Arc::new(Mutex::new(parcels));
         let writer = |_| {
             let store = Store::new(rules.clone());
-            let writer = Writer { pool: pool.clone(), clock: clock.clone(), connection: None, store };
+            let writer = Writer { pool: pool.clone(), clock: clock.clone(), session: None, store };
             tokio::spawn(writer.run(parcels.clone()))
         };
         let writers = Writers((0..WRITERS).map(writer).collect());
@@ -170,7 +171,7 @@ struct Writer {
     pool: PgPool,
     clock: Clock,
     /// Not the pool's: computing never takes it away, and dropped amid a transaction it is closed, and so rolled back.
-    connection: Option<PgConnection>,
+    session: Option<Leased>,
     store: Store,
 }
 
@@ -190,14 +191,11 @@ impl Writer {
                     Err(error) => {
                         let cause = error.source().map(ToString::to_string).unwrap_or_default();
                         tracing::warn!(%error, cause, "messages are not stored yet");
-                        self.connection = None;
+                        self.session = None;
                         sleep(PAUSE).await;
                     }
                 }
             }
-        }
-        if let Some(connection) = self.connection {
-            connection.close().await.ok();
         }
     }
 
@@ -206,12 +204,12 @@ impl Writer {
         let mut refused = Refused::new();
         let mut parts: Vec<Range<usize>> = std::iter::once(0..messages.len()).collect();
         while let Some(part) = parts.pop() {
-            let connection = match &mut self.connection {
-                Some(connection) => connection,
-                none => none.insert(PgConnection::connect_with(&self.pool.connect_options()).await?),
+            let session = match &mut self.session {
+                Some(session) if session.is_trusted() => session,
+                none => none.insert(Leased::open(&self.pool).await?),
             };
             let piece = Piece::of(&messages[part.clone()]);
-            match commit(connection, &mut self.store, &piece, None, self.clock.now()).await {
+            match commit(session, &mut self.store, &piece, None, self.clock.now()).await {
                 Ok(Stored { accepted, suppressed }) => {
                     let repeated = part.len() as u64 - accepted - suppressed;
                     for (outcome, count) in [("stored", accepted), ("repeated", repeated), ("suppressed", suppressed)] {

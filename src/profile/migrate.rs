@@ -1,19 +1,52 @@
 //! Is the database's schema the one this program was written for? It is brought up to date, or we refuse.
 
+use std::{error::Error as StdError, time::Duration};
+
 use sqlx::{
-    PgConnection, PgPool,
+    AssertSqlSafe, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
 };
 
-use crate::{Error, Result};
+use tokio::time::{Instant, sleep};
+
+use crate::{Error, Result, database};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Applies the migrations that are missing. Safe to call from several processes at once: sqlx holds an advisory lock.
+/// How long one try waits for a lock. Whoever comes after a statement that waits for a table's lock waits as well: not for long.
+const LOCK_SECONDS: u64 = 5;
+/// For how long it is tried again while others have the tables, or migrate.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The pause between two tries, in which others come to their turn.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Applies the migrations that are missing. Safe to call from several processes at once: sqlx holds an advisory lock, in a session of
+/// its own here, so that it ends with it. Each step is a transaction with the row that says it is done: killed amid one, it is made anew.
 ///
 /// A database that a newer program has changed is refused, not touched.
+///
+/// # Errors
+/// If a lock is not to be had within two minutes, if the role may not make tables, or if the schema is another program's.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt(pool).await {
+            Err(error) if is_about_locks(&error) && Instant::now() < deadline => sleep(PAUSE).await,
+            Err(error) if is_about_locks(&error) => {
+                return Err(Error::wait("the database's schema is locked by others for too long").because(error).help(
+                    "Another instance is migrating, or a session has a table of Rollcall's locked: see pg_stat_activity.",
+                ));
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn attempt(pool: &PgPool) -> Result<()> {
+    let mut session = database::connect(&pool.connect_options()).await?;
+    let bound = format!("set lock_timeout = '{LOCK_SECONDS}s'");
+    sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut session).await?;
+    MIGRATIONS.run(&mut session).await.map_err(|error| match error {
         MigrateError::VersionMissing(version) => Error::settings(format!(
             "the database was set up by a newer Rollcall (its schema has step {version}, which this one does not know)"
         ))
@@ -27,6 +60,7 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
                 .help("Import again into a new database, or mend it by hand and its row in _sqlx_migrations.")
         }
         MigrateError::Execute(error) => Error::from(error),
+        MigrateError::ExecuteMigration(error, _) if is_locked(&error) => Error::from(error),
         other => Error::settings("the database's schema could not be brought up to date")
             .help("The role needs the right to create tables in the first schema of its search_path.")
             .because(other),
@@ -49,6 +83,14 @@ pub fn standby() -> Error {
     Error::settings("this database is a standby, which can only be read").help(
         "Name the primary by --database, DATABASE_URL or `database`; after a failover, promote the standby first.",
     )
+}
+
+fn is_about_locks(error: &Error) -> bool {
+    StdError::source(error).and_then(|source| source.downcast_ref()).is_some_and(is_locked)
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 /// The newest step of the schema that this program knows.

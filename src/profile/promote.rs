@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use super::people;
-use crate::{Error, Result, limits::PROMOTED_PER_EVENT};
+use crate::{Error, Result, limits::PROMOTED_PER_EVENT, schedule::leased::Leased};
 
 /// Blocks of a table that are filled in one transaction: 16 MiB.
 const PIECE_BLOCKS: i64 = 2_048;
@@ -36,9 +36,9 @@ pub async fn promote(
     mut progress: impl FnMut(usize, usize),
 ) -> Result<()> {
     let wanted = parse(wanted)?;
-    let mut connection = pool.acquire().await?.detach();
-    // One at a time, and it ends with the connection.
-    sqlx::query("select pg_advisory_lock(hashtextextended('rollcall.promoting', 0))").execute(&mut connection).await?;
+    let mut connection = Leased::open(pool).await?;
+    // One at a time, and it ends with the session.
+    sqlx::query("select pg_advisory_lock(hashtextextended('rollcall.promoting', 0))").execute(&mut *connection).await?;
     let unready: Vec<Promotion> =
         set(&mut connection, &wanted).await?.into_iter().filter(|promotion| !promotion.ready).collect();
     if !unready.is_empty() {
@@ -46,7 +46,7 @@ pub async fn promote(
         let tables: Vec<String> = sqlx::query_scalar(
             "select inhrelid::regclass::text from pg_inherits where inhparent = 'events'::regclass order by 1",
         )
-        .fetch_all(&mut connection)
+        .fetch_all(&mut *connection)
         .await?;
         for (done, table) in tables.iter().enumerate() {
             let mut filled = 0;
@@ -54,7 +54,7 @@ pub async fn promote(
                 filled += fill(&mut connection, table, promotion, merges).await?;
             }
             if filled > 0 {
-                sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze) {table}"))).execute(&mut connection).await?;
+                sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze) {table}"))).execute(&mut *connection).await?;
             }
             progress(done + 1, tables.len());
         }
@@ -62,11 +62,12 @@ pub async fn promote(
             sqlx::query("update promotions set ready = true where name_id = $1 and slot = $2")
                 .bind(name_id)
                 .bind(slot)
-                .execute(&mut connection)
+                .execute(&mut *connection)
                 .await?;
         }
     }
-    Ok(connection.close().await?)
+    connection.close().await;
+    Ok(())
 }
 
 /// Paths as keys; `\.` is a dot within a key.

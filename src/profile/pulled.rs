@@ -22,7 +22,7 @@ use crate::{
     Error, Result,
     clock::Clock,
     fault::{self, Point},
-    schedule::retry_at,
+    schedule::{leased::Leased, retry_at},
     telemetry::metrics,
 };
 
@@ -137,7 +137,7 @@ pub struct Writer {
     pull: i64,
     clock: Clock,
     /// Its own: dropped amid a transaction it is closed, and so rolled back.
-    connection: PgConnection,
+    session: Leased,
     store: Store,
     defaults: Defaults,
 }
@@ -148,7 +148,7 @@ impl Writer {
     /// # Errors
     /// If the database does not let us in.
     pub async fn new(pool: &PgPool, clock: &Clock, name: &str, pull: i64, rules: &Arc<Rules>) -> Result<Writer> {
-        let connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        let session = Leased::open(pool).await?;
         let defaults = Defaults {
             now: clock.now(),
             is_arrival: false,
@@ -157,7 +157,7 @@ impl Writer {
             rules: rules.clone(),
         };
         let store = Store::new(rules.clone());
-        Ok(Writer { name: name.to_owned(), pull, clock: clock.clone(), connection, store, defaults })
+        Ok(Writer { name: name.to_owned(), pull, clock: clock.clone(), session, store, defaults })
     }
 
     /// Which pull it is.
@@ -180,7 +180,7 @@ impl Writer {
             "update sources set traits = (select coalesce(array_agg(distinct t order by t), '{}') from unnest(traits || $2) t)
              where name = $1 returning traits",
         );
-        Ok(all.bind(&self.name).bind(traits).fetch_one(&mut self.connection).await?)
+        Ok(all.bind(&self.name).bind(traits).fetch_one(&mut *self.session).await?)
     }
 
     /// Of whom the source told, in the order of their keys: those after `after` and up to `through`, at most `count`.
@@ -197,7 +197,7 @@ impl Writer {
             "select key, digest from source_rows
              where source = $1 and key > coalesce($2, '') and ($3::text is null or key <= $3) order by key limit $4",
         );
-        Ok(kept.bind(&self.name).bind(after).bind(through).bind(count as i64).fetch_all(&mut self.connection).await?)
+        Ok(kept.bind(&self.name).bind(after).bind(through).bind(count as i64).fetch_all(&mut *self.session).await?)
     }
 
     /// Stores a page and what it settles, in one transaction unless Postgres refuses one of its messages: then its neighbours without
@@ -249,8 +249,8 @@ impl Writer {
         refused: &[Refusal],
         settle: Option<Settle<'_>>,
     ) -> Result<Stored> {
-        self.store.prepare(&mut self.connection, messages, self.clock.now()).await?;
-        let mut tx = self.connection.begin().await?;
+        self.store.prepare(&mut self.session, messages, self.clock.now()).await?;
+        let mut tx = self.session.begin().await?;
         // Whatever is written, is written by the latest pull: its row stays locked until the commit.
         let ours = sqlx::query("select from sources where name = $1 and pulls = $2 for update")
             .bind(&self.name)
@@ -293,9 +293,9 @@ impl Writer {
         .bind(summary.refused.cast_signed())
         .bind(kept.xmin.map(|xmin| xmin.to_string()))
         .bind(&kept.cluster)
-        .execute(&mut self.connection)
+        .execute(&mut *self.session)
         .await?;
-        self.connection.close().await.ok();
+        self.session.close().await;
         if noted.rows_affected() == 0 {
             return Err(Error::wait(format!("a later pull of the source '{}' has begun", self.name)));
         }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
+use sqlx::{Connection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::{
@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     config::Start,
     fault::{self, Point, Safeguard},
+    schedule::leased::Leased,
     telemetry::metrics,
 };
 
@@ -158,7 +159,7 @@ pub struct Writer {
     stream: String,
     clock: Clock,
     /// Its own: dropped amid a transaction it is closed, and so rolled back.
-    connection: PgConnection,
+    session: Leased,
     store: Store,
     places: Vec<(Partition, i64)>,
 }
@@ -175,9 +176,9 @@ impl Writer {
         rules: &Arc<Rules>,
         places: Vec<(Partition, i64)>,
     ) -> Result<Writer> {
-        let connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        let session = Leased::open(pool).await?;
         let store = Store::new(rules.clone());
-        Ok(Writer { stream: stream.to_owned(), clock: clock.clone(), connection, store, places })
+        Ok(Writer { stream: stream.to_owned(), clock: clock.clone(), session, store, places })
     }
 
     /// Takes a batch in, in one transaction unless Postgres refuses one of its messages: then its neighbours without it. False if a
@@ -238,8 +239,8 @@ impl Writer {
             return Ok(true);
         }
         fault::point(Point::AfterBatchRead);
-        self.store.prepare(&mut self.connection, messages, self.clock.now()).await?;
-        let mut transaction = self.connection.begin().await?;
+        self.store.prepare(&mut self.session, messages, self.clock.now()).await?;
+        let mut transaction = self.session.begin().await?;
         if !moved(&mut *transaction, &self.stream, &self.places, stretches).await? {
             transaction.rollback().await?;
             return Ok(false);

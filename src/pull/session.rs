@@ -5,7 +5,7 @@ use std::{future::Future, str::FromStr as _, time::Duration};
 use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use crate::{Error, Kind, Result, config::Secret, limits};
+use crate::{Error, Kind, Result, config::Secret, database, limits};
 
 /// How long a database may take to let us in, or to let us go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub fn options(name: &str, url: &Secret) -> Result<PgConnectOptions> {
 /// If the database does not let us in.
 pub async fn open(name: &str, options: PgConnectOptions) -> Result<PgConnection> {
     let options = options.application_name("rollcall").disable_statement_logging();
-    let connected = timeout(PATIENCE, options.connect()).await;
+    let connected = timeout(PATIENCE, database::connect_elsewhere(&options)).await;
     let mut connection =
         connected.map_err(|_| away(name, sqlx::Error::PoolTimedOut))?.map_err(|error| away(name, error))?;
     patience(begin(&mut connection)).await?;

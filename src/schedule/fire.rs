@@ -23,7 +23,7 @@ pub async fn last(database: impl PgExecutor<'_>) -> Result<Vec<(AudienceId, Last
     type Row = (AudienceId, DateTime<Utc>, i32, String, Option<DateTime<Utc>>, bool);
     let rows: Vec<Row> = sqlx::query_as(
         "select s.audience_id, s.scheduled_for, s.attempt, s.state, s.retry_at,
-                exists (select from leases l where l.name = s.lease and l.expires_at > clock_timestamp())
+                exists (select from leases l where l.name = s.lease and rollcall_is_in_force(l.expires_at))
          from schedules s",
     )
     .fetch_all(database)
@@ -56,7 +56,7 @@ pub async fn fire(database: impl PgExecutor<'_>, firing: &Firing, lease: &Lease)
                and case s.state
                    when 'done' then s.scheduled_for < excluded.scheduled_for
                    when 'failed' then true
-                   else not exists (select from leases l where l.name = s.lease and l.expires_at > clock_timestamp())
+                   else not exists (select from leases l where l.name = s.lease and rollcall_is_in_force(l.expires_at))
                end",
     )
     .bind(firing.audience)

@@ -1,4 +1,6 @@
 //! Is the lease still ours? Renewed in the background as long as it is held.
+//!
+//! Whoever has one also ends the sessions of those who have lost theirs, so that nobody waits for the locks of a stopped process.
 
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::lease::{self, Lease};
+use super::lease::{self, Lease, PREFIX};
 use crate::{
     Error, Result,
     clock::Clock,
@@ -19,9 +21,6 @@ use crate::{
 /// renew, and no longer than that after whoever asked has gone.
 const BREATH: Duration = Duration::from_millis(100);
 const ASKED: Duration = Duration::from_secs(limits::LEASE_SECONDS);
-
-/// What names of leases for computing begin with.
-pub const PREFIX: &str = "instance:";
 
 /// This process among all that work on the database: who asks for leases.
 #[derive(Debug, Clone)]
@@ -93,6 +92,9 @@ impl Held {
                     Ok(false) => return tracing::warn!(lease = lease.name, "the lease has ended"),
                     // Trust ends by itself, unless a later attempt comes through before.
                     Err(error) => tracing::warn!(lease = lease.name, %error, "the lease is not renewed"),
+                }
+                if let Err(error) = lease::end_sessions_of_the_dead(&pool).await {
+                    tracing::debug!(%error, "nobody looked for sessions of the dead");
                 }
             }
         };

@@ -82,7 +82,7 @@ pub async fn acquire(
          on conflict (name) do update
              set holder = excluded.holder, epoch = nextval('lease_epochs'), expires_at = clock_timestamp() + $3,
                  asked_until = null
-             where leases.expires_at <= clock_timestamp() or leases.holder = excluded.holder or $4
+             where not rollcall_is_in_force(leases.expires_at) or leases.holder = excluded.holder or $4
          returning epoch",
     )
     .bind(name)
@@ -145,16 +145,43 @@ pub async fn release_all(database: impl PgExecutor<'_>, holder: Uuid) -> Result<
 
 /// The names of the leases that a holder has now.
 pub async fn of(database: impl PgExecutor<'_>, holder: Uuid) -> Result<Vec<String>> {
-    let names = sqlx::query_scalar("select name from leases where holder = $1 and expires_at > clock_timestamp()");
+    let names = sqlx::query_scalar("select name from leases where holder = $1 and rollcall_is_in_force(expires_at)");
     Ok(names.bind(holder).fetch_all(database).await?)
 }
 
 /// Who holds a lease now whose name begins so, in a fixed order.
 pub async fn holders(database: impl PgExecutor<'_>, prefix: &str) -> Result<Vec<Uuid>> {
     let holders = sqlx::query_scalar(
-        "select distinct holder from leases where starts_with(name, $1) and expires_at > clock_timestamp() order by holder",
+        "select distinct holder from leases where starts_with(name, $1) and rollcall_is_in_force(expires_at) order by holder",
     );
     Ok(holders.bind(prefix).fetch_all(database).await?)
+}
+
+/// What names of leases for computing and storing begin with, and of the sessions in their name.
+pub const PREFIX: &str = "instance:";
+
+/// Ends sessions in the name of a lease that has ended: of a process that is dead, stopped or cut off. Nothing else ends one whose
+/// client is stopped amid rows that go to or fro, and it would keep its locks for as long. Their transactions are rolled back.
+///
+/// # Errors
+/// The database's own.
+pub async fn end_sessions_of_the_dead(database: impl PgExecutor<'_>) -> Result<()> {
+    if !Safeguard::EndOfTheDead.is_on() {
+        return Ok(());
+    }
+    let ended: Vec<bool> = sqlx::query_scalar(
+        "select pg_terminate_backend(a.pid) from pg_stat_activity a
+         where a.datname = current_database() and a.usename = current_user and a.pid <> pg_backend_pid()
+           and starts_with(a.application_name, $1)
+           and not exists (select from leases l where l.name = a.application_name and rollcall_is_in_force(l.expires_at))",
+    )
+    .bind(PREFIX)
+    .fetch_all(database)
+    .await?;
+    if !ended.is_empty() {
+        tracing::warn!(sessions = ended.len(), "ended the sessions of an instance that is dead or stopped");
+    }
+    Ok(())
 }
 
 /// Deletes what dead instances left behind, a day after it ended. To be called now and then.

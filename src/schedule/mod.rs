@@ -15,6 +15,7 @@ pub mod fire;
 pub mod held;
 mod fresh;
 pub mod lease;
+pub mod leased;
 mod setting;
 mod zone;
 

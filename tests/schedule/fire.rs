@@ -26,7 +26,7 @@ async fn audience(pool: &PgPool, key: &str) -> AudienceId {
 async fn instance(pool: &PgPool, number: u128) -> Lease {
     let (clock, holder) = (Clock::system(), Uuid::from_u128(number));
     let name = format!("instance:{holder}");
-    lease::acquire(pool, &clock, &name, holder, Duration::from_secs(600)).await.unwrap().unwrap()
+    lease::acquire(pool, &clock, &name, holder, Duration::from_secs(50)).await.unwrap().unwrap()
 }
 
 fn noon() -> DateTime<Utc> {

@@ -11,6 +11,7 @@ pub mod http;
 pub mod kafka;
 pub mod packages;
 pub mod postgres;
+pub mod relay;
 pub mod proxy;
 pub mod secured;
 pub mod server;

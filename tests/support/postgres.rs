@@ -7,10 +7,12 @@ use std::{
     fs,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
-use rollcall::embedded::{Embedded, EmbeddedOptions};
+use rollcall::{
+    database::{self, Sessions},
+    embedded::{Embedded, EmbeddedOptions},
+};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -57,12 +59,7 @@ impl Database {
     }
 
     async fn of(options: PgConnectOptions) -> Database {
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options.clone())
-            .await
-            .expect("the new database takes connections");
+        let pool = database::pool(options.clone(), Sessions::Work, 8);
         Database { pool, options }
     }
 

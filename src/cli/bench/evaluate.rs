@@ -11,12 +11,13 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use roaring::RoaringBitmap;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 
 use super::super::{Context, table};
 use crate::{
     Error, Result, audience,
     audience::conditions::{Formula, Keys, formula},
+    database::{self, Sessions},
     membership::{Due, Settings, Universe, evaluate},
     profile,
 };
@@ -133,12 +134,12 @@ pub(super) async fn with_database<T>(
     mut told: impl FnMut(&str) -> Result<()>,
     work: impl AsyncFnOnce(&PgPool) -> Result<T>,
 ) -> Result<T> {
-    let mut connection = server.connect().await?;
+    let mut connection = database::connect(server).await?;
     let kept = sqlx::query("select from pg_database where datname = $1").bind(DATABASE);
     if kept.fetch_optional(&mut connection).await?.is_none() {
         sqlx::raw_sql(AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut connection).await?;
     }
-    let pool = PgPool::connect_with(server.clone().database(DATABASE)).await?;
+    let pool = database::pool(server.clone().database(DATABASE), Sessions::Work, 10);
     profile::migrate(&pool).await?;
     let generated = generate(&pool, args, &mut told).await;
     let worked = match generated {

@@ -9,11 +9,12 @@ use std::{
 };
 
 use chrono::{DateTime, SecondsFormat, TimeDelta};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgPool, postgres::PgConnectOptions};
 
 use super::super::{Context, table};
 use crate::{
     Error, Result,
+    database::Sessions,
     profile::{
         self,
         import::Importer,
@@ -152,14 +153,14 @@ fn generate(path: &Path, options: &Args) -> std::io::Result<()> {
 pub(super) async fn database(server: &PgConnectOptions, name: &str) -> Result<PgPool> {
     execute(server, format!("drop database if exists {name}")).await?;
     execute(server, format!("create database {name}")).await?;
-    let pool = PgPool::connect_with(server.clone().database(name)).await?;
+    let pool = crate::database::pool(server.clone().database(name), Sessions::Work, 10);
     profile::migrate(&pool).await?;
     Ok(pool)
 }
 
 /// One statement outside of any such database.
 pub(super) async fn execute(server: &PgConnectOptions, sql: String) -> Result<()> {
-    let mut connection = server.connect().await?;
+    let mut connection = crate::database::connect(server).await?;
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     Ok(connection.close().await?)
 }

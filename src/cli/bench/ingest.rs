@@ -9,14 +9,14 @@ use std::{
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use super::{super::Context, import};
 use crate::{
     Error, Result,
     cli::table,
     clock::Clock,
-    config,
+    config, database,
     deliver::{settings::Settings, yardstick},
     http::tracking::Tracking,
     serve::streaming::Streaming,
@@ -45,15 +45,19 @@ pub struct Args {
     pub partitions: i32,
 }
 
-/// What was measured.
+/// What was measured, by one way to Postgres.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Report {
     pub messages: u64,
     /// `HTTP` or `Kafka`.
     pub way: &'static str,
+    /// How Postgres was reached: `TCP` or `Unix socket`.
+    pub by: &'static str,
+    /// Which of Postgres' settings that bear on speed are not as it comes.
+    pub settings: Vec<String>,
     /// Of HTTP from the first request to the last answer, the clients' own work included; from Kafka until the last one is stored.
     pub seconds: f64,
-    /// psql's `\copy` of the rows that came of it.
+    /// psql's `\copy` of the rows that came of it, reached in the same way.
     pub copy_seconds: f64,
     /// Our time over `\copy`'s; the promise is 3 at most.
     pub ratio: f64,
@@ -63,32 +67,82 @@ pub struct Report {
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let server = context.database().await?;
+    let mut reports = Vec::new();
+    for server in ways(server).await? {
+        reports.push(measure(&args, &server).await?);
+    }
+    context.output().show(&reports, |reports| {
+        let rows = reports.iter().map(|report| {
+            let rate = |seconds: f64| format!("{:.0}", report.messages as f64 / seconds);
+            let [early, late] = report.peak_mebibytes.map(|mebibytes| format!("{mebibytes:.0}"));
+            let ours = format!("{:.1} s, {}/s", report.seconds, rate(report.seconds));
+            let copy = format!("{:.1} s, {}/s", report.copy_seconds, rate(report.copy_seconds));
+            [report.way.to_owned(), report.by.to_owned(), ours, copy, format!("{:.2}", report.ratio), early, late]
+        });
+        let head =
+            ["messages by", "Postgres by", "taken in", "psql \\copy", "ratio", "MiB after 1/10", "MiB after all"];
+        let changed: Vec<&str> =
+            reports.iter().take(1).flat_map(|report| &report.settings).map(String::as_str).collect();
+        let changed = if changed.is_empty() { "its own defaults".to_owned() } else { changed.join(", ") };
+        format!("{}\n{} messages; Postgres with {changed}", table(head, rows), args.messages)
+    })
+}
+
+/// The way that was named, and the other one where it leads to the same server: users come by TCP, benchmarks easily by socket alone.
+async fn ways(server: PgConnectOptions) -> Result<Vec<PgConnectOptions>> {
+    let mut connection = database::connect(&server).await?;
+    let (cluster, folders): (i64, String) = sqlx::query_as(
+        "select (select system_identifier from pg_control_system()), current_setting('unix_socket_directories')",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    let other = match server.get_socket() {
+        // Built anew: a socket that is named once stays.
+        Some(_) => PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(server.get_port())
+            .username(server.get_username())
+            .database(server.get_database().unwrap_or("postgres")),
+        None => server.clone().socket(folders.split(',').next().unwrap_or_default().trim()),
+    };
+    let is_same = async {
+        let mut connection = database::connect(&other).await.ok()?;
+        let there = sqlx::query_scalar::<_, i64>("select system_identifier from pg_control_system()");
+        Some(there.fetch_one(&mut connection).await.ok()? == cluster)
+    };
+    if is_same.await == Some(true) {
+        return Ok(vec![server, other]);
+    }
+    tracing::info!("the server is reached in one way alone");
+    Ok(vec![server])
+}
+
+/// Those of its settings that bear on speed and are not as Postgres comes.
+async fn settings(pool: &PgPool) -> Result<Vec<String>> {
+    let changed = sqlx::query_scalar(
+        "select name || ' = ' || current_setting(name) from pg_settings where setting is distinct from boot_val and name in
+         ('shared_buffers', 'work_mem', 'maintenance_work_mem', 'max_wal_size', 'checkpoint_timeout', 'random_page_cost', 'jit',
+          'fsync', 'synchronous_commit', 'full_page_writes', 'wal_level') order by name",
+    );
+    Ok(changed.fetch_all(pool).await?)
+}
+
+async fn measure(args: &Args, server: &PgConnectOptions) -> Result<Report> {
     let name = "rollcall_bench_ingest";
-    let pool = import::database(&server, name).await?;
+    let pool = import::database(server, name).await?;
+    let settings = settings(&pool).await?;
     let (way, seconds, peak_mebibytes) = match &args.kafka {
-        None => over_http(&args, &pool).await?,
-        Some(broker) => from_kafka(&args, broker, &pool).await?,
+        None => over_http(args, &pool).await?,
+        Some(broker) => from_kafka(args, broker, &pool).await?,
     };
     let stored: i64 = sqlx::query_scalar("select count(*) from messages").fetch_one(&pool).await?;
     if stored.unsigned_abs() != args.messages {
         return Err(Error::internal(format!("{stored} of {} messages are stored", args.messages)));
     }
-    let copy_seconds = import::copy_again(&server, pool, name).await?;
-    let report =
-        Report { messages: args.messages, way, seconds, copy_seconds, ratio: seconds / copy_seconds, peak_mebibytes };
-    context.output().show(&report, |report| {
-        let row = |what: &str, seconds: f64| {
-            [what.to_owned(), format!("{seconds:.1}"), format!("{:.0}", report.messages as f64 / seconds)]
-        };
-        let rows = [row(report.way, report.seconds), row("psql \\copy", report.copy_seconds)];
-        let [early, late] = report.peak_mebibytes;
-        format!(
-            "{}\n{} messages, {:.2} times as long; peak memory {early:.0} MiB after a tenth, {late:.0} MiB after all",
-            table(["", "seconds", "messages/s"], rows),
-            report.messages,
-            report.ratio
-        )
-    })
+    let copy_seconds = import::copy_again(server, pool, name).await?;
+    let by = if server.get_socket().is_some() { "Unix socket" } else { "TCP" };
+    let (messages, ratio) = (args.messages, seconds / copy_seconds);
+    Ok(Report { messages, way, by, settings, seconds, copy_seconds, ratio, peak_mebibytes })
 }
 
 type Measured = (&'static str, f64, [f64; 2]);

@@ -30,7 +30,8 @@ pub struct Next(Option<Listener>);
 #[derive(Clone)]
 pub struct Answering {
     pub operations: Operations,
-    pub pool: PgPool,
+    /// Sessions of those who only look: they wait for each other, and the work for none of them.
+    pub reads: PgPool,
     pub clock: Clock,
 }
 
@@ -57,9 +58,9 @@ impl Listening {
     /// Begins to answer.
     pub fn start(listener: Option<Listener>, config: &Config, answering: Answering) -> Listening {
         let (by, space_id) = (config.http.clone(), config.space_id().to_owned());
-        let Answering { operations, pool, clock } = answering.clone();
+        let Answering { operations, reads, clock } = answering.clone();
         let running = listener.map(|listener| {
-            let profiles = profiles::routes(pool, clock, &space_id, by.token.as_ref());
+            let profiles = profiles::routes(reads, clock, &space_id, by.token.as_ref());
             listener.start(operations::routes(operations, by.token.as_ref()).merge(profiles), Guards::default())
         });
         Listening { answering, by, space_id, running }

@@ -3,16 +3,23 @@
 use sqlx::{PgConnection, Row as _};
 
 use super::Settings;
-use crate::Result;
+use crate::{Result, fault::Safeguard, limits};
 
 /// Sets the planner up for large scans; returns the caller's statement timeout.
 pub(super) async fn prepare(conn: &mut PgConnection, settings: &Settings) -> Result<String> {
+    let idle = match Safeguard::SealMayIdle.is_on() {
+        true => limits::EVALUATION_IDLE_SECONDS,
+        false => limits::LEASE_SECONDS,
+    };
     let row = sqlx::query(
         "select current_setting('statement_timeout'), set_config('jit', 'off', true), \
-         set_config('work_mem', $1, true), set_config('statement_timeout', $2, true)",
+         set_config('work_mem', $1, true), set_config('statement_timeout', $2, true), \
+         set_config('idle_in_transaction_session_timeout', $3, true)",
     )
     .bind(format!("{}MB", settings.work_mem_mib))
     .bind(settings.statement_timeout_ms.to_string())
+    // It idles while another database works on a statement, and while we compute.
+    .bind(format!("{idle}s"))
     .fetch_one(conn)
     .await?;
     Ok(row.try_get(0)?)
