@@ -132,6 +132,7 @@ async fn what_was_put_aside_is_listed_and_shown_and_told_once_when_the_mapping_i
             assert_eq!(heard(&world, &format!("u{n}")), [true], "u{n} by {delivery}");
         }
         assert_eq!((open(&world, &[]).len(), counted(&world)), (0, 0));
+        world.json(&["verify"]);
         // The backfills are done, so nothing is left to do for whoever tells.
         let kinds: Vec<Value> = world
             .json(&["backfills"])
