@@ -143,6 +143,7 @@ async fn what_was_put_aside_is_listed_and_shown_and_told_once_when_the_mapping_i
             .collect();
         assert!(kinds.iter().all(|row| *row == json!(["retry", "done"])), "{kinds:?}");
         world.json(&["sync", "--at", "2024-06-10"]);
+        world.verified();
         for n in 0..6 {
             assert_eq!(heard(&world, &format!("u{n}")), [true, false], "u{n} by {delivery}");
         }

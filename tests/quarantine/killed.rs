@@ -49,4 +49,5 @@ async fn a_retry_killed_between_any_two_steps_tells_each_record_once() {
     for n in 0..2 * POINTS.len() {
         assert_eq!(heard(&world, &format!("u{n}")), [true], "u{n}, which was told after {}", POINTS[n / 2]);
     }
+    world.verified();
 }

@@ -27,6 +27,7 @@ async fn whoever_has_left_since_is_not_told_true() {
     assert_eq!(heard(&world, "u1"), [false]);
     assert_eq!(heard(&world, "u2"), [false, true]);
     assert_eq!((open(&world, &[]).len(), counted(&world)), (0, 0));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +48,7 @@ async fn a_change_under_way_is_waited_for_and_comes_after_what_is_told_again() {
     world.json(&["quarantine", "retry"]);
     assert_eq!(counted(&world), 0);
     assert!((0..5).all(|n| heard(&world, &format!("u{n}")).last() == Some(&false)));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,6 +71,7 @@ async fn a_computed_trait_is_told_as_it_is_now_and_once() {
     told.sort_by_key(|event| event["userId"].to_string());
     let told: Vec<_> = told.iter().map(|event| json!([event["userId"], event["traits"]["orders"]])).collect();
     assert_eq!(told, [json!(["u0", 2]), json!(["u1", 2])]);
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,4 +89,5 @@ async fn what_a_halt_left_in_quarantine_is_told_by_a_retry_and_the_rest_by_the_n
     assert_eq!(said(&answer), [600, 600, 0, 0], "{answer}");
     assert_eq!(crate::lanes::fold(&world.told(), "recent"), crate::lanes::users(0..1_700));
     assert_eq!((counted(&world), &world.json(&["status"])["destinations"][0]["state"]), (0, &json!("live")));
+    world.verified();
 }

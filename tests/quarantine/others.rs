@@ -27,6 +27,7 @@ async fn of_two_mappings_only_the_record_of_the_bad_one_is_told_again() {
     assert_eq!(said(&world.json(&["quarantine", "retry", "--mapping", "all"])), [0, 0, 0, 0]);
     let answer = world.json(&["quarantine", "retry", "--mapping", "placed"]);
     assert_eq!((said(&answer), told()), ([4, 4, 0, 0], [4, 4]), "{answer}");
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +51,7 @@ async fn a_record_whose_mapping_is_renamed_under_way_is_put_aside_and_not_lost()
     with("all", MENDED);
     assert_eq!(said(&world.json(&["quarantine", "retry"])), [2, 2, 0, 0]);
     assert_eq!((heard(&world, "u0"), heard(&world, "u1"), counted(&world)), (vec![true], vec![true], 0));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +74,7 @@ async fn of_several_names_of_a_person_only_the_one_that_was_put_aside_is_told_ag
     let answer = world.json(&["quarantine", "retry"]);
     assert_eq!((said(&answer), told().len()), ([1, 1, 0, 0], 2), "{answer}");
     assert!(told().contains(&json!("ann@example.com")), "{:?}", told());
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +96,7 @@ async fn who_is_suppressed_waits_and_of_the_forgotten_nothing_is_left() {
     world.json(&["unsuppress", "u0"]);
     assert_eq!(said(&world.json(&["quarantine", "retry"])), [1, 1, 0, 0]);
     assert_eq!((heard(&world, "u0"), counted(&world)), (vec![true], 0));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +124,7 @@ async fn whoever_became_another_since_is_told_under_todays_name_once() {
     let before = changes(&world.told());
     world.json(&["quarantine", "retry"]);
     assert_eq!((changes(&world.told()), counted(&world)), (before, 0));
+    world.verified();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,4 +148,5 @@ async fn what_a_topic_refused_is_told_when_its_limit_is_raised() {
     kafka::block_on(admin.alter_configs([&raised], &AdminOptions::new())).unwrap().remove(0).unwrap();
     assert_eq!(said(&world.json(&["quarantine", "retry", "--reason", "too_large"])), [1, 1, 0, 0]);
     assert_eq!((heard(&world, "u3"), counted(&world)), (vec![true], 0));
+    world.verified();
 }
