@@ -129,7 +129,7 @@ async fn known(config: &Config, context: &Context) -> Option<Known> {
         return None;
     }
     let options = context.database().await.ok()?;
-    let mut connection = timeout(REACH, PgConnection::connect_with(&options)).await.ok()?.ok()?;
+    let mut connection = timeout(REACH, database::connect(&options)).await.ok()?.ok()?;
     let mut known = register::known(&mut connection).await.ok()?;
     seen::carried(&mut connection, config, &mut known).await.ok()?;
     seen::names(&mut connection, config, &mut known).await.ok()?;
