@@ -24,6 +24,7 @@ use crate::{
         report::{Loaded, Reporter},
     },
     limits,
+    profile::rules::Rules,
     serve::{self, Server, streaming::Streaming},
     telemetry::{Heartbeat, metrics},
 };
@@ -85,6 +86,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let counted = metrics::start();
     let (pool, clock) = (context.store().await?, context.clock().clone());
+    let rules = Arc::new(Rules::of(&config.identity)?);
     let listener = listening::bind(&config.http).await?;
     let receives = config.tracking.as_ref().filter(|_| does(args.only, Part::Tracking));
     let receiving = Receiving::start(pool.clone(), clock.clone(), receives, &config.identity).await?;
@@ -105,7 +107,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
         false => pool.clone(),
     };
     let answering = Answering { operations: Operations { reporter, ticker }, reads, clock };
-    let listening = Listening::start(listener, &config, answering);
+    let listening = Listening::start(listener, &config, rules, answering);
     let mut serving = Serving { only: args.only, context, server, listening, receiving, streaming, loaded };
     let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
     loop {

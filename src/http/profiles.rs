@@ -32,7 +32,7 @@ use crate::{
     ids::ProfileId,
     limits::{PROFILE_EVENT_DAYS, PROFILE_ITEMS, PROFILE_REQUESTS_A_SECOND},
     membership::{standing, values},
-    profile::view,
+    profile::{rules::Rules, view},
 };
 
 /// Items of an answer where the request names no limit; the peer's.
@@ -47,10 +47,11 @@ struct Profiles {
     token: Option<Arc<[u8; 32]>>,
     /// Of whoever has the token.
     rate: Arc<Rate>,
+    rules: Arc<Rules>,
 }
 
-/// The routes of one space.
-pub fn routes(pool: PgPool, clock: Clock, space_id: &str, token: Option<&Secret>) -> Router {
+/// The routes of one space. People are looked up by these rules, as they were taken in.
+pub fn routes(pool: PgPool, clock: Clock, space_id: &str, token: Option<&Secret>, rules: Arc<Rules>) -> Router {
     let token = token.map(|token| Arc::new(digest(token.expose())));
     let profiles = Profiles {
         rate: Arc::new(Rate::new(PROFILE_REQUESTS_A_SECOND, clock.now())),
@@ -58,6 +59,7 @@ pub fn routes(pool: PgPool, clock: Clock, space_id: &str, token: Option<&Secret>
         clock,
         space_id: space_id.into(),
         token,
+        rules,
     };
     let path = "/v1/spaces/{space}/collections/{collection}/profiles/{id}/{part}";
     Router::new().route(path, get(answer)).with_state(profiles)
@@ -140,7 +142,8 @@ async fn answer(
     let (kind, value) = place.id.split_once(':').ok_or_else(|| invalid("id"))?;
     // One snapshot, so that what is told of a person belongs together.
     let mut tx = profiles.pool.begin_with("begin isolation level repeatable read read only").await?;
-    let profile = view::profile(&mut tx, kind, value).await?.ok_or_else(not_found)?;
+    let value = profiles.rules.normalized(kind, value);
+    let profile = view::profile(&mut tx, kind, &value).await?.ok_or_else(not_found)?;
     let (mut body, has_more) = match place.part.as_str() {
         "traits" => traits(&mut tx, profile, &wanted, &window).await?,
         "external_ids" => external_ids(&mut tx, profile, &wanted, &window).await?,

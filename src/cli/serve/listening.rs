@@ -1,18 +1,21 @@
 //! Is the listener `http` the one that the configuration asks for?
 
+use std::sync::Arc;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sqlx::PgPool;
 
 use crate::{
     Result,
     clock::Clock,
-    config::{Config, Http},
+    config::{Config, Http, Identity},
     http::{
         Guards, Listener, Running,
         operations::{self, Operations},
         profiles,
     },
     limits,
+    profile::rules::Rules,
 };
 
 /// The listener, as long as it is wanted.
@@ -20,11 +23,12 @@ pub struct Listening {
     answering: Answering,
     by: Http,
     space_id: String,
+    identity: Identity,
     running: Option<Running>,
 }
 
 /// The listener that comes next, if there is to be one.
-pub struct Next(Option<Listener>);
+pub struct Next(Option<Listener>, Arc<Rules>);
 
 /// What is answered from.
 #[derive(Clone)]
@@ -55,15 +59,15 @@ pub async fn bind(http: &Http) -> Result<Option<Listener>> {
 }
 
 impl Listening {
-    /// Begins to answer.
-    pub fn start(listener: Option<Listener>, config: &Config, answering: Answering) -> Listening {
+    /// Begins to answer; `rules` are those of the configuration.
+    pub fn start(listener: Option<Listener>, config: &Config, rules: Arc<Rules>, answering: Answering) -> Listening {
         let (by, space_id) = (config.http.clone(), config.space_id().to_owned());
         let Answering { operations, reads, clock } = answering.clone();
         let running = listener.map(|listener| {
-            let profiles = profiles::routes(reads, clock, &space_id, by.token.as_ref());
+            let profiles = profiles::routes(reads, clock, &space_id, by.token.as_ref(), rules);
             listener.start(operations::routes(operations, by.token.as_ref()).merge(profiles), Guards::default())
         });
-        Listening { answering, by, space_id, running }
+        Listening { answering, by, space_id, identity: config.identity.clone(), running }
     }
 
     /// Has the address that another configuration asks for, and changes nothing yet; `None` if it asks for nothing else.
@@ -74,21 +78,24 @@ impl Listening {
         let wanted = &config.http;
         let token = |by: &Http| by.token.as_ref().map(|token| token.expose().to_owned());
         let is_same_address = self.by.address() == wanted.address();
-        if is_same_address && token(&self.by) == token(wanted) && self.space_id == config.space_id() {
+        let is_same_space = self.space_id == config.space_id() && self.identity == config.identity;
+        if is_same_address && token(&self.by) == token(wanted) && is_same_space {
             return Ok(None);
         }
         let had = self.running.as_ref().filter(|_| is_same_address).and_then(Running::hand_over);
-        Ok(Some(Next(match had {
+        let rules = Arc::new(Rules::of(&config.identity)?);
+        let listener = match had {
             Some(listener) => Some(listener),
             None => bind(wanted).await?,
-        })))
+        };
+        Ok(Some(Next(listener, rules)))
     }
 
     /// Listens by another configuration, which `next` was prepared for, from here on.
     pub async fn follow(&mut self, config: &Config, next: Option<Next>) {
-        if let Some(Next(listener)) = next {
+        if let Some(Next(listener, rules)) = next {
             self.stop().await;
-            *self = Listening::start(listener, config, self.answering.clone());
+            *self = Listening::start(listener, config, rules, self.answering.clone());
         }
     }
 
