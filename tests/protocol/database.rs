@@ -200,8 +200,6 @@ pub struct Database {
     transactions: u64,
     /// Start-overs ever, also those that a failover has lost.
     pub starts: u64,
-    /// Committed changes were lost: what was told need not be true any more.
-    pub lost: bool,
     epochs: i64,
 }
 
@@ -216,7 +214,6 @@ impl Database {
             on_disk: [0; 2],
             transactions: 0,
             starts: 0,
-            lost: false,
             epochs: 0,
         }
     }
@@ -260,8 +257,6 @@ impl Database {
     /// The standby takes over, without what it was not sent yet; or an old copy is restored.
     pub fn fail_over(&mut self) {
         self.cut_off();
-        let lost = self.standby.runs != self.now.runs || self.standby.lanes[0].stream != self.now.lanes[0].stream;
-        self.lost |= lost;
         self.now = self.standby.clone();
         self.flush();
     }

@@ -196,10 +196,12 @@ impl Story {
             0 if weather.deaths => "an instance dies",
             1 | 2 if weather.pauses => "an instance stops for a while",
             3 if weather.failovers => {
-                let (now, lost) = (&mut world_again.db, world_again.dice.one_in(3));
-                match lost {
-                    true => now.fail_over(),
-                    false => now.crash(),
+                match world_again.dice.one_in(3) {
+                    true => {
+                        world_again.db.fail_over();
+                        world_again.witness.lose(world_again.db.starts);
+                    }
+                    false => world_again.db.crash(),
                 }
                 "Postgres dies"
             }

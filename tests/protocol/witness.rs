@@ -19,6 +19,8 @@ pub struct Witness {
     start: [u64; 2],
     /// The last run of which a person was told in an audience, since that start.
     order: HashMap<(u64, usize, u32), i64>,
+    /// The start at which runs were lost last.
+    lost: Option<u64>,
     /// Without transactions: the positions that are stored, of each stream.
     stored: HashMap<Uuid, BTreeSet<i64>>,
     /// Every position that was ever put aside, by lane.
@@ -71,9 +73,17 @@ impl Witness {
         self.told += 1;
     }
 
+    /// A failover has lost runs that may be told: their numbers are given again, and say nothing of the order until the next start.
+    pub fn lose(&mut self, start: u64) {
+        self.lost = Some(start);
+    }
+
     /// I3: what a person is told of an audience comes in the order of sealing.
     fn in_order(&mut self, said: &Said) {
         let start = of_stream(said.stream).0;
+        if self.lost.is_some_and(|lost| start <= lost) {
+            return;
+        }
         let last = self.order.entry((start, said.audience, said.person)).or_insert(0);
         if said.run.0 < *last {
             let last = *last;
