@@ -1,7 +1,7 @@
 //! What does a session ask of the world outside it? One question or request each, of Postgres or of Kafka.
 //!
 //! There are two such worlds: the real one, and the model in `tests/protocol`, where the same session meets every fault at
-//! every moment. Nothing is decided here: what an answer means is for [`super::session`] and [`super::recover`].
+//! every moment. Nothing is decided here: what an answer means is for `session` and `recover`.
 
 use std::{
     collections::HashSet,
