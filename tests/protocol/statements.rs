@@ -141,7 +141,7 @@ async fn the_models_statements_answer_as_the_real_ones_do() {
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let (mut dice, mut starts) = (Dice::of(seed), 0);
-    for _ in 0..400 {
+    for _ in 0..800 {
         match dice.below(12) {
             0 | 1 => both.claim().await,
             2 if dice.one_in(3) => {
@@ -166,7 +166,11 @@ async fn the_models_statements_answer_as_the_real_ones_do() {
         }
         both.agree().await;
     }
-    assert!(starts > 3 && both.claims.len() > 20, "the test proves nothing");
+    assert!(
+        starts > 1 && both.claims.len() > 20,
+        "the test proves nothing: {starts} starts, {} claims",
+        both.claims.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
