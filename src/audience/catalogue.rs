@@ -97,7 +97,8 @@ impl Catalogue {
         for computed in &config.traits {
             let key = key::key_of(&computed.name, computed.key.as_deref()).and_then(|key| {
                 key::check_free(&computed.name, &key, &taken, computed.reuse_deleted_key)?;
-                not_hidden(config, &computed.name, &key, known, computed.hides_trait).map(|()| key)
+                // A computed trait that takes the place of an imported one has always been meant.
+                not_hidden(config, &computed.name, &key, &Known::default(), computed.hides_trait).map(|()| key)
             });
             match key {
                 Ok(key) => {

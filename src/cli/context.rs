@@ -101,9 +101,10 @@ impl Context {
             // A pool would knock for half a minute on a closed door; one connection says at once what is the matter.
             let first = timeout(PATIENCE, database::connect(&options)).await;
             let mut first = first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?;
+            // Before anything is prepared: a pooler may lend the session in which it was.
+            database::refuse_shared_sessions(&options).await?;
             profile::refuse_standby(&mut first).await?;
             first.close().await?;
-            database::refuse_shared_sessions(&options).await?;
             let pool = database::pool(options, Sessions::Work, CONNECTIONS);
             profile::migrate(&pool).await?;
             Ok::<_, Error>(pool)

@@ -19,7 +19,7 @@ pub struct Trait {
     /// Lets it take the key of a deleted trait; what was told under that key counts as told.
     #[serde(default)]
     pub reuse_deleted_key: bool,
-    /// Lets it take a key that is an imported trait's name too: definitions then read the computed one, which is told in its place.
+    /// Lets it take a key that is an identifier's name, which is then told in its place.
     #[serde(default)]
     pub hides_trait: bool,
     /// For people; told to nobody.

@@ -1,6 +1,6 @@
 //! Is the database's schema the one this program was written for? It is brought up to date, or we refuse.
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use sqlx::{
     AssertSqlSafe, PgConnection, PgPool,
@@ -86,7 +86,7 @@ pub fn standby() -> Error {
 }
 
 fn is_about_locks(error: &Error) -> bool {
-    StdError::source(error).and_then(|source| source.downcast_ref()).is_some_and(is_locked)
+    error.sqlstate() == Some("55P03")
 }
 
 fn is_locked(error: &sqlx::Error) -> bool {
