@@ -109,7 +109,7 @@ impl Instance {
     }
 
     /// Asks it to end; how it did, and after how long.
-    fn terminate(&mut self) -> (ExitStatus, Duration) {
+    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();
         self.signal(Signal::SIGTERM);
         let status = eventually("it ends", || self.child.try_wait().unwrap());
