@@ -81,7 +81,7 @@ pub fn check_hidden(name: &str, key: &str, types: &[&str], carried: Option<u64>,
     let what = match carried {
         _ if hides => return Ok(()),
         _ if RESERVED.contains(&key) || types.contains(&key) => "an identifier's name".to_owned(),
-        Some(profiles) if profiles > 0 => format!("the name of an imported trait, which {profiles} profiles carry"),
+        Some(profiles) if profiles > 0 => format!("the name of an imported trait (profiles that have it: {profiles})"),
         _ => return Ok(()),
     };
     let message = format!("'{}' has the key '{key}', which is {what}", short(name));
@@ -130,7 +130,7 @@ mod tests {
             assert!(error.help.unwrap().contains("hides_trait"), "{key}");
             check_hidden("A", key, &["crm_id"], carried, true).unwrap();
         }
-        assert!(check_hidden("Plan", "plan", &[], Some(3), false).unwrap_err().message.contains("3 profiles"));
+        assert!(check_hidden("Plan", "plan", &[], Some(3), false).unwrap_err().message.contains("have it: 3"));
         check_hidden("A", "plan", &[], None, false).unwrap();
     }
 

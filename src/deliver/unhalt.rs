@@ -119,7 +119,7 @@ async fn forget_log(tx: &mut PgConnection, lanes: &[DestinationId]) -> Result<()
 }
 
 /// The streams that a new one took the place of, and whose producers are not fenced yet. The transactional id is the stream's, so a
-/// new stream's producer fences none of an older one: who was stopped before his commit would tell an old page after the new
+/// new stream's producer fences none of an older one: an instance that was stopped before its commit would tell an old page after the new
 /// stream. So each session fences them before it tells anything.
 ///
 /// # Errors

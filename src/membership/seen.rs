@@ -1,41 +1,69 @@
 //! Which names of definitions does the store hold? Events, traits, and who carries a trait that an audience would hide. Reads only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-use crate::{Result, audience::check::Known, config::Config};
+use crate::{
+    Result,
+    audience::{
+        self,
+        ast::{Path, Scalar, Segment},
+        check::Known,
+        visit,
+    },
+    config::Config,
+};
 
 /// Profiles whose traits are looked at for names that may be meant.
 const SAMPLE: i64 = 20_000;
 
-/// Notes how many profiles carry imported traits whose names are keys: of what is configured and not yet known, and of what was
-/// deleted and is still mentioned. Asks nothing where there is no such key.
+/// Notes how many profiles carry imported traits whose names are keys of audiences: of enabled ones that the store does not know
+/// yet, and of deleted ones that a definition still mentions. Asks nothing where there are none, as after the first sync.
 ///
 /// # Errors
 /// The database's own.
 pub async fn carried(conn: &mut PgConnection, config: &Config, known: &mut Known) -> Result<()> {
-    let is_known = |key: &String| {
-        known.computed.contains_key(key) || known.audiences.iter().any(|of| of.key == *key && !of.deleted)
-    };
-    let configured: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
-    let mentioned =
-        |key: &str| config.audiences.iter().any(|of| of.query.as_ref().is_some_and(|text| text.contains(key)));
-    let deleted = known.audiences.iter().filter(|of| of.deleted && !configured.contains(&of.key)).map(|of| &of.key);
-    let names: BTreeSet<&String> =
-        configured.iter().filter(|key| !is_known(key)).chain(deleted.filter(|key| mentioned(key))).collect();
+    let stored: BTreeSet<&String> = known.audiences.iter().filter(|of| !of.deleted).map(|of| &of.key).collect();
+    let configured: BTreeSet<String> = config.audiences.iter().filter(|of| of.enabled).map(|of| of.key()).collect();
+    let new = configured.iter().filter(|key| !stored.contains(key));
+    let mentioned = mentioned_traits(config);
+    let deleted = known.audiences.iter().filter(|of| of.deleted).map(|of| &of.key);
+    let names: BTreeSet<&String> = new.chain(deleted.filter(|key| mentioned.contains(*key))).collect();
+    known.carried = carriers(conn, names).await?;
+    Ok(())
+}
+
+/// How many profiles have an imported trait of each name, of those that any has. One look at all profiles, whatever the number of names.
+async fn carriers(conn: &mut PgConnection, names: BTreeSet<&String>) -> Result<BTreeMap<String, u64>> {
     if names.is_empty() {
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
-    let names: Vec<&String> = names.into_iter().collect();
     let counts: Vec<(String, i64)> = sqlx::query_as(
         "select name, count(*) from profiles cross join unnest($1::text[]) as keys (name) where traits ? name group by name",
     )
-    .bind(names)
+    .bind(names.into_iter().collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
-    known.carried = counts.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect();
-    Ok(())
+    Ok(counts.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
+}
+
+/// The names in `trait('…')` of all audiences that can be read.
+fn mentioned_traits(config: &Config) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let definitions = config.audiences.iter().filter_map(|of| audience::parse("", of.query.as_deref()?).ok());
+    for definition in definitions {
+        visit::comparisons(&definition, &mut |comparison| {
+            names.extend(comparison.scalars().filter_map(|scalar| match scalar {
+                Scalar::Trait(Path(segments)) => match segments.first() {
+                    Some(Segment::Key(name)) => Some(name.clone()),
+                    _ => None,
+                },
+                _ => None,
+            }));
+        });
+    }
+    names
 }
 
 /// Notes the names of events, and of the traits of some profiles, so that a name that nothing has can be told.
@@ -56,15 +84,9 @@ pub async fn names(conn: &mut PgConnection, config: &Config, known: &mut Known) 
         return Ok(());
     }
     // A rare one need not be among those.
-    let text: String = config.audiences.iter().filter_map(|of| of.query.as_deref()).collect();
-    let mentioned: BTreeSet<&str> =
-        text.split(['\'', '"']).filter(|name| !name.is_empty() && !known.traits.contains(*name)).collect();
-    let rare: Vec<String> = sqlx::query_scalar(
-        "select name from unnest($1::text[]) as names (name) where exists (select from profiles where traits ? name)",
-    )
-    .bind(mentioned.into_iter().collect::<Vec<_>>())
-    .fetch_all(conn)
-    .await?;
-    known.traits.extend(rare);
+    let mentioned = mentioned_traits(config);
+    let keys: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
+    let unseen = mentioned.iter().filter(|name| !known.traits.contains(*name) && !keys.contains(*name)).collect();
+    known.traits.extend(carriers(conn, unseen).await?.into_keys());
     Ok(())
 }

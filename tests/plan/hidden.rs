@@ -31,7 +31,7 @@ async fn an_audience_named_like_an_imported_trait_is_refused_with_how_many_carry
         let said = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{verb:?}: {said}");
         let said = said.replace(['│', '\n'], "").split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(said.contains("which 3 profiles carry"), "{verb:?}: {said}");
+        assert!(said.contains("(profiles that have it: 3)"), "{verb:?}: {said}");
     }
     assert_eq!(members(&world, "pros"), before, "who reads the trait goes on reading it");
     world.configure(&named(", key: plan_seen"));

@@ -1,4 +1,4 @@
-//! A batch that is no JSON: which of its messages is to blame? The others are stored all the same. Pure.
+//! A batch is not JSON: which of its messages is to blame? The others are stored all the same. Pure.
 //!
 //! Python's `json.dumps` writes `NaN`, which is no JSON value, and would cost its whole batch.
 

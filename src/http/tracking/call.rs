@@ -99,7 +99,7 @@ impl<'a> Call<'a> {
         Ok(Call { kind, envelope, items })
     }
 
-    /// The body to read in place of one that is no JSON because some messages of its batch are none: those are refused alone.
+    /// The body to read in place of one that cannot be read because some messages of its batch are no JSON: those are refused alone.
     pub fn mended(address: Address, body: &str) -> Option<String> {
         let is_broken = address == Address::Batch && serde_json::from_str::<&RawValue>(body).is_err();
         is_broken.then(|| apart::mended(body).ok()).flatten()

@@ -247,9 +247,19 @@ impl Shared {
 
     /// Whose the request is, and what it says.
     fn understand(&self, address: Address, headers: &HeaderMap, body: &str) -> Result<Understood, Answer> {
-        let mended = Call::mended(address, body);
-        let body = mended.as_deref().unwrap_or(body);
-        let call = Call::read(address, body).map_err(|(code, message)| Answer::Invalid(code, message))?;
+        let mended;
+        let call = match Call::read(address, body) {
+            // Seldom, so that a body which is right is read once.
+            Err(wrong) => match Call::mended(address, body) {
+                Some(body) => {
+                    mended = body;
+                    Call::read(address, &mended)
+                }
+                None => Err(wrong),
+            },
+            call => call,
+        };
+        let call = call.map_err(|(code, message)| Answer::Invalid(code, message))?;
         let reading = self.reading();
         let source = match reading.keys.source(keys::presented(headers, call.write_key())) {
             Source::Named(name) => Some(name),

@@ -76,7 +76,13 @@ impl Tally {
         }
         let counts: Vec<(Cause, i64)> = counts.into_iter().collect();
         for ((source, field, reason), messages) in &counts {
-            tracing::warn!(source, field, reason, messages, "messages were not as they should be");
+            tracing::warn!(
+                source,
+                field,
+                reason,
+                messages,
+                "messages were refused, or stored with another time than they name"
+            );
         }
         if let Err(error) = refused::add(pool, &counts).await {
             tracing::warn!(%error, "what was refused is not kept");

@@ -86,11 +86,11 @@ pub fn check<'h>(columns: &[&'h str], file: &str) -> Result<Vec<&'h str>> {
     for column in columns.iter().filter(|column| !column.is_empty()) {
         match meaning(column) {
             Meaning::Known => {}
-            Meaning::Perhaps(field) => wrong.push(format!("`{column}` is no field; is `{field}` meant?")),
+            Meaning::Perhaps(field) => wrong.push(format!("`{column}` is not a field; did you mean `{field}`?")),
             Meaning::Nothing => unknown.push(*column),
         }
     }
-    let suggested = |field: &str| wrong.iter().any(|problem| problem.contains(&format!("is `{field}` meant?")));
+    let suggested = |field: &str| wrong.iter().any(|problem| problem.contains(&format!("did you mean `{field}`?")));
     let has = |field: &str| columns.contains(&field) || suggested(field);
     let mut missing = Vec::new();
     if !has("type") {
@@ -110,7 +110,7 @@ pub fn check<'h>(columns: &[&'h str], file: &str) -> Result<Vec<&'h str>> {
 pub fn check_fields(fields: impl Iterator<Item = String>) -> Result<()> {
     let wrong: Vec<String> = fields
         .filter_map(|field| match meaning(&field) {
-            Meaning::Perhaps(meant) => Some(format!("`{field}` is no field; is `{meant}` meant?")),
+            Meaning::Perhaps(meant) => Some(format!("`{field}` is not a field; did you mean `{meant}`?")),
             _ => None,
         })
         .collect();
@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn all_that_is_wrong_with_a_header_is_told_at_once() {
         let error = check(&["Type", "event", "event", "amount"], "x.csv").unwrap_err();
-        for part in ["`type` meant", "columns 2 and 3 are both called `event`", "neither `userId` nor `anonymousId`"] {
+        for part in
+            ["did you mean `type`?", "columns 2 and 3 are both called `event`", "neither `userId` nor `anonymousId`"]
+        {
             assert!(error.message.contains(part), "{}", error.message);
         }
         assert_eq!(check(&["type", "userId", "notes"], "x.csv").unwrap(), ["notes"]);

@@ -1,7 +1,7 @@
 //! Where does one message end and the next begin in JSON? One a line, pretty-printed over several, in a list, or in the batches
 //! that Segment's libraries send. Told apart by brackets; whether a message is right is not asked here.
 //!
-//! What is broken costs itself: reading goes on at the next line.
+//! A broken message is refused alone: reading goes on at the next line.
 
 use std::io;
 

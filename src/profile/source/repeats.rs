@@ -1,8 +1,8 @@
-//! The how-manieth message of the same content is this? For messages without an id: two that are alike are two, and the same content
-//! in another file, or in another form of it, is the same message.
+//! How many messages of the same content came before this one? Asked for messages without an id: two equal ones in a file are two, and
+//! the same content in another file, or in another form of the file, is the same message.
 //!
-//! Of a file it keeps counts of those contents alone that come more than once: a first look over the file finds them by a bitmap
-//! of a few bits a message. Of a stream, which is read once, it keeps 16 bytes a message without an id.
+//! For a file it counts only the contents that come more than once: a first pass finds them, with a few bits for each message. A
+//! stream is read once, so there it keeps 16 bytes for each message without an id.
 
 use std::{collections::HashMap, hash::BuildHasher};
 

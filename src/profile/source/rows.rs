@@ -1,6 +1,6 @@
-//! Where does one row of a CSV file end and the next begin, and which cells has it? Told by quotes, bounded in memory.
+//! Where does one row of a CSV file end and the next begin, and which cells does it have? Quotes decide; memory is bounded.
 //!
-//! A quote that is never closed costs its own line: reading goes on at the next one. The `csv` crate would take all that follows for
+//! A quote that is never closed costs only its own line: reading goes on at the next one. The `csv` crate would take all that follows for
 //! the cell, and does not tell whether a cell stood in quotes.
 
 use std::io;
@@ -40,8 +40,8 @@ pub(super) enum Row {
 }
 
 const UNCLOSED: &str =
-    "has a cell that begins with a quote and never ends: write it without, or as two quotes within quotes";
-const AFTER_QUOTE: &str = "has text behind a closing quote: within quotes, write a quote as two";
+    "has a cell whose opening quote is never closed: leave it out, or double it inside a quoted cell";
+const AFTER_QUOTE: &str = "has text after a closing quote: inside a quoted cell, double the quote";
 
 impl Rows {
     pub fn new(window: Window, delimiter: u8) -> Rows {

@@ -1,5 +1,5 @@
-//! Which bytes of a file are looked at now? From the start of a record to as far as it was read, so that a record that turns out
-//! to be none can be read again from its second line.
+//! Which bytes of a file are looked at now? From the start of a record to as far as it was read, so that what turns out to be
+//! no record can be read again from its second line.
 //!
 //! Never more in memory than the longest record that a reader tries, however long a line is.
 
