@@ -4,7 +4,7 @@ use sqlx::PgPool;
 
 use super::{Delivered, Session, Target};
 use crate::{
-    Result, delta,
+    Result,
     membership::{
         backfill::{self, Topped},
         lane::Lane,
@@ -49,9 +49,7 @@ impl Bulk {
             backfill::top_up(&self.pool, &self.target.name, &self.target.terms(), self.target.pace.now()).await?;
         let mut session = match self.session.take() {
             Some(session) => session,
-            None if delta::find(&self.pool, &self.target.name, Lane::Bulk).await?.is_none() => {
-                return Ok(Step { topped, told: None });
-            }
+            None if !topped.has_lane => return Ok(Step { topped, told: None }),
             None => Session::start(self.pool.clone(), self.target.clone()).await?,
         };
         let told = session.deliver(go_on).await?;

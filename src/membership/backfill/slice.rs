@@ -39,6 +39,8 @@ pub struct Topped {
     pub appended: u64,
     /// Backfills that go on, those included of which only the telling is left.
     pub running: usize,
+    /// Whether the destination has a bulk lane: one is made with its first slice.
+    pub has_lane: bool,
 }
 
 /// Adds slices to the destination's bulk lane if less than one slice is left to be told there, and closes the backfills of which
@@ -49,7 +51,7 @@ pub struct Topped {
 pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms, now: DateTime<Utc>) -> Result<Topped> {
     let Some(look) = look(&mut *pool.acquire().await?, name).await? else { return Ok(Topped::default()) };
     if !look.has_work(terms.backfill_above, now) {
-        return Ok(Topped { appended: 0, running: look.running.len() });
+        return Ok(Topped { appended: 0, running: look.running.len(), has_lane: look.has_lane });
     }
     let mut turn = Turn::wait(pool, None).await?;
     let listener = Listener {
@@ -72,12 +74,14 @@ pub async fn top_up(pool: &PgPool, name: &str, terms: &Terms, now: DateTime<Utc>
     .bind(log::mirrors(turn.connection(), look.destination).await?.bulk)
     .execute(turn.connection())
     .await?;
-    Ok(Topped { appended, running: look.running.len().saturating_sub(closed.rows_affected() as usize) })
+    let running = look.running.len().saturating_sub(closed.rows_affected() as usize);
+    Ok(Topped { appended, running, has_lane: look.has_lane || appended > 0 })
 }
 
 /// What there is to do, without the bitmaps.
 struct Look {
     destination: DestinationId,
+    has_lane: bool,
     /// Changes in the bulk lane's log that are not told, as far as Postgres knows.
     pending: u64,
     told: Places,
@@ -123,14 +127,16 @@ impl Running {
 
 async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
     let head = sqlx::query(
-        "select d.id, coalesce((select b.next_position from destinations b where b.name = d.name and b.lane = 'bulk'), 0) as bulk_end
-         from destinations d where d.name = $1 and d.lane = 'live'",
+        "select d.id, b.next_position as bulk_end
+         from destinations d left join destinations b on b.name = d.name and b.lane = 'bulk'
+         where d.name = $1 and d.lane = 'live'",
     )
     .bind(name)
     .fetch_optional(&mut *conn)
     .await?;
     let Some(head) = head else { return Ok(None) };
     let destination = head.try_get("id")?;
+    let bulk_end: Option<i64> = head.try_get("bulk_end")?;
     let rows = sqlx::query(
         "select b.id, b.audience_id, b.kind, a.class, a.state = 'deleted' as deleted, r.remaining, r.ends_at,
                 coalesce(r.rate_limit, a.rate_limit) as rate_limit, t.sliced_at, coalesce(t.sliced_events, 0) as sliced_events,
@@ -143,6 +149,10 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
     .bind(destination)
     .fetch_all(&mut *conn)
     .await?;
+    if rows.is_empty() {
+        let (told, running) = (Places::START, Vec::new());
+        return Ok(Some(Look { destination, has_lane: bulk_end.is_some(), pending: 0, told, running }));
+    }
     let told = log::mirrors(conn, destination).await?;
     let running = rows.iter().map(|row| {
         Ok(Running {
@@ -158,8 +168,8 @@ async fn look(conn: &mut PgConnection, name: &str) -> Result<Option<Look>> {
         })
     });
     let running = running.collect::<Result<_>>()?;
-    let pending = (head.try_get::<i64, _>("bulk_end")? - told.bulk.0).max(0) as u64;
-    Ok(Some(Look { destination, pending, told, running }))
+    let pending = (bulk_end.unwrap_or(0) - told.bulk.0).max(0) as u64;
+    Ok(Some(Look { destination, has_lane: bulk_end.is_some(), pending, told, running }))
 }
 
 /// Adds slices until the lane has one to tell.
