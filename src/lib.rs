@@ -20,6 +20,7 @@ pub mod error;
 pub mod fault;
 pub mod ids;
 pub mod js;
+pub mod lease;
 pub mod ksuid;
 pub mod limits;
 pub mod schedule;

@@ -21,6 +21,7 @@ use crate::{
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
     deliver::{Delivered, Target},
+    lease::Instance,
     membership::{
         configured, failed,
         register::{self, Terms},
@@ -29,7 +30,6 @@ use crate::{
         turn::Turn,
     },
     profile::promote::promote,
-    schedule::held::Instance,
     telemetry::CONTEXT,
 };
 pub use tell::Told;

@@ -11,6 +11,7 @@ mod guard;
 mod http;
 mod in_doubt;
 mod lanes;
+mod lease;
 mod mapping;
 mod membership;
 mod plan;

@@ -2,6 +2,7 @@
 
 mod computed;
 mod evaluation;
+mod fire;
 mod hostile;
 mod oracle;
 mod poison;

@@ -6,9 +6,9 @@ use rollcall::{
     Error,
     clock::Clock,
     config::{self, Config, Surroundings},
+    lease::Instance,
     profile::{pulled, refused},
     pull,
-    schedule::held::Instance,
 };
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};

@@ -1,9 +1,7 @@
-//! When an audience is computed: schedules, what is due, leases and firing.
+//! When an audience is computed: schedules, and what is due.
 
 mod due;
-mod fire;
 mod fresh;
-mod lease;
 mod model;
 mod random;
 mod text;

@@ -17,7 +17,7 @@ use crate::{
     database,
     deliver::{self, Target},
     membership::{register, seen},
-    profile::{self, rules::Rules},
+    profile::rules::Rules,
     pull,
     stream::Stream,
 };
@@ -227,7 +227,7 @@ async fn role(connection: &mut PgConnection) -> Result<String> {
 }
 
 async fn steps(connection: &mut PgConnection) -> Result<String> {
-    let newest = profile::newest_step();
+    let newest = database::newest_step();
     let is_set_up: bool =
         sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
     if !is_set_up {

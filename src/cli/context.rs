@@ -18,8 +18,8 @@ use crate::{
     config::{self, Config},
     database::{self, Sessions},
     embedded::{Embedded, EmbeddedOptions},
-    profile::{self, rules::Rules},
-    schedule::held::Instance,
+    lease::Instance,
+    profile::rules::Rules,
 };
 
 /// Connections of one process: evaluation reads on several at once.
@@ -103,10 +103,10 @@ impl Context {
             let mut first = first.map_err(|_| away(sqlx::Error::PoolTimedOut))?.map_err(away)?;
             // Before anything is prepared: a pooler may lend the session in which it was.
             database::refuse_shared_sessions(&options).await?;
-            profile::refuse_standby(&mut first).await?;
+            database::refuse_standby(&mut first).await?;
             first.close().await?;
             let pool = database::pool(options, Sessions::Work, CONNECTIONS);
-            profile::migrate(&pool).await?;
+            database::migrate(&pool).await?;
             Ok::<_, Error>(pool)
         });
         Ok(pool.await?.clone())

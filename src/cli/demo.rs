@@ -17,11 +17,12 @@ use super::{Context, Output, output::minute};
 use crate::{
     Error, Result,
     config::{self, Config, Surroundings},
+    database,
     deliver::{Target, unhalt},
     delta,
     membership::lane::Lane,
     membership::{history, seal::Run},
-    profile::{self, import::Importer},
+    profile::import::Importer,
     sync::{self, Request},
 };
 
@@ -116,7 +117,7 @@ fn write_configuration(folder: &Path, brokers: Option<&str>) -> Result<()> {
 async fn start_over(pool: &PgPool, own: bool) -> Result<()> {
     if own {
         sqlx::raw_sql("drop schema public cascade; create schema public").execute(pool).await?;
-        return profile::migrate(pool).await;
+        return database::migrate(pool).await;
     }
     match delta::head(pool, DESTINATION, Lane::Live).await {
         Ok(head) => unhalt::start_over(pool, head.destination).await.map(drop),

@@ -10,12 +10,12 @@ use crate::{
     clock::Clock,
     config::Config,
     forget,
+    lease::Instance,
     limits::FORGOTTEN_AT_ONCE,
     profile::{
         forget::{self as requests, Asked, Report, Request},
         lookup::Identifier,
     },
-    schedule::held::Instance,
     sync,
 };
 

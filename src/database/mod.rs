@@ -7,6 +7,7 @@
 //!
 //! Must never hand out a session that is inside of somebody's transaction.
 
+mod migrate;
 mod no_delay;
 mod pooler;
 
@@ -19,6 +20,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use crate::{fault::Safeguard, limits};
+pub use migrate::{is_current, migrate, newest_step, refuse_standby, standby};
 pub use pooler::refuse_shared_sessions;
 
 /// How long a session that comes back may take to say how it stands. One whose statement was abandoned is still at it.

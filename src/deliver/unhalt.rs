@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     ids::DestinationId,
+    lease::{Held, Instance},
     limits,
     membership::turn::Turn,
-    schedule::held::{Held, Instance},
 };
 
 /// Waits for the lease on a destination; an instance that tells it is asked to give it back.

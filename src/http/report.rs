@@ -21,9 +21,8 @@ use crate::{
     database::{self, Sessions},
     deliver::state::{self, DestinationRow},
     freshness::{self, Survey},
-    limits, profile,
+    lease, limits,
     profile::streamed::{self, Progress},
-    schedule::lease,
     telemetry::{metrics, process},
 };
 
@@ -109,7 +108,7 @@ impl Reporter {
     }
 
     async fn facts(&self, config: &Config) -> Result<(bool, Facts)> {
-        let is_current = profile::is_current(&self.pool).await?;
+        let is_current = database::is_current(&self.pool).await?;
         let survey = freshness::survey(&self.pool, config, self.clock.now()).await?;
         let mut destinations = state::destinations(&self.pool).await?;
         destinations.retain(|row| config.destinations.get(&row.name).is_some_and(|destination| destination.enabled));

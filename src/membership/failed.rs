@@ -1,6 +1,6 @@
 //! Which runs failed, and why? The latest of each audience, so that the answer does not stand in a log alone.
 //!
-//! A scheduled run notes its failure as it gives up its tick ([`crate::schedule::fire::fail`]); this notes the others, and lists.
+//! A scheduled run notes its failure as it gives up its tick ([`crate::membership::fire::fail`]); this notes the others, and lists.
 //! A reason holds no secret and nobody's values: it is an error's message.
 
 use chrono::{DateTime, Utc};

@@ -24,6 +24,7 @@ pub mod chain;
 pub mod configured;
 pub mod diff;
 pub mod failed;
+pub mod fire;
 pub mod forecast;
 pub mod guard;
 pub mod held;

@@ -13,7 +13,7 @@ use tracing::{Instrument as _, info_span};
 use super::{
     Due, DueValue, Settings, Universe,
     diff::{self, Change},
-    evaluate_all,
+    evaluate_all, fire,
     guard::{self, Counts, Held},
     held::{self, State},
     leave, log, merges,
@@ -25,10 +25,11 @@ use super::{
 use crate::{
     Error, Result,
     audience::{Class, Computed},
+    database,
     fault::{self, Point, Safeguard},
     ids::{AudienceId, RunId},
-    profile,
-    schedule::{Firing, fire, lease::Lease},
+    lease::Lease,
+    schedule::Firing,
 };
 
 /// What a tick is about.
@@ -207,7 +208,7 @@ pub(super) async fn snapshot(tx: &mut PgConnection) -> Result<String> {
         .fetch_one(tx)
         .await?;
     if row.try_get("standby")? {
-        return Err(profile::standby());
+        return Err(database::standby());
     }
     Ok(row.try_get("snapshot")?)
 }

@@ -10,7 +10,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::{
     Result,
-    schedule::{held::Held, lease, leased::Leased},
+    lease::{self, Held, Leased},
 };
 
 /// How often to ask again while another instance has the turn.

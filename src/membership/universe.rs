@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 use sqlx::{PgConnection, Row as _};
 
 use super::{compile::Query, query, tally::Ids};
-use crate::{Error, Result, profile};
+use crate::{Error, Result, database};
 
 /// The identifier types that make a profile a possible member of an audience.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ impl Moment {
         .await?;
         if row.try_get(2)? {
             // Snapshots of a standby lie about running transactions, so the watermark would lose rows.
-            return Err(profile::standby());
+            return Err(database::standby());
         }
         Ok(Moment { snapshot: row.try_get(0)?, system_identifier: row.try_get(1)? })
     }

@@ -25,8 +25,8 @@ use crate::{
     Error, Result,
     clock::Clock,
     fault::{self, Point},
+    lease::Leased,
     limits::BATCH_MESSAGES,
-    schedule::leased::Leased,
 };
 
 /// A transaction that others got in the way of is tried again this often.

@@ -27,8 +27,8 @@ use super::{
 use crate::{
     Error, Result,
     clock::Clock,
+    lease::Leased,
     limits,
-    schedule::leased::Leased,
     telemetry::metrics::{INTAKE_COMMIT, INTAKE_MESSAGES},
 };
 

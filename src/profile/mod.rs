@@ -20,7 +20,6 @@ pub mod live;
 mod merge;
 pub mod merges;
 mod message;
-mod migrate;
 mod number;
 mod partition;
 mod people;
@@ -39,5 +38,4 @@ mod traits;
 pub mod view;
 
 pub use message::{Body, Defaults, Message, Refusal, digest};
-pub use migrate::{is_current, migrate, newest_step, refuse_standby, standby};
 pub use time::read_time;

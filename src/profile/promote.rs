@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use super::people;
-use crate::{Error, Result, limits::PROMOTED_PER_EVENT, schedule::leased::Leased};
+use crate::{Error, Result, lease::Leased, limits::PROMOTED_PER_EVENT};
 
 /// Blocks of a table that are filled in one transaction: 16 MiB.
 const PIECE_BLOCKS: i64 = 2_048;

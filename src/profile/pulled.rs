@@ -22,7 +22,8 @@ use crate::{
     Error, Result,
     clock::Clock,
     fault::{self, Point},
-    schedule::{leased::Leased, retry_at},
+    lease::Leased,
+    schedule::retry_at,
     telemetry::metrics,
 };
 

@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     config::Start,
     fault::{self, Point, Safeguard},
-    schedule::leased::Leased,
+    lease::Leased,
     telemetry::metrics,
 };
 

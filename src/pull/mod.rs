@@ -22,11 +22,11 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use crate::{
     Error, Result,
     config::{self, Config},
+    lease::{Held, Instance},
     profile::{
         pulled::{self, Page, Settle, Summary, Writer},
         rules::Rules,
     },
-    schedule::held::{Held, Instance},
 };
 use read::Reader;
 use row::Rows;

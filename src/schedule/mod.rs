@@ -1,21 +1,16 @@
-//! When is an audience computed, and by whom? Schedules and their ticks (pure), what is due (pure), leases, firing.
+//! When is an audience computed? Schedules, their ticks, and what is due. All of it is pure.
 //!
 //! ```text
-//!  rollcall.yaml ──► Setting ──► Schedule ──► ticks ──► due (pure) ──► fire ──► a run ──► finish, with the seal
-//!                                                                      └ one row an audience, under a lease ┘
+//!  rollcall.yaml ──► Setting ──► Schedule ──► ticks ──► due ──► membership::fire ──► a run
 //! ```
 //!
-//! Nothing here evaluates or sends. The rules that are promised stand in `docs/scheduling.md`.
+//! Must never ask a clock or a database. The rules that are promised stand in `docs/scheduling.md`.
 
 mod crontab;
 mod due;
 mod every;
 mod field;
-pub mod fire;
-pub mod held;
 mod fresh;
-pub mod lease;
-pub mod leased;
 mod setting;
 mod zone;
 

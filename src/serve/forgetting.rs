@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Stop, log};
-use crate::{forget, schedule::held::Instance};
+use crate::{forget, lease::Instance};
 
 /// How often to look for requests. Any number of instances may: each step is one transaction that rechecks.
 const LOOK: Duration = Duration::from_secs(2);

@@ -7,8 +7,9 @@ use tracing::{Instrument as _, error_span};
 
 use super::{Stop, log, plan::Plan};
 use crate::{
-    Result, pull,
-    schedule::held::Instance,
+    Result,
+    lease::Instance,
+    pull,
     telemetry::{CONTEXT, metrics},
 };
 

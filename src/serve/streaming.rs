@@ -19,9 +19,9 @@ use crate::{
     clock::Clock,
     config,
     config::{Config, Identity},
+    lease::{Held, Instance},
     limits,
     profile::rules::Rules,
-    schedule::held::{Held, Instance},
     stream::{Memory, Stream},
     telemetry::{CONTEXT, metrics},
 };

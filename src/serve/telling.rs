@@ -14,9 +14,9 @@ use crate::{
     Kind, Result,
     clock::Clock,
     deliver::{Bulk, Delivered, Session, Target},
+    lease::{Held, Instance},
     limits,
     membership::{lane::Lane, register},
-    schedule::held::{Held, Instance},
 };
 
 /// How often to look whether another instance has sealed something, or let the lease go. What is sealed here is told at once.

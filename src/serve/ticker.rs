@@ -18,20 +18,16 @@ use crate::{
     Error, Result,
     fault::{self, Point},
     ids::AudienceId,
+    lease::{self, Held, Instance, Lease},
     limits,
     membership::{
-        configured, failed,
+        configured, failed, fire,
         register::{self, Registered},
         seal::{self, Run, Tick},
         turn::Turn,
     },
     profile::promote::promote,
-    schedule::{
-        Agenda, Candidate, Diary, Firing, Schedule, State, fire,
-        held::{Held, Instance},
-        lease::{self, Lease},
-        retry_at,
-    },
+    schedule::{Agenda, Candidate, Diary, Firing, Schedule, State, retry_at},
     sync,
     telemetry::{CONTEXT, Heartbeat, metrics},
 };

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use super::{Stop, log, plan::Plan};
 use crate::{
     Result,
+    lease::Instance,
     retention::{self, Bounds},
-    schedule::held::Instance,
 };
 
 /// How often to look whether a day is over.

@@ -22,12 +22,12 @@ use uuid::Uuid;
 use crate::{
     Error, Result, config,
     deliver::settings::Settings,
+    lease::{self, Instance},
     limits,
     profile::{
         rules::Rules,
         streamed::{self, Gap, Place, Writer},
     },
-    schedule::{held::Instance, lease},
     telemetry::metrics,
 };
 use reader::{Look, Reader, Told};

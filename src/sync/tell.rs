@@ -11,9 +11,9 @@ use crate::{
     Error, Result,
     deliver::{Delivered, Target, state},
     delta::{self, Head},
+    lease::{Held, Instance},
     limits,
     membership::lane::Lane,
-    schedule::held::{Held, Instance},
 };
 
 /// How often to look how far the other instance is.

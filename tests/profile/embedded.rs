@@ -16,10 +16,10 @@ async fn many_may_migrate_at_once() {
     let database = Database::bare().await;
     let pools: Vec<PgPool> = (0..4).map(|_| PgPool::connect_lazy_with(database.options())).collect();
     let (a, b, c, d) = tokio::join!(
-        rollcall::profile::migrate(&pools[0]),
-        rollcall::profile::migrate(&pools[1]),
-        rollcall::profile::migrate(&pools[2]),
-        rollcall::profile::migrate(&pools[3]),
+        rollcall::database::migrate(&pools[0]),
+        rollcall::database::migrate(&pools[1]),
+        rollcall::database::migrate(&pools[2]),
+        rollcall::database::migrate(&pools[3]),
     );
     for done in [a, b, c, d] {
         done.unwrap();
@@ -33,7 +33,7 @@ async fn a_database_of_a_newer_program_is_refused() {
         .execute(&database.pool)
         .await
         .unwrap();
-    let refused = rollcall::profile::migrate(&database.pool).await.unwrap_err();
+    let refused = rollcall::database::migrate(&database.pool).await.unwrap_err();
     assert!(refused.message.contains("newer Rollcall") && refused.message.contains("9999"), "{refused}");
 }
 

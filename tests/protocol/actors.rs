@@ -11,8 +11,8 @@ use std::{
 use rollcall::{
     Error, Result,
     deliver::{Session, Target},
+    lease::Lease,
     membership::lane::Lane,
-    schedule::lease::Lease,
 };
 use uuid::Uuid;
 

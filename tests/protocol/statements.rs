@@ -17,8 +17,8 @@ use rollcall::{
     },
     delta,
     ids::{DestinationId, Position},
+    lease,
     membership::lane::Lane,
-    schedule::lease,
 };
 use sqlx::PgPool;
 use uuid::Uuid;

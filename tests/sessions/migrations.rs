@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rollcall::{database, limits, profile};
+use rollcall::{database, limits};
 
 use crate::{
     serve::Instance,
@@ -49,13 +49,13 @@ async fn a_migration_that_is_killed_amid_a_step_is_completed_by_the_next_program
     let done: Vec<(i64, bool)> =
         sqlx::query_as("select version, success from _sqlx_migrations").fetch_all(&world.db.pool).await.unwrap();
     assert!(!done.is_empty() && done.iter().all(|(_, success)| *success), "whole steps alone: {done:?}");
-    assert!((done.len() as i64) < profile::newest_step(), "{done:?}");
-    assert!(!profile::is_current(&world.db.pool).await.unwrap());
+    assert!((done.len() as i64) < database::newest_step(), "{done:?}");
+    assert!(!database::is_current(&world.db.pool).await.unwrap());
 
     sqlx::raw_sql("drop event trigger hang; drop function hang()").execute(&world.db.pool).await.unwrap();
     let again = world.run(&["runs"]);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    assert!(profile::is_current(&world.db.pool).await.unwrap());
+    assert!(database::is_current(&world.db.pool).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ async fn a_migration_that_waits_for_a_table_lets_others_read_it_and_is_done_in_t
         assert!(!is_done().await, "the table is still another's");
         sqlx::raw_sql("commit").execute(&mut reader).await.unwrap();
     };
-    let (migrated, ()) = tokio::join!(profile::migrate(&db.pool), others);
+    let (migrated, ()) = tokio::join!(database::migrate(&db.pool), others);
     migrated.unwrap();
     assert!(is_done().await);
 }

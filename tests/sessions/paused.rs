@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use rollcall::{
     clock::Clock,
-    database, limits,
-    schedule::{
-        held::{Held, Instance as Holder},
-        leased::Leased,
-    },
+    database,
+    lease::{Held, Instance as Holder, Leased},
+    limits,
 };
 
 use crate::{

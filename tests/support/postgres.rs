@@ -54,7 +54,7 @@ impl Database {
     /// One that stands elsewhere, migrated here.
     pub async fn at(options: PgConnectOptions) -> Database {
         let database = Database::of(options).await;
-        rollcall::profile::migrate(&database.pool).await.expect("it is migrated");
+        rollcall::database::migrate(&database.pool).await.expect("it is migrated");
         database
     }
 
@@ -121,7 +121,7 @@ impl Server {
             .connect_with(server.options.clone().database(&template))
             .await
             .expect("the template opens");
-        rollcall::profile::migrate(&pool).await.expect("the template is migrated");
+        rollcall::database::migrate(&pool).await.expect("the template is migrated");
         pool.close().await;
         server
     }

@@ -19,7 +19,6 @@ use crate::{
     audience::conditions::{Formula, Keys, formula},
     database::{self, Sessions},
     membership::{Due, Settings, Universe, evaluate},
-    profile,
 };
 
 /// How much to generate, and how often to measure.
@@ -140,7 +139,7 @@ pub(super) async fn with_database<T>(
         sqlx::raw_sql(AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut connection).await?;
     }
     let pool = database::pool(server.clone().database(DATABASE), Sessions::Work, 10);
-    profile::migrate(&pool).await?;
+    database::migrate(&pool).await?;
     let generated = generate(&pool, args, &mut told).await;
     let worked = match generated {
         Ok(()) => work(&pool).await,

@@ -14,9 +14,8 @@ use sqlx::{AssertSqlSafe, Connection, PgPool, postgres::PgConnectOptions};
 use super::super::{Context, table};
 use crate::{
     Error, Result,
-    database::Sessions,
+    database::{self, Sessions},
     profile::{
-        self,
         import::Importer,
         source::{Reading, Source},
     },
@@ -154,7 +153,7 @@ pub(super) async fn database(server: &PgConnectOptions, name: &str) -> Result<Pg
     execute(server, format!("drop database if exists {name}")).await?;
     execute(server, format!("create database {name}")).await?;
     let pool = crate::database::pool(server.clone().database(name), Sessions::Work, 10);
-    profile::migrate(&pool).await?;
+    database::migrate(&pool).await?;
     Ok(pool)
 }
 

@@ -6,17 +6,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rollcall::{
     clock::Clock,
     ids::AudienceId,
-    schedule::{
-        Candidate, Firing, Last, Schedule, State, due,
-        fire::{fail, finish, fire, last},
-        lease::{self, Lease},
-    },
+    lease::{self, Lease},
+    membership::fire::{fail, finish, fire, last},
+    schedule::{Candidate, Firing, Last, Schedule, State, due},
 };
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::lease::end;
-use crate::support::postgres::Database;
+use crate::{lease::end, support::postgres::Database};
 
 async fn audience(pool: &PgPool, key: &str) -> AudienceId {
     let insert = "insert into audiences (key, name, computation_id) values ($1, $1, $1) returning id";

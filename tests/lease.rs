@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::DateTime;
 use rollcall::{
     clock::Clock,
-    schedule::lease::{self, Lease},
+    lease::{self, Lease},
 };
 use sqlx::PgPool;
 use uuid::Uuid;

@@ -13,12 +13,17 @@
 //! The holder counts from *before* it asked, on a clock that does not jump, and stops `margin` early; Postgres counts from
 //! when it wrote. So the holder ceases to trust before anybody else can take over, however long the answer took.
 
+mod held;
+mod leased;
+
 use std::time::{Duration, Instant};
 
 use sqlx::{PgExecutor, postgres::types::PgInterval};
 use uuid::Uuid;
 
 use crate::{Error, Result, clock::Clock, fault::Safeguard};
+pub use held::{Held, Instance};
+pub use leased::Leased;
 
 /// The share of the time to live that is not trusted: clocks that differ by less than that in pace do no harm.
 const MARGIN_SHARE: u32 = 10;

@@ -11,7 +11,7 @@ use std::{
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::held::{Held, Instance};
+use super::{Held, Instance};
 use crate::{Result, clock::Clock, database};
 
 /// How long giving a lease back may take.

@@ -15,10 +15,14 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::{Firing, Last, State, lease::Lease};
-use crate::{Result, ids::AudienceId};
+use crate::{
+    Result,
+    ids::AudienceId,
+    lease::Lease,
+    schedule::{Firing, Last, State},
+};
 
-/// What is known of the last tick of each audience that ever fired, as facts for [`super::due`].
+/// What is known of the last tick of each audience that ever fired, as facts for [`crate::schedule::due`].
 pub async fn last(database: impl PgExecutor<'_>) -> Result<Vec<(AudienceId, Last)>> {
     type Row = (AudienceId, DateTime<Utc>, i32, String, Option<DateTime<Utc>>, bool);
     let rows: Vec<Row> = sqlx::query_as(
@@ -84,7 +88,7 @@ pub async fn finish(database: impl PgExecutor<'_>, firing: &Firing, lease: &Leas
     Ok(finished.rows_affected() == 1)
 }
 
-/// Notes that the run failed, also among the failed runs, and when it is tried again, see [`super::retry_at`]. `reason` is shown to people and must
+/// Notes that the run failed, also among the failed runs, and when it is tried again, see [`crate::schedule::retry_at`]. `reason` is shown to people and must
 /// hold no secret and nobody's traits. False if another instance has taken over.
 pub async fn fail(
     database: impl PgExecutor<'_>,

@@ -9,12 +9,12 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::lease::{self, Lease, PREFIX};
+use super::{Lease, PREFIX};
 use crate::{
     Error, Result,
     clock::Clock,
     fault::{self, Point},
-    limits,
+    lease, limits,
 };
 
 /// How often to look whether a lease that was asked for is free, and how long the asking is heard: longer than a holder takes to
