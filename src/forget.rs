@@ -7,8 +7,8 @@ use sqlx::PgPool;
 
 use crate::{
     Result,
-    membership::leave,
     profile::forget::{self, Report},
+    runs::leave,
 };
 
 /// What a call did.

@@ -15,7 +15,7 @@ use crate::{
     Result,
     config::{self, Config},
     ids::RunId,
-    membership::failed::Failure,
+    runs::failed::Failure,
     schedule::{Facts, Fresh, Freshness, Promise, Setting},
 };
 

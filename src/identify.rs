@@ -13,8 +13,7 @@ use crate::{
     delta::{Now, SealedRun},
     ids::{AudienceId, BackfillId, ProfileId, RunId},
     js::{self, push_string},
-    ksuid,
-    membership::values,
+    ksuid, values,
 };
 
 /// What is known of the profile that a change is about.

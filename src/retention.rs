@@ -11,8 +11,9 @@ use crate::{
     Result,
     audience::{catalogue::Catalogue, check::Known, lookback::Lookback},
     config::Config,
-    membership::{self, turn::Turn},
+    delta::turn::Turn,
     profile,
+    runs::prune,
 };
 
 /// Until when everything is to be dropped.
@@ -98,7 +99,7 @@ pub async fn prune(pool: &PgPool, bounds: &Bounds, dry_run: bool) -> Result<Vec<
     let mut turn = Turn::wait(pool, None).await?;
     let mut dropped = Vec::new();
     if let Some(before) = bounds.runs {
-        let runs = membership::prune::runs(turn.connection(), before, dry_run).await?;
+        let runs = prune::runs(turn.connection(), before, dry_run).await?;
         dropped.extend(runs.into_iter().map(|runs| Dropped {
             what: "runs",
             of: runs.audience,

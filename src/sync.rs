@@ -18,18 +18,25 @@ use tracing::{Instrument as _, error_span};
 
 use crate::{
     Result,
-    audience::{catalogue::Catalogue, check::Known},
+    audience::{
+        catalogue::{Audience, Catalogue},
+        check::Known,
+    },
     config::Config,
     deliver::{Delivered, Target},
+    delta::{backfill, turn::Turn},
     lease::Instance,
-    membership::{
-        configured, failed,
-        register::{self, Terms},
-        seal::{self, Run, Tick},
-        seen,
-        turn::Turn,
-    },
+    membership::run::Run,
     profile::promote::promote,
+    registry::{
+        configured,
+        register::{self, Terms},
+        seen,
+    },
+    runs::{
+        failed,
+        seal::{self, Tick},
+    },
     telemetry::CONTEXT,
 };
 pub use tell::Told;
@@ -76,7 +83,7 @@ pub async fn sync(
     } else {
         promote(pool, &config.store.promote, |_, _| {}).await?;
         let registered = register::register(pool, config.space_id(), &catalogue.audiences, &terms(&targets)).await?;
-        configured::note(pool, config, &all).await?;
+        note(pool, config, &all).await?;
         registered
     };
 
@@ -100,6 +107,17 @@ pub async fn sync(
 
     let deliveries = if request.dry_run { Vec::new() } else { tell(instance, targets, progress).await };
     Ok(Report { runs, deliveries })
+}
+
+/// Notes what the configuration says of audiences and destinations, for the next `plan`; backfills to destinations that are no
+/// longer an audience's end are withdrawn.
+///
+/// # Errors
+/// The database's own.
+pub async fn note(pool: &PgPool, config: &Config, audiences: &[Audience]) -> Result<()> {
+    configured::note_audiences(pool, audiences).await?;
+    backfill::withdraw(pool, audiences).await?;
+    configured::note_destinations(pool, config).await
 }
 
 /// Of each audience that failed, why.

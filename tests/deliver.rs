@@ -7,11 +7,11 @@ use rollcall::{
     clock::Clock,
     config::Delivery,
     deliver::{Delivered, Session, Target, pace::Pace, settings::Settings},
-    delta::{Chain, Link},
+    delta::{Chain, Link, lane::Lane},
     ids::{DestinationId, Position, RunId},
     limits,
     mapping::Mapping,
-    membership::{diff, lane::Lane},
+    membership::diff,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -8,10 +8,12 @@ use rollcall::{
     ids::RunId,
     membership::{
         guard::Counts,
-        held::{self, State},
-        history,
-        register::{self, Registered},
-        seal::{Run, Tick, seal},
+        run::{Run, RunState},
+    },
+    registry::register::{self, Registered},
+    runs::{
+        held, history,
+        seal::{Tick, seal},
     },
 };
 use serde_json::json;
@@ -102,12 +104,12 @@ impl Store {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_empties_an_audience_is_told_to_nobody_and_without_the_guard_to_everybody() {
     for (guard, state, told, members, dependants) in [
-        ("{over: 10}", State::Held, 0, 20, 0),
-        ("off", State::Sealed, 40, 0, 20),
-        ("{share: 1}", State::Sealed, 40, 0, 20),
+        ("{over: 10}", RunState::Held, 0, 20, 0),
+        ("off", RunState::Sealed, 40, 0, 20),
+        ("{share: 1}", RunState::Sealed, 40, 0, 20),
     ] {
         let store = Store::new(guard).await;
-        assert_eq!(store.run().await[0].state, State::Sealed, "a first run is not held");
+        assert_eq!(store.run().await[0].state, RunState::Sealed, "a first run is not held");
         let before = store.told().await;
         store.load(0).await;
         let would = store.tick(true).await[0].clone();
@@ -116,7 +118,7 @@ async fn a_load_that_empties_an_audience_is_told_to_nobody_and_without_the_guard
         assert_eq!((run.state, run.members, run.exited), (state, 0, 20), "{guard}");
         assert_eq!(
             (dependant.state, dependant.members),
-            (State::Sealed, dependants),
+            (RunState::Sealed, dependants),
             "{guard}: it goes by what is accepted"
         );
         assert_eq!(store.told().await - before, told, "{guard}");
@@ -125,7 +127,7 @@ async fn a_load_that_empties_an_audience_is_told_to_nobody_and_without_the_guard
             .fetch_one(&store.db.pool)
             .await
             .unwrap();
-        assert_eq!(kept, i64::from(state == State::Held), "{guard}");
+        assert_eq!(kept, i64::from(state == RunState::Held), "{guard}");
     }
 }
 
@@ -136,7 +138,7 @@ async fn a_mass_entry_is_held_too() {
     store.run().await;
     store.load(20).await;
     let [run, _] = store.run().await;
-    assert_eq!((run.state, run.entered), (State::Held, 14));
+    assert_eq!((run.state, run.entered), (RunState::Held, 14));
     assert!(run.held_because.unwrap().contains("14 would enter and 0 leave a membership of 6"));
 }
 
@@ -150,7 +152,7 @@ async fn a_released_run_is_told_as_it_was_evaluated_and_counts_from_then_on() {
     // What has come in since does not matter.
     store.load(9).await;
     let released = store.release(held.run).await.unwrap();
-    assert_eq!((released.state, released.members, released.exited), (State::Released, 5, 15));
+    assert_eq!((released.state, released.members, released.exited), (RunState::Released, 5, 15));
     assert_eq!((store.told().await - before, store.members().await), (15, 5));
     assert_eq!(store.state(held.run).await, "released");
     let error = store.release(held.run).await.unwrap_err();
@@ -158,7 +160,7 @@ async fn a_released_run_is_told_as_it_was_evaluated_and_counts_from_then_on() {
     assert!(held::discard(&store.db.pool, held.run.unwrap()).await.is_err());
 
     let [next, dependant] = store.run().await;
-    assert_eq!((next.state, next.entered, dependant.members), (State::Sealed, 4, 11));
+    assert_eq!((next.state, next.entered, dependant.members), (RunState::Sealed, 4, 11));
     let then = |run: Option<RunId>| history::members(&store.db.pool, "members", run);
     let counts =
         [then(first.run).await.unwrap().len(), then(held.run).await.unwrap().len(), then(None).await.unwrap().len()];
@@ -178,7 +180,7 @@ async fn the_next_run_takes_the_place_of_a_held_one_and_a_repaired_load_is_seale
 
     store.load(19).await;
     let [three, _] = store.run().await;
-    assert_eq!((three.state, three.exited), (State::Sealed, 1), "against what was accepted before");
+    assert_eq!((three.state, three.exited), (RunState::Sealed, 1), "against what was accepted before");
     assert_eq!(store.state(two.run).await, "superseded");
     assert!(held::waiting(&store.db.pool).await.unwrap().is_empty());
     let error = held::find(&store.db.pool, "members").await.unwrap_err();
@@ -196,7 +198,7 @@ async fn a_discarded_run_is_told_to_nobody_and_the_next_one_is_judged_anew() {
     assert_eq!(store.state(run.run).await, "discarded");
     assert!(store.release(run.run).await.is_err());
     let [again, _] = store.run().await;
-    assert_eq!((again.state, store.told().await - before, store.members().await), (State::Held, 0, 20));
+    assert_eq!((again.state, store.told().await - before, store.members().await), (RunState::Held, 0, 20));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,15 +209,15 @@ async fn a_confirmed_change_passes_once_and_only_if_it_is_what_was_confirmed() {
     let confirm = |exited, version| held::confirm(&store.db.pool, of.id, version, Counts { entered: 0, exited });
     store.load(5).await;
     confirm(15, of.version + 1).await.unwrap();
-    assert_eq!(store.run().await[0].state, State::Held, "that was another definition");
+    assert_eq!(store.run().await[0].state, RunState::Held, "that was another definition");
     confirm(10, of.version).await.unwrap();
-    assert_eq!(store.run().await[0].state, State::Held, "that was another change");
+    assert_eq!(store.run().await[0].state, RunState::Held, "that was another change");
     confirm(14, of.version).await.unwrap();
-    assert_eq!(store.run().await[0].state, State::Sealed, "one more has left meanwhile");
+    assert_eq!(store.run().await[0].state, RunState::Sealed, "one more has left meanwhile");
     store.load(20).await;
-    assert_eq!(store.run().await[0].state, State::Sealed, "five are too few to be held");
+    assert_eq!(store.run().await[0].state, RunState::Sealed, "five are too few to be held");
     store.load(5).await;
-    assert_eq!(store.run().await[0].state, State::Held, "it was confirmed once");
+    assert_eq!(store.run().await[0].state, RunState::Held, "it was confirmed once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +226,7 @@ async fn who_refers_to_an_audience_whose_first_run_is_held_waits_for_the_decisio
     let tick =
         Tick { audiences: &store.audiences, t: "2024-05-01T00:00:00Z".parse().unwrap(), dry_run: false, fired: None };
     let runs = seal(&store.db.pool, tick).await.unwrap();
-    assert_eq!(runs[0].1.as_ref().unwrap().state, State::Held, "an absolute bound holds a first run too");
+    assert_eq!(runs[0].1.as_ref().unwrap().state, RunState::Held, "an absolute bound holds a first run too");
     let error = runs[1].1.as_ref().unwrap_err();
     assert!(error.message.contains("first run is held"), "{error}");
     store.release(runs[0].1.as_ref().unwrap().run).await.unwrap();

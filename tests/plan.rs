@@ -5,7 +5,7 @@ mod traits;
 
 use std::{fs, process::Output};
 
-use rollcall::membership::held;
+use rollcall::runs::held;
 use serde_json::{Value, json};
 
 use crate::{

@@ -112,7 +112,7 @@ fn orders(numbers: std::ops::Range<usize>) -> Vec<Option<Vec<u8>>> {
     numbers.map(|n| Some(order(n).to_string().into_bytes())).collect()
 }
 
-pub fn producer(settings: &[(&str, &str)]) -> BaseProducer {
+fn producer(settings: &[(&str, &str)]) -> BaseProducer {
     let mut config = kafka::config(kafka::broker());
     config.remove("group.id");
     config.remove("enable.auto.commit");
@@ -124,7 +124,7 @@ pub fn producer(settings: &[(&str, &str)]) -> BaseProducer {
 }
 
 /// Writes values to a topic, spread over its partitions by their number.
-pub fn produce(producer: &BaseProducer, topic: &str, partitions: i32, values: &[Option<Vec<u8>>]) {
+fn produce(producer: &BaseProducer, topic: &str, partitions: i32, values: &[Option<Vec<u8>>]) {
     for (n, value) in values.iter().enumerate() {
         let mut record = BaseRecord::<(), [u8]>::to(topic).partition(n as i32 % partitions);
         if let Some(value) = value {

@@ -120,12 +120,17 @@ fn a_module_uses_only_what_stands_above_it_and_the_shelf() {
 }
 
 #[test]
-fn the_map_in_the_architecture_names_every_module_in_its_order() {
+fn the_maps_name_every_module_and_the_architecture_in_its_order() {
     let text = read("docs/architecture.md");
     let flow: Vec<_> = modules().into_iter().filter(|(_, shelf)| !shelf).map(|(name, _)| name).collect();
     let row = Regex::new(r"(?m)^\| `(\w+)` \|").unwrap();
     let told: Vec<_> = row.captures_iter(&text).map(|found| found[1].to_owned()).collect();
     assert_eq!(told, flow, "the table of docs/architecture.md and src/lib.rs");
+    let tree = read("CONTRIBUTING.md");
+    for (name, _) in modules() {
+        let named = [format!(" {name}/"), format!(" {name}.rs")].iter().any(|entry| tree.contains(entry));
+        assert!(named, "CONTRIBUTING.md does not say where `{name}` is");
+    }
     let shelf = text.split("the shelf: ").nth(1).and_then(|rest| rest.split("`.").next()).unwrap();
     for (name, _) in modules().into_iter().filter(|(_, shelf)| *shelf) {
         assert!(

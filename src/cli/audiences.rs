@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     freshness,
     ids::RunId,
-    membership::{failed::Failure, held},
+    runs::{failed::Failure, held},
     schedule::{Freshness, Setting},
 };
 

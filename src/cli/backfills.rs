@@ -5,8 +5,8 @@ use clap::Subcommand;
 use super::{Context, output::minute, table};
 use crate::{
     Result,
+    delta::backfill::{self, BackfillRow, Decision, Kind, State},
     ids::BackfillId,
-    membership::backfill::{self, BackfillRow, Decision, Kind, State},
 };
 
 /// List backfills with their pace and the time left; pause, resume or cancel one.

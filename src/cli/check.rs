@@ -16,9 +16,9 @@ use crate::{
     config::Config,
     database,
     deliver::{self, Target},
-    membership::{register, seen},
     profile::rules::Rules,
     pull,
+    registry::{register, seen},
     stream::Stream,
 };
 

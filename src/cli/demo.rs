@@ -19,10 +19,10 @@ use crate::{
     config::{self, Config, Surroundings},
     database,
     deliver::{Target, unhalt},
-    delta,
-    membership::lane::Lane,
-    membership::{history, seal::Run},
+    delta::{self, lane::Lane},
+    membership::run::Run,
     profile::import::Importer,
+    runs::history,
     sync::{self, Request},
 };
 

@@ -8,8 +8,8 @@ use super::{Context, output::minute};
 use crate::{
     Result,
     ids::{ProfileId, RunId},
-    membership::history::{self, Point, Span},
     profile::lookup::{self, Name},
+    runs::history::{self, Point, Span},
 };
 
 /// Show who entered and who left an audience between two runs.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Context;
-use crate::{Result, membership::held};
+use crate::{Result, membership::run::RunState, runs::held};
 
 /// Refuse a held run: nobody is told of it, and the audience stays as it was.
 ///
@@ -25,7 +25,7 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     let pool = context.store().await?;
     let held = held::find(&pool, &args.run).await?;
     held::discard(&pool, held.run).await?;
-    context.output().show(&json!({"run": held.run, "key": held.key, "state": held::State::Discarded}), |_| {
+    context.output().show(&json!({"run": held.run, "key": held.key, "state": RunState::Discarded}), |_| {
         format!("Run {} of '{}' is discarded; nobody is told of it.", held.run, held.key)
     })
 }

@@ -14,8 +14,9 @@ use crate::{
         check::Known,
         explain::{self, Explanation, NextChange, Reason},
     },
-    membership::{history, person, yields},
+    evaluate::{person, statements::yields},
     profile::lookup,
+    runs::history,
     telemetry::line,
 };
 

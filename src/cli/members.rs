@@ -9,8 +9,9 @@ use crate::{
     Error, Result,
     ids::{ProfileId, RunId},
     js,
-    membership::{history, values},
     profile::lookup::{self, Name},
+    runs::history,
+    values,
 };
 
 /// Members named in one query.

@@ -12,8 +12,8 @@ use crate::{
         computed::Statement,
         conditions::{self, Formula},
     },
+    evaluate::{Universe, preview},
     ids::ProfileId,
-    membership::{Universe, preview},
     profile::lookup::{self, Name},
 };
 

@@ -17,12 +17,14 @@ use crate::{
         explain::{self, Explanation},
     },
     config::Config,
+    evaluate::person,
     ids::ProfileId,
-    membership::{person, standing, values},
+    membership::standing,
     profile::{
         lookup, merges,
         view::{self, Event, Identifier, Metadata},
     },
+    values,
 };
 
 /// Show one person: identifiers, traits, audiences with since when and why, latest events, merges.

@@ -11,8 +11,8 @@ use crate::{
         Target,
         put_aside::{self, Filter, Look, Record, Retried, Would},
     },
+    delta::backfill::{self, Chosen},
     ids::{BackfillId, RunId},
-    membership::backfill::{self, Chosen},
     sync,
 };
 

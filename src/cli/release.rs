@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     Error, Result,
     audience::{catalogue::Catalogue, check::Known},
-    membership::held,
+    runs::held,
     sync,
 };
 

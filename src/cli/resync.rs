@@ -10,11 +10,9 @@ use crate::{
     Error, Result,
     audience::{catalogue::Catalogue, check::Known},
     config::Config,
+    delta::backfill::{self, BackfillRow, State},
     ids::BackfillId,
-    membership::{
-        backfill::{self, BackfillRow, State},
-        configured,
-    },
+    registry::configured,
     sync,
 };
 

@@ -3,10 +3,8 @@
 use super::{Context, output::minute, table};
 use crate::{
     Result,
-    membership::{
-        held::State,
-        history::{self, RunRow},
-    },
+    membership::run::RunState,
+    runs::history::{self, RunRow},
 };
 
 /// List runs: as of when, how many members, who entered and left, how long it took; of those that failed, why.
@@ -34,10 +32,10 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let limit = u32::try_from(args.limit).unwrap_or(u32::MAX);
-    let state = args.held.then_some(State::Held).or(args.failed.then_some(State::Failed));
+    let state = args.held.then_some(RunState::Held).or(args.failed.then_some(RunState::Failed));
     let rows = history::runs(&context.store().await?, args.key.as_deref(), state, limit).await?;
     context.output().show(&rows, |rows| match state {
-        Some(State::Held) => held(rows),
+        Some(RunState::Held) => held(rows),
         Some(_) => failed(rows),
         None => {
             let header = [

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     deliver::state::{self, DestinationRow},
     freshness::{self, Audience},
-    membership::{
+    runs::{
         failed::Failure,
         held::{self, Waiting},
     },

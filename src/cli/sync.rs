@@ -9,7 +9,8 @@ use super::{Context, Progress, instant, output::minute, report, table};
 use crate::{
     Error, Result,
     deliver::Delivered,
-    membership::{held::State, lane::Lane, seal::Run},
+    delta::lane::Lane,
+    membership::run::{Run, RunState},
     sync::{self, Report, Request, Told},
 };
 
@@ -85,7 +86,7 @@ pub(super) fn show_with(report: &Report, context: &Context, more: &Value, said: 
                 minute(run.evaluated_at),
                 match run.run {
                     Some(_) => run.state.name().into(),
-                    None if run.state == State::Held => "would be held".into(),
+                    None if run.state == RunState::Held => "would be held".into(),
                     None => String::new(),
                 },
                 run.members.to_string(),

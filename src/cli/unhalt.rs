@@ -6,8 +6,7 @@ use super::Context;
 use crate::{
     Error, Result,
     deliver::unhalt::{self, Anew},
-    delta::{self, Head},
-    membership::lane::Lane,
+    delta::{self, Head, lane::Lane},
 };
 
 /// Decide what a halted destination does next. Nothing is sent by this; the next sync goes on.

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::{Delivered, Session, Target};
 use crate::{
     Result,
-    membership::{
+    delta::{
         backfill::{self, Topped},
         lane::Lane,
     },

@@ -6,7 +6,7 @@
 //!           records)   with its cursor)
 //! ```
 //!
-//! All of it holds for each of a destination's two lanes by itself; what holds between them is in [`crate::membership::lane`].
+//! All of it holds for each of a destination's two lanes by itself; what holds between them is in [`crate::delta::lane`].
 //!
 //! **The argument.** The cursor is a record in the same transaction as what it speaks of, so for a consumer of committed
 //! records the two are one fact. A producer that has fenced all others reads that fact, and nobody can change it any

@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{clock::Clock, membership::lane::Lane};
+use crate::{clock::Clock, delta::lane::Lane};
 
 /// Pages in a second, when the pace is limited.
 const PAGES_PER_SECOND: u32 = 10;

@@ -15,8 +15,9 @@ use crate::{
     identify::Person,
     ids::{AudienceId, ProfileId},
     limits,
-    membership::{merges::Merges, values},
+    membership::merges::Merges,
     profile::{lookup, merges},
+    values,
 };
 
 /// What is known of a page's profiles, as far as was asked for and fits.

@@ -1,6 +1,6 @@
 //! What is in quarantine, and what would be told of a record there? For people to read: it shows whom a record is about.
 //!
-//! It only reads. Telling a record again is [`crate::membership::backfill::retry`].
+//! It only reads. Telling a record again is [`crate::delta::backfill::retry`].
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,12 +15,13 @@ use super::{
 use crate::{
     Error, Result,
     audience::Class,
-    delta::{self, Now, SealedRun},
+    delta::{self, Now, SealedRun, lane::Lane},
     identify::Envelope,
     ids::{BackfillId, DestinationId, Position, ProfileId, RunId},
     mapping::{Event, Json, Outcome},
-    membership::{history, lane::Lane, values},
     profile::lookup::{self, Name},
+    runs::history,
+    values,
 };
 
 /// Which records are meant; all that are open, where nothing is said.

@@ -18,11 +18,10 @@ use super::{
 };
 use crate::{
     Error, Kind, Result,
-    delta::{self, Chain},
+    delta::{self, Chain, lane::Lane},
     fault::{self, Point},
     ids::Position,
     limits,
-    membership::lane::Lane,
     telemetry::metrics,
 };
 

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::{
     Result,
+    delta::lane::Lane,
     ids::{DestinationId, Position},
-    membership::lane::Lane,
 };
 
 /// Why a delivery halted; `None` if it may go on.

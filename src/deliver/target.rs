@@ -7,9 +7,10 @@ use crate::{
     Error, Result,
     clock::Clock,
     config::{Config, Delivery},
+    delta::lane::Lane,
     limits,
     mapping::Mapping,
-    membership::{lane::Lane, register::Terms},
+    registry::register::Terms,
 };
 
 /// A destination, with all that delivery needs to know of it.

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result,
+    delta::turn::Turn,
     ids::DestinationId,
     lease::{Held, Instance},
     limits,
-    membership::turn::Turn,
 };
 
 /// Waits for the lease on a destination; an instance that tells it is asked to give it back.

@@ -31,8 +31,9 @@ use crate::{
     config::Secret,
     ids::ProfileId,
     limits::{PROFILE_EVENT_DAYS, PROFILE_ITEMS, PROFILE_REQUESTS_A_SECOND},
-    membership::{standing, values},
+    membership::standing,
     profile::{rules::Rules, view},
+    values,
 };
 
 /// Items of an answer where the request names no limit; the peer's.

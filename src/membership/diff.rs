@@ -68,6 +68,13 @@ pub fn decode(bytes: &[u8]) -> Result<RoaringBitmap> {
     })
 }
 
+/// Leaves those of `kept` in `members` as they were `before`.
+pub fn keep(members: &mut RoaringBitmap, kept: &RoaringBitmap, before: &RoaringBitmap) {
+    if !kept.is_empty() {
+        *members = (&*members - kept) | (before & kept);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

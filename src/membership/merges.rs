@@ -137,7 +137,7 @@ impl Heard {
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn follow<'m>(
+pub(crate) async fn follow<'m>(
     tx: &mut PgConnection,
     memberships: impl IntoIterator<Item = (&'m mut RoaringBitmap, i64)>,
 ) -> Result<()> {
@@ -154,7 +154,7 @@ pub(super) async fn follow<'m>(
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn follow_told(
+pub(crate) async fn follow_told(
     tx: &mut PgConnection,
     told: &mut RoaringBitmap,
     last: i64,
@@ -171,7 +171,7 @@ pub(super) async fn follow_told(
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn told_anothers(tx: &mut PgConnection, last: i64, run: RunId) -> Result<RoaringBitmap> {
+pub(crate) async fn told_anothers(tx: &mut PgConnection, last: i64, run: RunId) -> Result<RoaringBitmap> {
     let merges = Merges(merges::after(tx, last).await?);
     match merges.0.is_empty() {
         true => Ok(RoaringBitmap::new()),
@@ -183,7 +183,7 @@ pub(super) async fn told_anothers(tx: &mut PgConnection, last: i64, run: RunId) 
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn options(tx: &mut PgConnection, run: RunId) -> Result<Options> {
+pub(crate) async fn options(tx: &mut PgConnection, run: RunId) -> Result<Options> {
     let options: serde_json::Value = sqlx::query_scalar(
         "select v.options from runs r join definitions v on v.audience_id = r.audience_id and v.version = r.definition_version
          where r.id = $1",
@@ -200,7 +200,7 @@ pub(super) async fn options(tx: &mut PgConnection, run: RunId) -> Result<Options
 ///
 /// # Errors
 /// The database's own.
-pub(super) async fn note(tx: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<()> {
+pub(crate) async fn note(tx: &mut PgConnection, audience: AudienceId, run: RunId) -> Result<()> {
     let last: Option<i64> = sqlx::query_scalar(
         "select r.last_merge from memberships m join runs r on r.id = m.run_id where m.audience_id = $1",
     )

@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
-use super::{diff, seal};
+use super::{diff, stored};
 use crate::{
     Result,
     ids::{ProfileId, RunId},
@@ -32,7 +32,7 @@ pub async fn audiences(conn: &mut PgConnection, profile: ProfileId) -> Result<Ve
     // Whoever has a value of a computed trait is a member of it too, but in no audience.
     let traits: Vec<String> =
         sqlx::query_scalar("select key from audiences where class = 'trait'").fetch_all(&mut *conn).await?;
-    let memberships = seal::memberships(conn).await?.into_iter();
+    let memberships = stored::memberships(conn).await?.into_iter();
     let mut keys: Vec<String> = memberships
         .filter(|(key, members)| members.contains(profile.0) && !traits.contains(key))
         .map(|(key, _)| key)

@@ -9,8 +9,11 @@ use crate::{
     Error, Result,
     audience::catalogue::Audience,
     config::{Config, OnDelete},
+    delta::{backfill, turn::Turn},
     ids::RunId,
-    membership::{backfill, configured, guard::Counts, held, register, removal, turn::Turn},
+    membership::guard::Counts,
+    registry::{configured, register},
+    runs::{held, removal},
     sync,
 };
 

@@ -6,7 +6,7 @@ use super::{Action, AudienceChange, DestinationChange, Field};
 use crate::{
     audience::{self, Class, catalogue::Audience, options::Options},
     config::{Config, OnDelete, Strategy},
-    membership::configured::{self, Configured, Settings},
+    registry::configured::{self, Configured, Settings},
 };
 
 /// What becomes of each audience that changes, and of those that refer to one: in the order of the configuration's

@@ -27,13 +27,10 @@ use crate::{
         key::Taken,
     },
     config::{self, Config, OnDelete},
-    membership::{
-        configured,
-        forecast::{self, Forecast},
-        guard::Counts,
-        register, seen,
-    },
+    membership::guard::Counts,
     profile::lookup::Name,
+    registry::{configured, register, seen},
+    runs::forecast::{self, Forecast},
 };
 pub use apply::{Applied, apply, stale};
 

@@ -4,7 +4,7 @@
 //!  requested ──► sealed ──► told ──► erased
 //!      │            │         │        └ every row is gone; a salted digest of each identifier keeps them from coming back
 //!      │            │         └ every destination was told as far as the log went then
-//!      │            └ `false` stands in the log for every audience that was told `true` (membership::leave)
+//!      │            └ `false` stands in the log for every audience that was told `true` (runs::leave)
 //!      └ nothing more is taken in
 //! ```
 //!

@@ -16,6 +16,7 @@ pub mod forget;
 mod identity;
 pub mod import;
 pub(crate) mod json;
+pub mod leaving;
 pub mod live;
 mod merge;
 pub mod merges;

@@ -1,7 +1,7 @@
 //! When is an audience computed? Schedules, their ticks, and what is due. All of it is pure.
 //!
 //! ```text
-//!  rollcall.yaml ──► Setting ──► Schedule ──► ticks ──► due ──► membership::fire ──► a run
+//!  rollcall.yaml ──► Setting ──► Schedule ──► ticks ──► due ──► runs::fire ──► a run
 //! ```
 //!
 //! Must never ask a clock or a database. The rules that are promised stand in `docs/scheduling.md`.

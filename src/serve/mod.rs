@@ -5,7 +5,7 @@
 //!    (SIGHUP)          └────► telling, one a destination, under the destination's lease ◄──────┘ grows
 //! ```
 //!
-//! Any number of instances work on one database. Nothing here makes a change sealed or told once: [`crate::membership::fire`],
+//! Any number of instances work on one database. Nothing here makes a change sealed or told once: [`crate::runs::fire`],
 //! the seal's transaction and the fencing of producers do. So every task may be dropped at any moment, and is.
 
 mod forgetting;

@@ -14,9 +14,10 @@ use crate::{
     Kind, Result,
     clock::Clock,
     deliver::{Bulk, Delivered, Session, Target},
+    delta::lane::Lane,
     lease::{Held, Instance},
     limits,
-    membership::{lane::Lane, register},
+    registry::register,
 };
 
 /// How often to look whether another instance has sealed something, or let the lease go. What is sealed here is told at once.

@@ -16,17 +16,18 @@ use tracing::{Instrument as _, error_span};
 use super::{Stop, log, plan::Plan};
 use crate::{
     Error, Result,
+    delta::turn::Turn,
     fault::{self, Point},
     ids::AudienceId,
     lease::{self, Held, Instance, Lease},
     limits,
-    membership::{
-        configured, failed, fire,
-        register::{self, Registered},
-        seal::{self, Run, Tick},
-        turn::Turn,
-    },
+    membership::run::Run,
     profile::promote::promote,
+    registry::register::{self, Registered},
+    runs::{
+        failed, fire,
+        seal::{self, Tick},
+    },
     schedule::{Agenda, Candidate, Diary, Firing, Schedule, State, retry_at},
     sync,
     telemetry::{CONTEXT, Heartbeat, metrics},
@@ -122,7 +123,7 @@ impl Ticker {
         let (audiences, schedules): (Vec<_>, Vec<_>) = settled.scheduled.into_iter().unzip();
         let terms = sync::terms(&plan.targets);
         let registered = register::register(pool, plan.config.space_id(), &audiences, &terms).await?;
-        configured::note(pool, &plan.config, &settled.audiences).await?;
+        sync::note(pool, &plan.config, &settled.audiences).await?;
         tracing::info!(audiences = registered.len(), "scheduled");
         let ids: HashMap<&str, AudienceId> = registered.iter().map(|of| (of.audience.key.as_str(), of.id)).collect();
         let references = |of: &Registered| {

@@ -10,10 +10,9 @@ use super::lanes;
 use crate::{
     Error, Result,
     deliver::{Delivered, Target, state},
-    delta::{self, Head},
+    delta::{self, Head, lane::Lane},
     lease::{Held, Instance},
     limits,
-    membership::lane::Lane,
 };
 
 /// How often to look how far the other instance is.

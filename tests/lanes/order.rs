@@ -12,14 +12,14 @@ use rollcall::{
     audience::{catalogue::Catalogue, check::Known},
     config::{self, Surroundings},
     deliver::{claim::Claim, unhalt},
-    delta::{self, Now, Reader},
-    ids::{BackfillId, Position},
-    membership::{
+    delta::{
+        self, Now, Reader,
         backfill::{self, Decision},
         lane::Lane,
-        register::{self, Registered, Terms},
-        seal::{self, Tick},
     },
+    ids::{BackfillId, Position},
+    registry::register::{self, Registered, Terms},
+    runs::seal::{self, Tick},
 };
 use sqlx::PgPool;
 

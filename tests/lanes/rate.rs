@@ -8,11 +8,10 @@ use rollcall::{
     clock::Clock,
     config::{self, Config, Surroundings},
     deliver::{Bulk, Target, pace::Pace},
-    membership::{
-        backfill::{self, State},
-        configured, register,
-        seal::{self, Tick},
-    },
+    delta::backfill::{self, State},
+    registry::register,
+    runs::seal::{self, Tick},
+    sync,
 };
 
 use crate::support::{kafka, postgres::Database};
@@ -60,7 +59,7 @@ impl Limited {
         let config = config::parse("test", &text, &around).unwrap();
         let catalogue = Catalogue::of(&config, &Known::default());
         assert!(catalogue.refused.is_empty(), "{:?}", catalogue.refused);
-        configured::note(&self.db.pool, &config, &catalogue.audiences).await.unwrap();
+        sync::note(&self.db.pool, &config, &catalogue.audiences).await.unwrap();
         config
     }
 
@@ -68,7 +67,7 @@ impl Limited {
         let catalogue = Catalogue::of(config, &Known::default());
         let registered =
             register::register(&self.db.pool, "spa_1", &catalogue.audiences, &HashMap::new()).await.unwrap();
-        configured::note(&self.db.pool, config, &catalogue.audiences).await.unwrap();
+        sync::note(&self.db.pool, config, &catalogue.audiences).await.unwrap();
         let tick = Tick { audiences: &registered, t: self.clock.now(), dry_run: false, fired: None };
         seal::seal(&self.db.pool, tick).await.unwrap().remove(0).1.unwrap();
     }

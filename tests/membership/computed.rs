@@ -9,7 +9,7 @@ use rollcall::{
         conditions::{Formula, Keys, formula},
         parse,
     },
-    membership::{Due, Evaluation, Settings, Universe, evaluate, preview},
+    evaluate::{Due, Evaluation, Settings, Universe, evaluate, preview},
 };
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};

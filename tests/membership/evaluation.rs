@@ -11,7 +11,7 @@ use rollcall::{
         interpret::{Event, Profile},
         parse,
     },
-    membership::{Due, Evaluation, Settings, Universe, evaluate},
+    evaluate::{Due, Evaluation, Settings, Universe, evaluate},
 };
 use serde_json::{Value as Json, json};
 use sqlx::{Connection, PgConnection, PgPool};

@@ -7,7 +7,7 @@ use rollcall::{
     clock::Clock,
     ids::AudienceId,
     lease::{self, Lease},
-    membership::fire::{fail, finish, fire, last},
+    runs::fire::{fail, finish, fire, last},
     schedule::{Candidate, Firing, Last, Schedule, State, due},
 };
 use sqlx::PgPool;

@@ -10,7 +10,7 @@ use rollcall::{
         interpret::{self, Event, Profile},
         parse, print,
     },
-    membership::{Names, Settings, statements},
+    evaluate::{Names, Settings, statements},
 };
 use serde_json::Value as Json;
 

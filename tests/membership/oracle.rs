@@ -19,7 +19,7 @@ use rollcall::{
         print,
         value::Value,
     },
-    membership::{Due, DueValue, Settings, Universe, evaluate_all},
+    evaluate::{Due, DueValue, Settings, Universe, evaluate_all},
 };
 use serde_json::{Value as Json, json};
 use sqlx::{Connection, PgConnection};

@@ -6,7 +6,7 @@ use rollcall::{
         conditions::{Condition, Formula},
         interpret,
     },
-    membership::Settings,
+    evaluate::Settings,
 };
 use serde_json::{Value as Json, json};
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rollcall::{
-    membership::Settings,
+    evaluate::Settings,
     profile::{
         import::Importer,
         source::{Reading, Source},

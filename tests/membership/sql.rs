@@ -7,7 +7,7 @@ use rollcall::{
         conditions::{self, Keys},
         parse,
     },
-    membership::{Names, statements},
+    evaluate::{Names, statements},
 };
 
 use crate::support::histories::now;

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rollcall::{
-    audience::interpret::Profile,
-    membership::{diff, values::Column},
-};
+use rollcall::{audience::interpret::Profile, membership::diff, values::Column};
 use sqlx::{PgPool, postgres::PgPool as Pool};
 
 /// Stores the profiles with ids from 1 on, each with a `user_id`.

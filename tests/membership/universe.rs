@@ -2,7 +2,7 @@
 
 use rollcall::{
     audience::conditions::Formula,
-    membership::{Due, Settings, Universe, evaluate},
+    evaluate::{Due, Settings, Universe, evaluate},
 };
 use serde_json::json;
 use sqlx::{Connection, PgPool};

@@ -8,7 +8,8 @@ use rollcall::{
         Computed, ComputedTrait,
         interpret::{self, Profile},
     },
-    membership::{DueValue, Settings, Universe, evaluate_all, values::Column},
+    evaluate::{DueValue, Settings, Universe, evaluate_all},
+    values::Column,
 };
 use sqlx::Connection;
 

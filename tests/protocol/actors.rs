@@ -11,8 +11,8 @@ use std::{
 use rollcall::{
     Error, Result,
     deliver::{Session, Target},
+    delta::lane::Lane,
     lease::Lease,
-    membership::lane::Lane,
 };
 use uuid::Uuid;
 

@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duratio
 
 use rollcall::{
     deliver::claim::Claim,
-    delta::{Chain, Head},
+    delta::{
+        Chain, Head,
+        lane::{Lane, Places},
+    },
     ids::{DestinationId, Position},
-    membership::lane::{Lane, Places},
 };
 use uuid::Uuid;
 
@@ -167,7 +169,7 @@ impl Rows {
         }
     }
 
-    /// As `membership::prune`: the log's first run goes, if neither the cursor nor what it is recognised by needs it.
+    /// As `runs::prune`: the log's first run goes, if neither the cursor nor what it is recognised by needs it.
     pub fn prune(&mut self) {
         for lane in [0, 1] {
             let cursor = self.deliveries[lane].position;

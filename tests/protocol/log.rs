@@ -11,10 +11,12 @@ use rollcall::{
         outside::{Page, Told},
         quarantine::{Quarantined, Skipped},
     },
-    delta::{Chain, Link},
+    delta::{
+        Chain, Link,
+        lane::{self, Lane, Places},
+    },
     ids::{Position, ProfileId, RunId},
     mapping::Record,
-    membership::lane::{self, Lane, Places},
 };
 use uuid::Uuid;
 

@@ -18,9 +18,8 @@ use rollcall::{
         recover::Halt,
         topic::Topic,
     },
-    delta::{Chain, Head},
+    delta::{Chain, Head, lane::Lane},
     ids::Position,
-    membership::lane::Lane,
 };
 use uuid::Uuid;
 

@@ -15,10 +15,9 @@ use rollcall::{
         recover::{Halt, Reason},
         unhalt,
     },
-    delta,
+    delta::{self, lane::Lane},
     ids::{DestinationId, Position},
     lease,
-    membership::lane::Lane,
 };
 use sqlx::PgPool;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rollcall::membership::turn::Turn;
+use rollcall::delta::turn::Turn;
 
 use crate::support::postgres::Database;
 

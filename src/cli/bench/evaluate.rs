@@ -15,10 +15,13 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, postgres::PgConnectO
 
 use super::super::{Context, table};
 use crate::{
-    Error, Result, audience,
-    audience::conditions::{Formula, Keys, formula},
+    Error, Result,
+    audience::{
+        self,
+        conditions::{Formula, Keys, formula},
+    },
     database::{self, Sessions},
-    membership::{Due, Settings, Universe, evaluate},
+    evaluate::{Due, Settings, Universe, evaluate},
 };
 
 /// How much to generate, and how often to measure.

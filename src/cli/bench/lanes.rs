@@ -19,11 +19,9 @@ use crate::{
     clock::Clock,
     config::{Audience, Config, Destination},
     deliver::{Bulk, Session, Target, yardstick},
-    membership::{
-        backfill::{self, State},
-        register::{self, Registered},
-        seal::{self, Tick},
-    },
+    delta::backfill::{self, State},
+    registry::register::{self, Registered},
+    runs::seal::{self, Tick},
 };
 
 /// The audience that is backfilled.

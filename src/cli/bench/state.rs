@@ -12,10 +12,8 @@ use crate::{
     Error, Result,
     audience::{catalogue::Catalogue, check::Known},
     config::{self, Surroundings},
-    membership::{
-        register::register,
-        seal::{Tick, seal},
-    },
+    registry::register::register,
+    runs::seal::{Tick, seal},
 };
 
 /// How many members.

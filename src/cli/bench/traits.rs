@@ -20,10 +20,8 @@ use crate::{
     Error, Result,
     audience::{catalogue::Catalogue, check::Known},
     config::{self, Surroundings},
-    membership::{
-        register::register,
-        seal::{Tick, seal},
-    },
+    registry::register::register,
+    runs::seal::{Tick, seal},
 };
 
 /// What was measured.

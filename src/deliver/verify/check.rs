@@ -21,7 +21,8 @@ use crate::{
     delta::Now,
     identify::{self, MessageIds},
     ids::{Position, ProfileId},
-    membership::{diff::Change, values},
+    membership::diff::Change,
+    values,
 };
 
 /// Parts of the log that are kept in memory for the batches to come.

@@ -17,12 +17,9 @@ use super::{
 use crate::{
     Result,
     audience::Class,
-    delta::{Chain, Link},
+    delta::{Chain, Link, lane::Lane},
     ids::{AudienceId, BackfillId, DestinationId, Position, RunId},
-    membership::{
-        diff::{self, Change},
-        lane::Lane,
-    },
+    membership::diff::{self, Change},
 };
 
 /// Parts of the log whose bitmaps are in memory together.
@@ -170,7 +167,7 @@ impl Log {
         Ok(())
     }
 
-    /// The parts (lane, index) in an order that keeps that of each audience over both lanes: see [`crate::membership::lane`].
+    /// The parts (lane, index) in an order that keeps that of each audience over both lanes: see [`crate::delta::lane`].
     fn order(&self, found: &mut Findings) -> Vec<(usize, usize)> {
         let mut next = [0usize; 2];
         let mut order = Vec::new();

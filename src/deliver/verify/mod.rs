@@ -49,9 +49,8 @@ use crate::{
     Error, Result,
     clock::Clock,
     config::{Delivery, OnExit},
-    delta::{self, Head},
+    delta::{self, Head, lane::Lane},
     ids::Position,
-    membership::lane::Lane,
 };
 
 /// How long Kafka may take to answer one question.

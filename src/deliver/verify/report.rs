@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::{
     audience::Class,
+    delta::lane::Lane,
     ids::{Position, RunId},
     limits,
-    membership::lane::Lane,
 };
 
 /// What a topic, a log and what was told say of each other.
