@@ -2,6 +2,7 @@
 
 mod cdnow;
 mod computed;
+mod edited;
 mod elsewhere;
 mod history;
 mod forgotten;

@@ -19,6 +19,8 @@ pub struct Link<'a> {
     /// As stored: equal bitmaps have equal bytes.
     pub entered: &'a [u8],
     pub exited: &'a [u8],
+    /// A digest of the values that it tells, where it is a trait's.
+    pub values: Option<&'a [u8]>,
     /// Not to be told before the other lane is told so far.
     pub after: Position,
     pub backfill: Option<BackfillId>,
@@ -31,7 +33,8 @@ pub struct Link<'a> {
 impl<'a> Link<'a> {
     /// A change of a run that waits for nothing, told to all.
     pub fn of(run: RunId, range: Range<Position>, entered: &'a [u8], exited: &'a [u8], nonce: Uuid) -> Link<'a> {
-        Link { run, range, entered, exited, after: Position(0), backfill: None, identified_since: None, nonce }
+        let (values, after, backfill, identified_since) = (None, Position(0), None, None);
+        Link { run, range, entered, exited, values, after, backfill, identified_since, nonce }
     }
 }
 
@@ -47,6 +50,7 @@ impl Chain {
         }
         hash.update(Sha256::digest(link.entered));
         hash.update(Sha256::digest(link.exited));
+        hash.update(Sha256::digest(link.values.unwrap_or_default()));
         hash.update(link.nonce.as_bytes());
         hash.update(link.identified_since.unwrap_or_default());
         Chain(hash.finalize().to_vec())

@@ -295,10 +295,14 @@ pub(crate) async fn append(
     part: Part<'_>,
 ) -> Result<Position> {
     let lane_id = lane_id(tx, destination.id, part.lane).await?;
+    // What a trait tells was sealed just before.
     let row = sqlx::query(
-        "select next_position, chain, gen_random_uuid() as nonce from destinations where id = $1 for update",
+        "select next_position, chain, gen_random_uuid() as nonce, through, rollcall_sealed_values($2, through) as values
+         from destinations, (select max(id) as through from run_values where run_id = $2) sealed where id = $1
+         for update of destinations",
     )
     .bind(lane_id)
+    .bind(part.run)
     .fetch_one(&mut *tx)
     .await?;
     let nonce: Uuid = row.try_get("nonce")?;
@@ -310,6 +314,7 @@ pub(crate) async fn append(
         range: from..to,
         entered: &entered,
         exited: &exited,
+        values: row.try_get("values")?,
         // The dangerous place: this is what keeps an audience's order across lanes, see `lane`.
         after: told.ends.of(part.lane.other()),
         backfill: part.backfill,
@@ -320,8 +325,8 @@ pub(crate) async fn append(
     let after = link.after;
     sqlx::query(
         "insert into deltas (destination_id, from_position, to_position, run_id, mapping_version, entered, exited, chain,
-                             after_position, backfill_id, identified_since, nonce)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                             after_position, backfill_id, identified_since, nonce, values_through)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(lane_id)
     .bind(from)
@@ -335,6 +340,7 @@ pub(crate) async fn append(
     .bind(part.backfill)
     .bind(part.identified_since)
     .bind(nonce)
+    .bind(row.try_get::<Option<i64>, _>("through")?)
     .execute(&mut *tx)
     .await?;
     sqlx::query("update destinations set next_position = $2, chain = $3 where id = $1")

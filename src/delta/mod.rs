@@ -1,7 +1,8 @@
 //! What must a destination still be told, in which order? The sealed log of each of its lanes, read page by page.
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
-//! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks. This module only reads; [`log`] alone writes it.
+//! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks, and part of the chain. This module
+//! only reads; [`log`] alone writes it.
 //!
 //! **What is told was held against its chain.** Whoever comes to a run of the log computes the chain anew, from the one before it and
 //! what is stored now, once a run. So a row that was changed, is missing or is there twice ends the reading.
@@ -13,7 +14,7 @@ pub(crate) mod log;
 pub(crate) mod renamed;
 pub mod turn;
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
@@ -58,6 +59,8 @@ pub struct SealedRun {
     pub is_retry: bool,
     /// The last merge of profiles that the run has seen: those after it concern its changes as they are delivered.
     pub last_merge: i64,
+    /// The last row of its values that it tells, of a trait.
+    pub values_through: Option<i64>,
     /// Its changes are told under those identifiers alone that came since this snapshot; none: under all.
     pub identified_since: Option<String>,
     /// Whether its records go out with a null value: the last word on people who are to be forgotten.
@@ -205,18 +208,15 @@ impl Reader {
                 entered.into_iter().map(|id| (id, Now::In)).chain(exited.map(|id| (id, Now::Out))).collect()
             }
             Class::Trait => {
-                let values = values::sealed(&mut *pool.acquire().await?, run.run, &entered).await?;
-                if values.len() != entered.len() {
-                    return Err(damaged(format!("run {} has changes without their values", run.run)));
-                }
                 let exited: Vec<ProfileId> = exited.collect();
+                let ids = [&entered[..], &exited[..]].concat();
+                let mut values = values::sealed(&mut *pool.acquire().await?, run.run, run.values_through, &ids).await?;
+                let lacking = || damaged(format!("run {} has changes without their values", run.run));
+                let has = |id| Ok((id, Now::Value(values.remove(&id).ok_or_else(lacking)?)));
+                let mut changes = entered.into_iter().map(has).collect::<Result<Vec<_>>>()?;
                 // Of several values their keys are sealed, each with null.
-                let mut gone: HashMap<_, _> = match exited.is_empty() {
-                    true => HashMap::new(),
-                    false => values::sealed(&mut *pool.acquire().await?, run.run, &exited).await?.into_iter().collect(),
-                };
-                let exited = exited.into_iter().map(|id| (id, gone.remove(&id).map_or(Now::Nothing, Now::Value)));
-                values.into_iter().map(|(id, value)| (id, Now::Value(value))).chain(exited).collect()
+                changes.extend(exited.into_iter().map(|id| (id, values.remove(&id).map_or(Now::Nothing, Now::Value))));
+                changes
             }
         };
         Ok(Some(Page { run: run.clone(), from, changes }))
@@ -227,7 +227,8 @@ impl Reader {
             "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, b.kind is not distinct from 'retry' as is_retry, d.identified_since, r.id, r.audience_id, a.class, a.key,
                     a.computation_id,
                     r.evaluated_at, r.last_merge, r.tombstone, v.options, coalesce(d.entered, r.entered) as entered,
-                    coalesce(d.exited, r.exited) as exited, d.nonce, p.chain as before, p.to_position as before_ends
+                    coalesce(d.exited, r.exited) as exited, d.nonce, d.values_through,
+                    rollcall_sealed_values(d.run_id, d.values_through) as values, p.chain as before, p.to_position as before_ends
              from deltas d
              join runs r on r.id = d.run_id
              join audiences a on a.id = r.audience_id
@@ -288,7 +289,10 @@ pub async fn is_whole(connection: &mut PgConnection, destination: DestinationId)
             .await?;
     let mut rows = sqlx::query(
         "select d.from_position, d.to_position, d.chain, d.after_position, d.backfill_id, d.identified_since, d.nonce, r.id,
-                coalesce(d.entered, r.entered) as entered, coalesce(d.exited, r.exited) as exited
+                coalesce(d.entered, r.entered) as entered, coalesce(d.exited, r.exited) as exited,
+                rollcall_sealed_values(d.run_id, d.values_through) as values,
+                exists (select from run_values v where v.run_id = d.run_id and v.id <= d.values_through
+                        and sha256(v.values) <> coalesce(v.rewritten, v.digest)) as is_damaged
          from deltas d join runs r on r.id = d.run_id where d.destination_id = $1 order by d.from_position",
     )
     .bind(destination)
@@ -297,7 +301,7 @@ pub async fn is_whole(connection: &mut PgConnection, destination: DestinationId)
     while let Some(row) = rows.try_next().await? {
         let link = link(&row)?;
         let next = chain.link(&link);
-        if link.range.start != at || next.0 != row.try_get::<&[u8], _>("chain")? {
+        if row.try_get("is_damaged")? || link.range.start != at || next.0 != row.try_get::<&[u8], _>("chain")? {
             return Ok(false);
         }
         (at, chain) = (link.range.end, next);
@@ -312,6 +316,7 @@ fn link(row: &PgRow) -> Result<Link<'_>> {
         range: row.try_get("from_position")?..row.try_get("to_position")?,
         entered: row.try_get("entered")?,
         exited: row.try_get("exited")?,
+        values: row.try_get("values")?,
         after: row.try_get("after_position")?,
         backfill: row.try_get("backfill_id")?,
         identified_since: row.try_get("identified_since")?,
@@ -357,6 +362,7 @@ fn sealed(row: &PgRow) -> Result<(SealedRun, Change)> {
         last_merge: row.try_get("last_merge")?,
         identified_since: row.try_get("identified_since")?,
         tombstone: row.try_get("tombstone")?,
+        values_through: row.try_get("values_through")?,
     };
     let change = Change {
         entered: diff::decode(row.try_get::<&[u8], _>("entered")?)?,

@@ -34,7 +34,7 @@ safeguards! {
     /// Streams that a new one took the place of are fenced before it is told. Without: whoever was stopped before the commit of an
     /// old page commits it after.
     RetiredFenced = "retired_fenced",
-    /// What is told was held against the log's chain. Without: whoever an edited bitmap names is told.
+    /// What is told was held against the log's chain. Without: whoever an edited bitmap names is told, and whatever an edited value says.
     ChainComputedAnew = "chain_computed_anew",
     /// After a commit that was not uneventful, the next transaction is a new producer's. Without: a delayed commit ends it half written.
     NewProducerAfterDoubt = "new_producer_after_doubt",

@@ -14,11 +14,13 @@ pub(crate) mod unordered;
 use std::{borrow::Cow, collections::BTreeMap};
 
 use roaring::RoaringBitmap;
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, Row as _};
 
 pub use self::{column::Column, found::Values};
 use crate::{
-    Result,
+    Error, Result,
+    fault::Safeguard,
     ids::{AudienceId, ProfileId, RunId},
     membership::diff::{self, Change},
 };
@@ -49,7 +51,17 @@ pub(crate) async fn stored(conn: &mut PgConnection, key: &str) -> Result<BTreeMa
 /// # Errors
 /// The database's own, or damage.
 pub async fn of(conn: &mut PgConnection, audience: AudienceId, ids: &[ProfileId]) -> Result<Vec<(ProfileId, String)>> {
-    picked(conn, LATEST, audience.0, ids).await
+    let wanted = by_chunk(ids);
+    let chunks: Vec<i32> = wanted.keys().map(|chunk| i32::from(*chunk)).collect();
+    let rows = sqlx::query(LATEST).bind(audience).bind(&chunks).fetch_all(conn).await?;
+    let mut found = Vec::with_capacity(ids.len());
+    for row in rows {
+        let chunk = row.try_get::<i32, _>(0)? as u16;
+        let column = Column::decode(row.try_get(1)?)?;
+        let of = |at: &u16| Some((ProfileId(join(chunk, *at)), column.get(*at)?.to_owned()));
+        found.extend(wanted[&chunk].iter().filter_map(of));
+    }
+    Ok(found)
 }
 
 /// All values of one profile as last computed, as JSON text by key; those told together also each by its own.
@@ -77,38 +89,46 @@ pub async fn of_person(conn: &mut PgConnection, profile: ProfileId) -> Result<BT
     Ok(values)
 }
 
-/// What a run tells of some profiles, as it was sealed.
+/// What a run tells of some profiles, by the rows that were sealed up to `through`.
 ///
 /// # Errors
-/// The database's own, or damage.
-pub async fn sealed(conn: &mut PgConnection, run: RunId, ids: &[ProfileId]) -> Result<Vec<(ProfileId, String)>> {
-    picked(conn, SEALED, run.0, ids).await
-}
-
-async fn picked(
+/// The database's own; [`crate::Kind::Halted`] if the values are not those that were sealed.
+pub async fn sealed(
     conn: &mut PgConnection,
-    source: &'static str,
-    of: i64,
+    run: RunId,
+    through: Option<i64>,
     ids: &[ProfileId],
-) -> Result<Vec<(ProfileId, String)>> {
-    let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-    for id in ids {
-        let (chunk, at) = split(id.0);
-        wanted.entry(chunk).or_default().push(at);
-    }
+) -> Result<BTreeMap<ProfileId, String>> {
+    let wanted = by_chunk(ids);
     let chunks: Vec<i32> = wanted.keys().map(|chunk| i32::from(*chunk)).collect();
-    let rows = sqlx::query(source).bind(of).bind(&chunks).fetch_all(conn).await?;
-    let mut found = Vec::with_capacity(ids.len());
+    let sql = "select chunk, values, coalesce(rewritten, digest) from run_values
+               where run_id = $1 and chunk = any($2) and id <= $3 order by id";
+    let rows = sqlx::query(sql).bind(run).bind(&chunks).bind(through).fetch_all(conn).await?;
+    let mut found = BTreeMap::new();
     for row in rows {
-        let chunk = row.try_get::<i32, _>(0)? as u16;
-        let column = Column::decode(row.try_get(1)?)?;
-        for at in wanted.remove(&chunk).unwrap_or_default() {
-            if let Some(value) = column.get(at) {
-                found.push((ProfileId(join(chunk, at)), value.to_owned()));
-            }
+        let (chunk, bytes) = (row.try_get::<i32, _>(0)? as u16, row.try_get::<&[u8], _>(1)?);
+        // The dangerous line: without it a person is told whatever somebody wrote over the value.
+        if Sha256::digest(bytes)[..] != *row.try_get::<&[u8], _>(2)? && Safeguard::ChainComputedAnew.is_on() {
+            return Err(Error::halted(format!(
+                "the log was damaged: the values of run {run} are not as they were sealed"
+            ))
+            .help("The database was edited, damaged or partly restored: restore it from one backup."));
         }
+        let column = Column::decode(bytes)?;
+        let of = |at: &u16| Some((ProfileId(join(chunk, *at)), column.get(*at)?.to_owned()));
+        // Of two rows that name somebody the later one counts.
+        found.extend(wanted[&chunk].iter().filter_map(of));
     }
     Ok(found)
+}
+
+/// Places by chunk.
+fn by_chunk(ids: &[ProfileId]) -> BTreeMap<u16, Vec<u16>> {
+    let mut chunks: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+    for (chunk, at) in ids.iter().map(|id| split(id.0)) {
+        chunks.entry(chunk).or_default().push(at);
+    }
+    chunks
 }
 
 /// Replaces chunks of a trait's values, or removes those in which nothing is left.
@@ -196,7 +216,7 @@ pub(crate) async fn seal_patches(conn: &mut PgConnection, run: RunId, patches: &
 
 /// Seals the values of a change with the run that tells them: **they must be those of the run**, so it is the latest one of
 /// its trait, and the lock of the log's writers is held. What is sealed already stays; of several values, what the run itself
-/// tells is what changed in it, so all of them take its place for whoever `missed` earlier runs; and whoever was told values
+/// tells is what changed in it, so all of them come after it for whoever `missed` earlier runs; and whoever was told values
 /// `before` is told null for those that he has no more.
 pub(crate) async fn seal(
     conn: &mut PgConnection,
@@ -216,30 +236,55 @@ pub(crate) async fn seal(
         wanted.entry(chunk).or_default().push(at);
     }
     for (chunk, wanted) in wanted {
-        let known = chunk_of(conn, SEALED, run.0, chunk).await?;
+        let known = sealed_chunk(conn, run, chunk).await?;
         let missed = missed && columns.is_some();
-        if !missed && wanted.iter().all(|at| known.get(*at).is_some()) {
+        if !missed && wanted.iter().all(|at| known.contains_key(at)) {
             continue;
         }
-        let state = chunk_of(conn, LATEST, audience.0, chunk).await?;
-        let mut sealed: BTreeMap<u16, Cow<'_, str>> = known.iter().map(|(at, value)| (at, value.into())).collect();
+        let state = latest_chunk(conn, audience, chunk).await?;
+        let mut column = Column::default();
         for at in wanted {
             // Who leaves has no value for the destination, even where one is stored still.
             let value = state.get(at).filter(|_| !change.exited.contains(join(chunk, at)));
-            match (&columns, value) {
-                (Some(columns), value) if missed || !sealed.contains_key(&at) => {
+            let known = known.get(&at).map(String::as_str);
+            let value = match &columns {
+                Some(columns) if missed || known.is_none() => {
                     let gone = if before.contains(join(chunk, at)) { &columns[..] } else { &[] };
-                    sealed.insert(at, columns::whole(value, gone).into());
+                    Some(Cow::from(columns::whole(value, gone)))
                 }
-                (None, Some(value)) => drop(sealed.entry(at).or_insert(value.into())),
-                _ => {}
+                None if known.is_none() => value.map(Cow::from),
+                _ => None,
+            };
+            if let Some(value) = value.filter(|value| known != Some(value)) {
+                column.push(at, &value);
             }
         }
-        let mut column = Column::default();
-        sealed.iter().for_each(|(at, value)| column.push(*at, value));
-        put_all(conn, PUT, run.0, &[(&chunk, &column.encode())]).await?;
+        if !column.is_empty() {
+            put_all(conn, PUT, run.0, &[(&chunk, &column.encode())]).await?;
+        }
     }
     Ok(())
+}
+
+/// What is sealed with a run so far of one chunk, by place.
+async fn sealed_chunk(conn: &mut PgConnection, run: RunId, chunk: u16) -> Result<BTreeMap<u16, String>> {
+    let rows: Vec<Vec<u8>> =
+        sqlx::query_scalar("select values from run_values where run_id = $1 and chunk = $2 order by id")
+            .bind(run)
+            .bind(i32::from(chunk))
+            .fetch_all(conn)
+            .await?;
+    let mut known = BTreeMap::new();
+    for row in rows {
+        known.extend(Column::decode(&row)?.iter().map(|(at, value)| (at, value.to_owned())));
+    }
+    Ok(known)
+}
+
+/// A trait's values as last computed, of one chunk.
+async fn latest_chunk(conn: &mut PgConnection, audience: AudienceId, chunk: u16) -> Result<Column> {
+    let row = sqlx::query(LATEST).bind(audience).bind(vec![i32::from(chunk)]).fetch_optional(conn).await?;
+    row.map_or_else(|| Ok(Column::default()), |row| Column::decode(row.try_get(1)?))
 }
 
 /// Keeps what a held run found, until a person has decided.
@@ -281,8 +326,8 @@ pub(crate) async fn scrub(conn: &mut PgConnection, profiles: &RoaringBitmap) -> 
             false,
         ),
         (
-            "select run_id, chunk, values from run_values where chunk = any($1) for update",
-            "update run_values set values = $3 where run_id = $1 and chunk = $2",
+            "select id, chunk, values from run_values where chunk = any($1) for update",
+            "update run_values set values = $3, rewritten = sha256($3) where id = $1 and chunk = $2",
             true,
         ),
     ] {
@@ -309,12 +354,6 @@ pub(crate) async fn scrub(conn: &mut PgConnection, profiles: &RoaringBitmap) -> 
     Ok(())
 }
 
-const PUT: &str = "insert into run_values (run_id, chunk, values) select $1, * from unnest($2::int[], $3::bytea[]) \
-     on conflict (run_id, chunk) do update set values = excluded.values";
+const PUT: &str = "insert into run_values (run_id, chunk, values, digest)
+     select $1, chunk, sealed, sha256(sealed) from unnest($2::int[], $3::bytea[]) as told (chunk, sealed)";
 const LATEST: &str = "select chunk, values from trait_values where audience_id = $1 and chunk = any($2)";
-const SEALED: &str = "select chunk, values from run_values where run_id = $1 and chunk = any($2)";
-
-async fn chunk_of(conn: &mut PgConnection, source: &'static str, of: i64, chunk: u16) -> Result<Column> {
-    let row = sqlx::query(source).bind(of).bind(vec![i32::from(chunk)]).fetch_optional(conn).await?;
-    row.map_or_else(|| Ok(Column::default()), |row| Column::decode(row.try_get(1)?))
-}

@@ -1,6 +1,10 @@
 //! Does each record say what the log says at its position? One batch after the other, beside the reading.
 
-use std::{borrow::Cow, collections::HashMap, hash::BuildHasher as _};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    hash::BuildHasher as _,
+};
 
 use foldhash::fast::FixedState;
 use sqlx::PgPool;
@@ -58,6 +62,9 @@ pub struct Checker<'l> {
     pub keys: Vec<HashMap<u64, [Option<u64>; 2], FixedState>>,
     loaded: HashMap<(usize, usize), Loaded, FixedState>,
 }
+
+/// The values that parts of the log tell, by lane and part.
+type Values = HashMap<(usize, usize), BTreeMap<ProfileId, String>, FixedState>;
 
 /// A part of the log, in memory.
 struct Loaded {
@@ -185,28 +192,33 @@ impl<'l> Checker<'l> {
         Ok(())
     }
 
-    /// The values that traits' records must say, by run and profile.
-    async fn sealed_values(&self, ours: &[Ours<'_>]) -> Result<HashMap<(i64, u32), String, FixedState>> {
-        let mut wanted: HashMap<i64, Vec<ProfileId>, FixedState> = HashMap::default();
+    /// The values that traits' records must say.
+    async fn sealed_values(&self, ours: &[Ours<'_>]) -> Result<Values> {
+        let mut wanted: BTreeMap<(usize, usize), Vec<ProfileId>> = BTreeMap::new();
         for record in ours {
-            let part = self.part(record);
-            if self.log.audiences[part.audience].class == Class::Trait
+            if self.tells_values(self.part(record))
                 && let Some(profile) = self.profile(record)
             {
-                wanted.entry(part.run.0).or_default().push(ProfileId(profile));
+                wanted.entry((record.lane, record.part)).or_default().push(ProfileId(profile));
             }
         }
-        let mut sealed = HashMap::default();
-        for (run, mut profiles) in wanted {
+        let mut sealed = Values::default();
+        for ((lane, part), mut profiles) in wanted {
             profiles.sort_unstable();
             profiles.dedup();
-            let values = values::sealed(&mut *self.pool.acquire().await?, crate::ids::RunId(run), &profiles).await?;
-            sealed.extend(values.into_iter().map(|(profile, value)| ((run, profile.0), value)));
+            let of = &self.log.lanes[lane].parts[part];
+            let values = values::sealed(&mut *self.pool.acquire().await?, of.run, of.values_through, &profiles).await?;
+            sealed.insert((lane, part), values);
         }
         Ok(sealed)
     }
 
-    fn look(&mut self, record: &Ours<'_>, values: &HashMap<(i64, u32), String, FixedState>, found: &mut Findings) {
+    /// Whether a part tells values, which are those that were sealed.
+    fn tells_values(&self, part: &Part) -> bool {
+        self.log.audiences[part.audience].class == Class::Trait && !self.log.damaged.contains(&part.run)
+    }
+
+    fn look(&mut self, record: &Ours<'_>, values: &Values, found: &mut Findings) {
         let Ours { raw, batch, lane, position, .. } = *record;
         let part = self.part(record);
         let (id, key, value) = (batch.at(&raw.message_id), batch.at(&raw.key), batch.at(&raw.value));
@@ -266,11 +278,7 @@ impl<'l> Checker<'l> {
     }
 
     /// How what a record says contradicts the log.
-    fn contradicts(
-        &mut self,
-        record: &Ours<'_>,
-        values: &HashMap<(i64, u32), String, FixedState>,
-    ) -> Option<&'static str> {
+    fn contradicts(&mut self, record: &Ours<'_>, values: &Values) -> Option<&'static str> {
         let part = self.part(record);
         let audience = &self.log.audiences[part.audience];
         let offset = (record.position - part.range.start) as u64;
@@ -293,8 +301,10 @@ impl<'l> Checker<'l> {
             Class::Audience => said.value(&audience.key) == Some(if enters { "true" } else { "false" }),
             // Their values were erased with them.
             Class::Trait if self.profile(record).is_none_or(|profile| self.log.forgotten.contains(profile)) => true,
+            Class::Trait if !self.tells_values(part) => true,
             Class::Trait => {
-                let now = match self.profile(record).and_then(|profile| values.get(&(part.run.0, profile))) {
+                let sealed = values.get(&(record.lane, record.part));
+                let now = match self.profile(record).and_then(|profile| sealed?.get(&ProfileId(profile))) {
                     Some(value) => Now::Value(value.clone()),
                     None if enters => return Some("the log has no value for this change"),
                     None => Now::Nothing,

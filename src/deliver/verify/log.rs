@@ -3,7 +3,10 @@
 //! All of it on one snapshot. The log is walked in the order in which each audience's changes were sealed, over both lanes; what
 //! the last change of each profile says is its *last word*, and `told` must say the same.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
@@ -33,6 +36,8 @@ pub struct Log {
     pub audiences: Vec<Audience>,
     /// Of whom no value is kept any more.
     pub forgotten: RoaringBitmap,
+    /// Runs whose values are not those that were sealed.
+    pub damaged: HashSet<RunId>,
 }
 
 /// One lane's log.
@@ -65,9 +70,20 @@ pub struct Part {
     /// Whether a change may be told under several names.
     pub several: bool,
     pub mapping_version: String,
+    /// The last row of its run's values that it tells.
+    pub values_through: Option<i64>,
     /// How many of its changes say that somebody entered.
     pub entered: u64,
     chain: Chain,
+}
+
+/// What the chain takes in of a part.
+#[derive(Debug, sqlx::FromRow)]
+struct Stored {
+    entered: Vec<u8>,
+    exited: Vec<u8>,
+    nonce: Uuid,
+    values: Option<Vec<u8>>,
 }
 
 /// An audience or trait, and the last word of its log on each profile.
@@ -100,7 +116,8 @@ impl Log {
     pub async fn read(pool: &PgPool, destination: &str, found: &mut Findings) -> Result<Log> {
         let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
         let (lanes, audiences) = (lanes(&mut tx, destination).await?, audiences(&mut tx).await?);
-        let mut log = Log { lanes, audiences, forgotten: forgotten(&mut tx).await? };
+        let forgotten = forgotten(&mut tx).await?;
+        let mut log = Log { lanes, audiences, forgotten, damaged: HashSet::new() };
         let known: HashMap<AudienceId, usize> =
             log.audiences.iter().enumerate().map(|(index, audience)| (audience.id, index)).collect();
         for lane in &mut log.lanes {
@@ -108,6 +125,7 @@ impl Log {
             lane.must_be_gapless(found);
         }
         log.walk(&mut tx, found).await?;
+        log.look_at_values(&mut tx, found).await?;
         told::check(&mut tx, &log, found).await?;
         tx.commit().await?;
         Ok(log)
@@ -119,11 +137,13 @@ impl Log {
         let mut chains: Vec<Option<Chain>> =
             self.lanes.iter().map(|lane| (lane.from() == Position(0)).then(Chain::default)).collect();
         for chunk in order.chunks(CHUNK) {
-            for ((lane, part), (entered, exited, nonce)) in chunk.iter().zip(self.bitmaps(tx, chunk).await?) {
+            for ((lane, part), stored) in chunk.iter().zip(self.stored(tx, chunk).await?) {
+                let Stored { entered, exited, nonce, values } = stored;
                 let LaneLog { lane: name, parts, .. } = &mut self.lanes[*lane];
                 let part = &mut parts[*part];
                 let (run, from) = (part.run, Position(part.range.start));
                 let link = Link {
+                    values: values.as_deref(),
                     after: Position(part.after),
                     backfill: part.backfill,
                     identified_since: part.identified_since.as_deref(),
@@ -167,6 +187,25 @@ impl Log {
         Ok(())
     }
 
+    /// Holds the values that traits' runs tell against the digests that are part of the chain.
+    async fn look_at_values(&mut self, tx: &mut PgConnection, found: &mut Findings) -> Result<()> {
+        let parts = || self.lanes.iter().flat_map(|lane| lane.parts.iter().map(move |part| (lane.lane, part)));
+        let runs: Vec<i64> = parts().filter(|(_, part)| part.values_through.is_some()).map(|of| of.1.run.0).collect();
+        let damaged: Vec<RunId> = sqlx::query_scalar(
+            "select distinct run_id from run_values
+             where run_id = any($1) and sha256(values) <> coalesce(rewritten, digest)",
+        )
+        .bind(runs)
+        .fetch_all(tx)
+        .await?;
+        for (lane, part) in parts().filter(|(_, part)| damaged.contains(&part.run)) {
+            let detail = "the values that it tells are not those that were sealed";
+            found.add_run(Kind::Chain, lane, part.run, Position(part.range.start), detail);
+        }
+        self.damaged = damaged.into_iter().collect();
+        Ok(())
+    }
+
     /// The parts (lane, index) in an order that keeps that of each audience over both lanes: see [`crate::delta::lane`].
     fn order(&self, found: &mut Findings) -> Vec<(usize, usize)> {
         let mut next = [0usize; 2];
@@ -192,14 +231,15 @@ impl Log {
         order
     }
 
-    /// The stored bitmaps of some parts.
-    async fn bitmaps(&self, tx: &mut PgConnection, parts: &[(usize, usize)]) -> Result<Vec<(Vec<u8>, Vec<u8>, Uuid)>> {
+    /// What is stored of some parts.
+    async fn stored(&self, tx: &mut PgConnection, parts: &[(usize, usize)]) -> Result<Vec<Stored>> {
         let of = |(lane, part): &(usize, usize)| {
             (self.lanes[*lane].destination.0, self.lanes[*lane].parts[*part].range.start)
         };
         let (destinations, from): (Vec<i32>, Vec<i64>) = parts.iter().map(of).unzip();
         Ok(sqlx::query_as(
-            "select coalesce(d.entered, r.entered), coalesce(d.exited, r.exited), d.nonce
+            "select coalesce(d.entered, r.entered) as entered, coalesce(d.exited, r.exited) as exited, d.nonce,
+                    rollcall_sealed_values(d.run_id, d.values_through) as values
              from unnest($1::int[], $2::bigint[]) with ordinality u (destination_id, from_position, n)
              join deltas d using (destination_id, from_position) join runs r on r.id = d.run_id order by n",
         )
@@ -214,9 +254,9 @@ impl Log {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn changes(&self, pool: &PgPool, parts: &[(usize, usize)]) -> Result<Vec<Option<Change>>> {
-        let bitmaps = self.bitmaps(&mut *pool.acquire().await?, parts).await?;
-        let decoded = bitmaps.iter().map(|(entered, exited, _)| {
-            Some(Change { entered: diff::decode(entered).ok()?, exited: diff::decode(exited).ok()? })
+        let stored = self.stored(&mut *pool.acquire().await?, parts).await?;
+        let decoded = stored.iter().map(|stored| {
+            Some(Change { entered: diff::decode(&stored.entered).ok()?, exited: diff::decode(&stored.exited).ok()? })
         });
         Ok(decoded.collect())
     }
@@ -279,7 +319,7 @@ async fn audiences(tx: &mut PgConnection) -> Result<Vec<Audience>> {
 async fn parts(tx: &mut PgConnection, lane: DestinationId, known: &HashMap<AudienceId, usize>) -> Result<Vec<Part>> {
     let rows = sqlx::query(
         "select d.from_position, d.to_position, d.run_id, d.chain, d.after_position, d.backfill_id, d.identified_since,
-                d.mapping_version,
+                d.mapping_version, d.values_through,
                 r.audience_id, r.evaluated_at, r.tombstone,
                 jsonb_array_length(coalesce(v.options -> 'id_sync', '[]')) > 0 as several
          from deltas d join runs r on r.id = d.run_id
@@ -302,6 +342,7 @@ async fn parts(tx: &mut PgConnection, lane: DestinationId, known: &HashMap<Audie
             tombstone: row.try_get("tombstone")?,
             several: row.try_get("several")?,
             mapping_version: row.try_get("mapping_version")?,
+            values_through: row.try_get("values_through")?,
             entered: 0,
             chain: Chain(row.try_get("chain")?),
         })
