@@ -86,7 +86,7 @@ fn stories_that_once_went_wrong_do_so_no_more() {
 /// The seed of the first story that goes wrong without a safeguard, among many.
 fn first_without(safeguard: Safeguard) -> Option<(u64, String)> {
     let target = target();
-    (0..2_000).find_map(|seed| Some((seed, story::run(seed, &target, Some(safeguard), false).err()?)))
+    (0..20_000).find_map(|seed| Some((seed, story::run(seed, &target, Some(safeguard), false).err()?)))
 }
 
 #[test]

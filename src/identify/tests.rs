@@ -25,6 +25,7 @@ fn run() -> SealedRun {
         is_retry: false,
         last_merge: 0,
         tombstone: false,
+        values_through: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A trait's value that was edited after it was sealed: nobody is told it, and `verify` finds it.
 
-use rollcall::{fault::Safeguard, membership::values::Column};
+use rollcall::{fault::Safeguard, values::Column};
 use serde_json::{Value, json};
 
 use super::{World, order};
