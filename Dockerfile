@@ -1,5 +1,5 @@
 # The program alone: Postgres and Kafka are other containers, or the ones you have.
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 # librdkafka and OpenSSL are built from source, so that no system library is a hidden prerequisite.
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ make perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
@@ -14,7 +14,7 @@ COPY fuzz ./fuzz
 # Tests make the program die on purpose; what is released cannot be made to.
 RUN cargo build --release --locked --bin rollcall && ! grep -q ROLLCALL_FAULT target/release/rollcall
 
-FROM debian:bookworm-slim
+FROM debian:12.11-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && useradd --system --create-home --home-dir /var/lib/rollcall rollcall
 COPY --from=build /build/target/release/rollcall /usr/local/bin/rollcall

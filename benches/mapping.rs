@@ -3,6 +3,8 @@
 //! divan shows time and allocations an event. Before it, events per CPU-second are printed, counted on the CPU time of this
 //! thread, so that a busy machine does not change them. The peer's own code reaches 200,000 and 50,000 on such machines.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it found")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     hint::black_box,
@@ -26,6 +28,7 @@ static PROFILER: AllocProfiler = AllocProfiler::system();
 static COUNTING: AtomicBool = AtomicBool::new(false);
 
 // SAFETY: both allocators hand on to the system's, so that either may free what the other gave.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "the argument above is that of all three")]
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         unsafe { if COUNTING.load(Relaxed) { PROFILER.alloc(layout) } else { System.alloc(layout) } }

@@ -9,8 +9,6 @@
 //!
 //! The modules stand in the order of that flow; each uses only what stands above it, and the shelf.
 
-#![warn(clippy::unwrap_used, clippy::dbg_macro, clippy::print_stdout, clippy::print_stderr, clippy::todo)]
-
 // The shelf.
 pub mod clock;
 pub mod config;

@@ -67,8 +67,7 @@ destinations:
 {more_destinations}
 audiences:
 {audiences}
-"#,
-            topic = topic
+"#
         );
         fs::write(self.folder.path().join("rollcall.yaml"), text).unwrap();
     }

@@ -1,5 +1,7 @@
 //! The house rules that a machine can check, so that nobody has to remember them. Style as a test.
 
+mod book;
+mod forge;
 mod outside;
 mod reliability;
 
@@ -311,7 +313,7 @@ fn links_between_documents_lead_somewhere() {
 
 fn documents() -> Vec<(String, String)> {
     let mut documents = files("docs", ".md");
-    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|path| (path.to_owned(), read(path))));
+    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|path| (path.to_owned(), read(path))));
     documents
 }
 

@@ -208,7 +208,7 @@ fn what_is_broken_in_json_costs_itself() {
     ] {
         let (messages, refusals) = read("x.jsonl", content.as_bytes());
         let found: Vec<u64> = refusals.iter().map(|refusal| refusal.line).collect();
-        assert_eq!((users(&messages), found), (vec!["a", "b"], lines), "{:.200} {refusals:?}", content);
+        assert_eq!((users(&messages), found), (vec!["a", "b"], lines), "{content:.200} {refusals:?}");
     }
 }
 

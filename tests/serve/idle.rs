@@ -33,6 +33,7 @@ static ALLOCATOR: Counting = Counting;
 
 // SAFETY: everything is handed to the system's allocator as it is; counting touches nothing but a number of the thread's own, which needs
 // no allocation and no destructor.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "the argument above is that of all three")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.set(IN_USE.get() + layout.size() as isize);
