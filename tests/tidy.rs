@@ -313,7 +313,9 @@ fn links_between_documents_lead_somewhere() {
 
 fn documents() -> Vec<(String, String)> {
     let mut documents = files("docs", ".md");
-    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|path| (path.to_owned(), read(path))));
+    documents.extend(
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|path| (path.to_owned(), read(path))),
+    );
     documents
 }
 

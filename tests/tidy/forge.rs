@@ -22,7 +22,8 @@ fn what_others_publish_is_pinned() {
     let pinned = Regex::new(r"^[\w./-]+@[0-9a-f]{40}$").unwrap();
     let mut offences = Vec::new();
     for (path, text) in files(".github/workflows", ".yml") {
-        let loose = action.captures_iter(&text).filter(|found| !pinned.is_match(&found[1]) || !found[2].contains("# v"));
+        let loose =
+            action.captures_iter(&text).filter(|found| !pinned.is_match(&found[1]) || !found[2].contains("# v"));
         offences.extend(loose.map(|found| format!("{path}: {}", &found[0])));
         let installed = text.lines().filter(|line| line.contains("cargo install"));
         let loose = installed.filter(|line| !(line.contains("--locked") && line.contains("--version ")));
@@ -58,7 +59,10 @@ fn the_debian_package_is_made_of_files_that_exist() {
         assert!(exists, "{source} is packed, but is not there");
         there.push(found[2].to_owned());
     }
-    assert!(there.contains(&"usr/bin/".to_owned()) && there.contains(&"usr/lib/systemd/system/".to_owned()), "{there:?}");
+    assert!(
+        there.contains(&"usr/bin/".to_owned()) && there.contains(&"usr/lib/systemd/system/".to_owned()),
+        "{there:?}"
+    );
     // In /usr/local/bin by hand, in /usr/bin by the package: systemd looks in both.
     assert!(read("contrib/rollcall.service").contains("\nExecStart=rollcall serve "));
 }
