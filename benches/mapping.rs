@@ -17,7 +17,8 @@ use std::{
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use rollcall::{
     config::{self, OnExit},
-    mapping::{Event, Json, Known, Mapping, Outcome, Reads},
+    js::Json,
+    mapping::{Event, Known, Mapping, Outcome, Reads},
 };
 use serde_json::{Value, json};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rollcall::{
     config::{self, OnExit},
     http::tracking::call::{Address, Call, Received},
-    mapping::{Event, Known, Liquid, Mapping, Trigger, compile, js},
+    js,
+    mapping::{Event, Known, Liquid, Mapping, Trigger, compile},
     profile::{
         Defaults,
         rules::Rules,

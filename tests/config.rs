@@ -5,7 +5,7 @@ use std::io;
 use rollcall::{
     Error,
     config::{self, Config, Surroundings},
-    deliver::settings::Settings,
+    kafka::settings::Settings,
 };
 use serde_json::{Value, json};
 

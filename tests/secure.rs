@@ -2,7 +2,8 @@
 
 use rollcall::{
     Result,
-    deliver::{Delivered, Session, settings::Settings},
+    deliver::{Delivered, Session},
+    kafka::settings::Settings,
 };
 use serde_json::{Map, Value, json};
 

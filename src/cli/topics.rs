@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 use super::{Context, table};
 use crate::{
     Error, Result,
-    deliver::{
+    kafka::{
         cluster::Cluster,
         settings::Settings,
         topics::{self, Listed},

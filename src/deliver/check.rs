@@ -13,19 +13,20 @@ use rdkafka::{
 };
 use uuid::Uuid;
 
-use super::{
-    cluster::{Cluster, Unanswered},
-    cursor, diagnosis, handshake,
-    settings::Settings,
-    tls,
-    topic::{self, Permitted, Topic},
-    topics::{self, Listed},
-    trouble,
-};
+use super::cursor;
 use crate::{
     Error, Result,
     clock::Clock,
     config::{self, Delivery},
+    kafka::{
+        cluster::{Cluster, Unanswered},
+        diagnosis, handshake,
+        settings::Settings,
+        tls,
+        topic::{self, Permitted, Topic},
+        topics::{self, Listed},
+        trouble,
+    },
 };
 
 const PATIENCE: Duration = Duration::from_secs(15);

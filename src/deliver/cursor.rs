@@ -18,14 +18,14 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    cluster::{Cluster, Context},
-    recover::Found,
-    topic, trouble,
-};
+use super::recover::Found;
 use crate::{
     Error, Result,
     ids::{Position, RunId},
+    kafka::{
+        cluster::{Cluster, Context},
+        topic, trouble,
+    },
 };
 
 /// A record of the cursor topic; its key is the stream.

@@ -1,4 +1,4 @@
-//! How does each sealed change reach Kafka exactly once? The module that knows Kafka; [`crate::stream`] reads by its clients.
+//! How does each sealed change reach Kafka exactly once? By the clients of [`crate::kafka`].
 //!
 //! ```text
 //!  log ──► page ──► producer ──► Kafka          recover: new producer → fenced → cursor → decide → go on, or halt
@@ -14,40 +14,27 @@
 //! Whatever is in doubt (an error, a late answer) ends the producer; the next one reads the fact again. Postgres never moves the
 //! position: what it knows can only make a delivery halt. See docs/guarantees.md.
 
-pub mod aws;
 mod bulk;
 pub mod check;
 pub mod claim;
-pub mod cluster;
 mod crc;
 pub mod cursor;
-pub mod diagnosis;
-mod handshake;
-mod oauth;
 pub mod outside;
-pub mod in_process;
 mod isolate;
 pub mod pace;
 mod page;
 mod people;
 mod producer;
-pub mod properties;
 pub mod put_aside;
 pub mod quarantine;
 pub mod readback;
 pub mod recover;
 mod resume;
 mod session;
-pub mod settings;
 pub mod state;
 mod target;
 mod thread;
-pub mod tls;
-mod token;
-pub mod topic;
 mod topic_ids;
-pub mod topics;
-pub mod trouble;
 pub mod unhalt;
 pub mod verify;
 mod watch;

@@ -23,13 +23,13 @@ use super::{
     recover::Halt,
     target::Target,
     thread::Thread,
-    topic::Topic,
     topic_ids, unhalt,
 };
 use crate::{
     Error, Result,
     delta::{self, Chain, Head},
     ids::{DestinationId, Position},
+    kafka::topic::Topic,
 };
 
 pub use super::{

@@ -16,8 +16,9 @@ use crate::{
     delta::{self, Chain, Now},
     identify::{Envelope, Identify, Person},
     ids::{DestinationId, Position, ProfileId, RunId},
+    js::Json,
     limits,
-    mapping::{Event, Json, Known, Mapping, Outcome, Reads, Record},
+    mapping::{Event, Known, Mapping, Outcome, Reads, Record},
 };
 
 /// A stretch of the log as records, in its order.

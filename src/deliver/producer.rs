@@ -28,20 +28,22 @@ use rdkafka::{
 use uuid::Uuid;
 
 use super::{
-    cluster::{Cluster, Unanswered},
     crc,
     cursor::{self, Cursor, End, Read},
     page::Page,
-    properties::{self, Timeouts},
-    settings::Settings,
-    topic::{self, Topic},
-    trouble,
     watch::{CURSOR, Seen, Watch, breathe, hear},
 };
 use crate::{
     Error, Result,
     config::Delivery,
     fault::{self, Point, Safeguard},
+    kafka::{
+        cluster::{Cluster, Unanswered},
+        properties::{self, Timeouts},
+        settings::Settings,
+        topic::{self, Topic},
+        trouble,
+    },
 };
 
 /// One stream's way into Kafka.

@@ -7,12 +7,14 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use super::{
-    Target,
-    cluster::{Cluster, Context},
-    trouble,
+use super::Target;
+use crate::{
+    Error, Result,
+    kafka::{
+        cluster::{Cluster, Context},
+        trouble,
+    },
 };
-use crate::{Error, Result};
 
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]

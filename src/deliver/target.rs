@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{in_process, pace::Pace, settings::Settings};
+use super::pace::Pace;
 use crate::{
     Error, Result,
     clock::Clock,
     config::{Config, Delivery},
     delta::lane::Lane,
+    kafka::{in_process, settings::Settings},
     limits,
     mapping::Mapping,
     registry::register::Terms,

@@ -12,8 +12,11 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{outside::Outside, topic::Topic, trouble};
-use crate::{Error, Result};
+use super::outside::Outside;
+use crate::{
+    Error, Result,
+    kafka::{topic::Topic, trouble},
+};
 
 /// The topics of one stream. What they were is in the database; here is which have been looked at.
 pub struct TopicIds {

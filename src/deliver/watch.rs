@@ -17,7 +17,7 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 
-use super::cluster::Context;
+use crate::kafka::cluster::Context;
 
 /// What librdkafka reports beside the results of calls.
 pub struct Watch {

@@ -10,16 +10,18 @@ use rdkafka::{
 };
 use sqlx::PgPool;
 
-use super::{
-    Target,
-    cluster::{Cluster, Context},
-    cursor,
-    page::Pages,
-    properties,
-    settings::Settings,
-    trouble, watch,
+use super::{Target, cursor, page::Pages, watch};
+use crate::{
+    Error, Result, delta,
+    ids::Position,
+    kafka::{
+        cluster::{Cluster, Context},
+        properties,
+        settings::Settings,
+        trouble,
+    },
+    limits,
 };
-use crate::{Error, Result, delta, ids::Position, limits};
 
 /// Creates a topic with the cluster's default replication.
 ///

@@ -7,13 +7,8 @@ use std::{borrow::Cow, cell::OnceCell};
 
 use serde_json::Value;
 
-use super::{
-    js,
-    json::{Json, Members},
-    path::Path,
-    reads::Reads,
-    sparse,
-};
+use super::{path::Path, reads::Reads, sparse};
+use crate::js::{self, Json, Members};
 
 /// One event.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    js,
     plan::{Plan, Test, Winner},
     template::Part,
     text::Case,
 };
+use crate::js;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Does an event say that somebody is in an audience, or out of it? The rule of the peer's destinations
 //! (`audience-membership` of its core package).
 
-use super::{js, json::Json};
+use crate::js::{self, Json};
 
 /// True is in, false is out, `None` cannot tell: not an audience's event, no key, or a value that is not a boolean.
 pub fn told(event: &Json<'_>) -> Option<bool> {

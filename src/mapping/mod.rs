@@ -8,15 +8,11 @@
 //! A mapping is compiled once ([`Mapping::compile`]: every problem at once) and applied to each event. Applying never
 //! fails as a whole: an event that cannot be mapped is rejected by itself.
 
-pub mod coerce;
 mod compile;
 mod event;
 mod explain;
-pub mod js;
-mod json;
 mod liquid;
 pub mod membership;
-mod number;
 pub mod partition;
 mod path;
 mod plan;
@@ -35,9 +31,7 @@ use sha2::{Digest, Sha256};
 
 pub use compile::{Flaw, compile};
 pub use event::{Event, Known};
-pub use json::{Json, Members};
 pub use liquid::Liquid;
-pub use number::Number;
 pub use partition::{murmur2, partition_for_key};
 pub use path::Path;
 pub use plan::{Plan, Scope};

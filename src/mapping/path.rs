@@ -1,6 +1,7 @@
 //! Which value does a path name? `$.a.b[0]['c']`, as the peer's `get` walks it.
 
-use super::{event::Top, json::Json, number::Number};
+use super::event::Top;
+use crate::js::{Json, Number};
 
 /// A path, split into its steps; without steps it is the whole value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,13 @@ use std::borrow::Cow;
 
 use super::{
     event::Event,
-    js,
-    json::{Json, Members, settle_repeats},
     liquid::Liquid,
     path::Path,
     shape,
     template::Template,
     text::{Case, Replace},
 };
+use crate::js::{self, Json, Members, settle_repeats};
 
 /// One node of a mapping.
 #[derive(Debug)]

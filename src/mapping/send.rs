@@ -3,15 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::{
-    coerce,
     compile::{self, Flaw},
     event::Event,
-    js,
-    json::Json,
     plan::{Plan, Scope},
     reads::Reads,
     record::{Outcome, Record, Rejection},
 };
+use crate::js::{self, Json, coerce};
 
 /// The fields of the Send action, compiled.
 #[derive(Debug)]

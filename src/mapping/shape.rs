@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{
-    json::{Json, Members, settle_repeats},
-    plan::{Fault, Plan, Scope},
-};
+use super::plan::{Fault, Plan, Scope};
+use crate::js::{Json, Members, settle_repeats};
 
 /// Each item in the given shape. A single object counts as an array of one; anything else passes through.
 pub fn array_path<'a>(items: Json<'a>, shape: Option<&'a Plan>) -> Result<Json<'a>, Fault> {

@@ -5,11 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::{
-    json::{Json, Members},
-    number::Number,
-    reads::Reads,
-};
+use super::reads::Reads;
+use crate::js::{Json, Members, Number};
 
 /// serde_json nests no deeper either.
 const DEPTH: usize = 128;

@@ -3,7 +3,8 @@
 //! Data is never expanded again: a value that holds `{{…}}` stays as it is. The peer expands what three braces bring in,
 //! so that whoever writes a trait can read the rest of the event.
 
-use super::{js, json::Json, path::Path};
+use super::path::Path;
+use crate::js::{self, Json};
 
 /// A template, split once.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{js, json::Json};
+use crate::js::{self, Json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result, config,
-    deliver::settings::Settings,
+    kafka::settings::Settings,
     lease::{self, Instance},
     limits,
     profile::{

@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::Stream;
 use crate::{
     Error, Result,
-    deliver::{
+    kafka::{
         cluster::{Cluster, Context, Unanswered},
         topic, trouble,
     },

@@ -1,6 +1,9 @@
 //! What random comparison with the peer's published packages found, kept as cases: a mapping, an event, the peer's output.
 
-use rollcall::mapping::{Event, compile, js};
+use rollcall::{
+    js,
+    mapping::{Event, compile},
+};
 use serde_json::{Value, json};
 
 fn output(mapping: &Value, event: &str) -> String {

@@ -1,8 +1,9 @@
 //! What holds for any input: nothing panics, triggers print as they parse, murmur2 is Java's, JSON is JavaScript's.
 
 use proptest::prelude::*;
-use rollcall::mapping::{
-    Event, Json, Known, Liquid, Outcome, Reads, Trigger, coerce, compile, js, murmur2, partition_for_key,
+use rollcall::{
+    js::{self, Json, coerce},
+    mapping::{Event, Known, Liquid, Outcome, Reads, Trigger, compile, murmur2, partition_for_key},
 };
 use serde_json::{Value, json};
 

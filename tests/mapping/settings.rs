@@ -2,7 +2,7 @@
 
 use rollcall::{
     Result,
-    deliver::settings::{Mechanism, Pem, Settings},
+    kafka::settings::{Mechanism, Pem, Settings},
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

@@ -16,10 +16,10 @@ use rollcall::{
         outside::{Committed, Failure, Outside, Page},
         quarantine::{Quarantined, Skipped},
         recover::Halt,
-        topic::Topic,
     },
     delta::{Chain, Head, lane::Lane},
     ids::Position,
+    kafka::topic::Topic,
 };
 use uuid::Uuid;
 

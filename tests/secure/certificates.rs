@@ -1,6 +1,6 @@
 //! Certificates and keys in every form that people paste.
 
-use rollcall::deliver::{
+use rollcall::kafka::{
     settings::{Pem, Tls},
     tls,
 };

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rollcall::{
-    Kind,
-    deliver::{Session, settings::Settings},
-};
+use rollcall::{Kind, deliver::Session, kafka::settings::Settings};
 use serde_json::json;
 
 use super::deliver;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::{
     Kind, Result,
-    deliver::{cluster::Cluster, settings::Settings, topics},
+    kafka::{cluster::Cluster, settings::Settings, topics},
 };
 use serde_json::{Map, Value, json};
 

@@ -15,10 +15,10 @@ fn row_65_connections_are_opened_in_few_places_whose_addresses_a_person_wrote() 
         "src/embedded.rs",
         "src/cli/health.rs",
         "src/cli/bench/ingest.rs",
-        "src/deliver/handshake.rs",
-        "src/deliver/settings/passthrough.rs",
-        "src/deliver/properties.rs",
-        "src/deliver/token.rs",
+        "src/kafka/handshake.rs",
+        "src/kafka/settings/passthrough.rs",
+        "src/kafka/properties.rs",
+        "src/kafka/token.rs",
     ];
     none("nothing else connects", lines_with(opens, |path| allowed.contains(&path)));
 }

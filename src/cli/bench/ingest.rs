@@ -13,13 +13,8 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use super::{super::Context, import};
 use crate::{
-    Error, Result,
-    cli::table,
-    clock::Clock,
-    config, database,
-    deliver::{settings::Settings, yardstick},
-    http::tracking::Tracking,
-    serve::streaming::Streaming,
+    Error, Result, cli::table, clock::Clock, config, database, deliver::yardstick, http::tracking::Tracking,
+    kafka::settings::Settings, serve::streaming::Streaming,
 };
 
 /// How much to send.

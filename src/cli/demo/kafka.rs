@@ -1,6 +1,6 @@
 //! Which Kafka does the demo tell? A real one that was named, else one inside this process.
 
-use crate::{Result, deliver::in_process::InProcess};
+use crate::{Result, kafka::in_process::InProcess};
 
 /// Some partitions, so that keys are spread as they would be.
 const PARTITIONS: i32 = 3;

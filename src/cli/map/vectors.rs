@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::{self, OnExit},
-    deliver::settings::{Mechanism, Pem, Settings, Tls},
     error::{Error, Result},
+    js,
+    kafka::settings::{Mechanism, Pem, Settings, Tls},
     mapping::{
-        Event, Mapping, Outcome, Record, Rejection, Trigger, compile, js, membership, murmur2, partition,
-        partition_for_key,
+        Event, Mapping, Outcome, Record, Rejection, Trigger, compile, membership, murmur2, partition, partition_for_key,
     },
 };
 
@@ -89,7 +89,7 @@ fn mapping_case(case: &Value, events: &Map<String, Value>) -> Result<(), String>
     let output = |plan: &crate::mapping::Plan| -> Result<(Value, String), String> {
         let event = Event::parse(&text).map_err(|cause| cause.to_string())?;
         let output = plan.output(&event)?;
-        let nothing = matches!(output.view(), crate::mapping::Json::Undefined);
+        let nothing = matches!(output.view(), crate::js::Json::Undefined);
         let value = if nothing { json!({"undefined": true}) } else { json!({"output": output.to_value()}) };
         Ok((value, js::json_text(&output)))
     };
@@ -330,7 +330,7 @@ fn settings_case(settings: &Map<String, Value>, expect: &Value) -> Result<(), St
 
 /// Settings as the options of the peer's client. Verification that is on is said only where the peer says it.
 fn client(settings: &Settings, expected: &Value) -> Value {
-    let login = |name: &str, login: &crate::deliver::settings::Login| json!({"username": login.username, "password": login.password.expose_secret(), "mechanism": name});
+    let login = |name: &str, login: &crate::kafka::settings::Login| json!({"username": login.username, "password": login.password.expose_secret(), "mechanism": name});
     let sasl = match &settings.mechanism {
         Mechanism::Plain(given) => login("plain", given),
         Mechanism::ScramSha256(given) => login("scram-sha-256", given),

@@ -39,11 +39,9 @@ use self::{
     topic::Topic,
 };
 use super::{
-    Target,
-    cluster::Cluster,
-    cursor,
+    Target, cursor,
     recover::{self, Decision, Facts, Found},
-    topic as topics, topic_ids,
+    topic_ids,
 };
 use crate::{
     Error, Result,
@@ -51,6 +49,8 @@ use crate::{
     config::{Delivery, OnExit},
     delta::{self, Head, lane::Lane},
     ids::Position,
+    kafka::cluster::Cluster,
+    kafka::topic as topics,
 };
 
 /// How long Kafka may take to answer one question.

@@ -20,11 +20,14 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::super::{
-    cluster::{Cluster, Context},
-    crc, cursor, trouble,
+use crate::{
+    Error, Result,
+    deliver::{crc, cursor},
+    kafka::{
+        cluster::{Cluster, Context},
+        trouble,
+    },
 };
-use crate::{Error, Result};
 
 /// Records of one batch, and their bytes.
 const BATCH_RECORDS: usize = 8_192;

@@ -10,13 +10,12 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{
-    json::Json,
     liquid::Liquid,
     path::Path,
     plan::{Condition, Plan, Test, Winner},
     template::Template,
 };
-use crate::limits;
+use crate::{js::Json, limits};
 
 /// One thing wrong with a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]

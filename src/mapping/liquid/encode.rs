@@ -1,6 +1,6 @@
 //! How is a text written for a URL, for HTML, in base64? The encodings of Liquid's filters, as LiquidJS does them.
 
-use crate::mapping::{js, plan::Fault};
+use crate::{js, mapping::plan::Fault};
 
 pub fn in_words(text: &str, by: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -10,8 +10,9 @@ use super::{
     render::Value,
 };
 use crate::{
+    js::{self, Json},
     limits,
-    mapping::{js, json::Json, plan::Fault},
+    mapping::plan::Fault,
 };
 
 /// Filters that the peer disables.

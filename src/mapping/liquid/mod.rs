@@ -11,8 +11,8 @@ mod parse;
 mod reader;
 mod render;
 
-use super::{json::Json, plan::Fault};
-use crate::limits;
+use super::plan::Fault;
+use crate::{js::Json, limits};
 
 /// A template, parsed.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Expr, Filter, Operator};
-use crate::mapping::{json::Json, number::Number};
+use crate::js::{Json, Number};
 
 /// How deep tags, and expressions, may nest.
 pub const DEPTH: usize = 50;

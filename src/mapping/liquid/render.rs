@@ -4,8 +4,9 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{Condition, Expr, Filtered, Node, Operator, filters};
 use crate::{
+    js::{self, Json, Number},
     limits,
-    mapping::{js, json::Json, number::Number, plan::Fault},
+    mapping::plan::Fault,
 };
 
 /// A value while rendering.

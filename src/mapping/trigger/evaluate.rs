@@ -3,7 +3,10 @@
 use std::{borrow::Cow, cmp::Ordering};
 
 use super::{Call, Expr, Op, Operand, Root};
-use crate::mapping::{Event, Json, Number, js};
+use crate::{
+    js::{self, Json, Number},
+    mapping::Event,
+};
 
 pub fn holds(expr: &Expr, event: &Event<'_>) -> bool {
     match expr {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use heck::{ToKebabCase, ToTitleCase};
 
-use crate::mapping::{Json, Number, js};
+use crate::js::{self, Json, Number};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{error::Problem, mapping::Number};
+use crate::{error::Problem, js::Number};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Call, Expr, Field, Op, Operand, Trigger, lex};
-use crate::mapping::js;
+use crate::js;
 
 impl Display for Trigger {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

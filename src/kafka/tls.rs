@@ -14,9 +14,9 @@ use openssl::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::settings::{Pem, Tls};
 use crate::{
     clock::Clock,
-    deliver::settings::{Pem, Tls},
     error::{Error, Result},
 };
 

@@ -6,8 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
-use super::json::Json;
-use crate::js::{array_index, push_number, push_string};
+use super::{Json, array_index, push_number, push_string};
 
 /// Appends a number as JavaScript prints it: the shortest text that reads back, exponents from 1e21 and 1e-7.
 /// Integers that JSON gave with up to 64 bits are printed exactly.

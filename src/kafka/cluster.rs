@@ -20,16 +20,16 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 
+use super::{
+    diagnosis::{self, Remark},
+    handshake,
+    properties::properties,
+    settings::Settings,
+    tls,
+    token::Tokens,
+};
 use crate::{
     clock::Clock,
-    deliver::{
-        diagnosis::{self, Remark},
-        handshake,
-        properties::properties,
-        settings::Settings,
-        tls,
-        token::Tokens,
-    },
     error::{Error, Result},
 };
 

@@ -14,10 +14,8 @@ use openssl::{
     x509::X509,
 };
 
-use crate::{
-    deliver::{settings::Tls, tls},
-    error::{Error, Result},
-};
+use super::{settings::Tls, tls};
+use crate::error::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -6,15 +6,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use crate::{
-    deliver::{
-        aws::encode,
-        settings::{OAuthClient, Tls},
-        tls,
-        token::{self, Token},
-    },
-    error::{Error, Result},
+use super::{
+    aws::encode,
+    settings::{OAuthClient, Tls},
+    tls,
+    token::{self, Token},
 };
+use crate::error::{Error, Result};
 
 /// How long a token is taken to be good when its endpoint does not say.
 const UNTOLD_SECONDS: u64 = 300;

@@ -4,10 +4,8 @@
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::{
-    deliver::settings::{Mechanism, Settings},
-    error::{Error, Result},
-};
+use super::settings::{Mechanism, Settings};
+use crate::error::{Error, Result};
 
 /// What is put for a reason when the broker's certificate was renewed between librdkafka's look and ours.
 pub const TRUSTED_NOW: &str = "it is trusted now";

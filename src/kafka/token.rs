@@ -18,12 +18,12 @@ use rdkafka::client::OAuthToken;
 use secrecy::{ExposeSecret as _, SecretString};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
+use super::{
+    aws, oauth,
+    settings::{Mechanism, Settings},
+};
 use crate::{
     clock::Clock,
-    deliver::{
-        aws, oauth,
-        settings::{Mechanism, Settings},
-    },
     error::{Error, Result},
 };
 

@@ -13,10 +13,8 @@ use aws_sigv4::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{
-    deliver::token::{self, Token},
-    error::{Error, Result},
-};
+use super::token::{self, Token};
+use crate::error::{Error, Result};
 
 /// How long a token is good: what Amazon's clients ask for.
 const TOKEN_SECONDS: u64 = 900;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Fault;
-use crate::mapping::{Json, coerce};
+use crate::js::{Json, coerce};
 
 /// librdkafka properties that are refused, whole or up to a dot, with the reason.
 const REFUSED: [(&str, &str); 23] = [

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::{js, json::Json};
+use super::Json;
+use crate::js;
 
 /// An array of one entry stands for that entry.
 fn only_entry<'v, 'a>(value: &'v Json<'a>) -> &'v Json<'a> {

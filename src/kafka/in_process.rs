@@ -13,7 +13,7 @@ use crate::{Error, Result};
 static HERE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Whether a broker's address is that of a cluster in this process.
-pub(super) fn is_here(broker: &str) -> bool {
+pub(crate) fn is_here(broker: &str) -> bool {
     HERE.lock().is_ok_and(|here| here.iter().any(|address| address == broker))
 }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use super::aws::region_of;
 use crate::{
-    deliver::aws::region_of,
     error::Result,
-    mapping::{Json, coerce},
+    js::{Json, coerce},
 };
 
 mod passthrough;

@@ -5,13 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use secrecy::ExposeSecret as _;
 
-use crate::{
-    deliver::{
-        settings::{Login, Mechanism, Settings},
-        tls,
-    },
-    error::Result,
+use super::{
+    settings::{Login, Mechanism, Settings},
+    tls,
 };
+use crate::error::Result;
 
 /// The properties that every client of the destination shares. Reads certificate files; opens no connection.
 ///

@@ -1,8 +1,18 @@
-//! How does JavaScript write this value as JSON? The peer's text, byte for byte: `JSON.stringify` after `JSON.parse`.
+//! How does JavaScript write, read and convert a value? Segment's text, byte for byte.
 //!
-//! Numbers are doubles in their shortest form, integer-like keys come first in ascending order. Pure.
+//! Here is `JSON.stringify` after `JSON.parse`: numbers are doubles in their shortest form, integer-like keys come first in
+//! ascending order. Pure.
 
-use serde_json::{Map, Number, Value};
+pub mod coerce;
+mod convert;
+mod json;
+mod number;
+
+use serde_json::{Map, Value};
+
+pub use convert::{in_javascript_order, is_space, json_text, number, string, write_json, write_number, write_string};
+pub use json::{Json, Members, settle_repeats};
+pub use number::Number;
 
 /// Appends a string literal.
 pub fn push_string(out: &mut String, text: &str) {
@@ -41,7 +51,7 @@ pub fn push_string(out: &mut String, text: &str) {
 }
 
 /// Appends a number as the double that it is in JavaScript; what is none (1e999) becomes `null`.
-pub fn push_number(out: &mut String, number: &Number) {
+pub fn push_number(out: &mut String, number: &serde_json::Number) {
     const EXACT: i64 = 1 << 53;
     match (number.as_i64(), number.as_f64()) {
         (Some(integer), _) if (-EXACT..=EXACT).contains(&integer) => {

@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::number::Number;
+use super::Number;
 
 /// The members of an object, in the order of the event. Keys are unique.
 pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;

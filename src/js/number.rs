@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
-use super::js;
+use crate::js;
 
 /// A number, finite.
 #[derive(Debug, Clone)]
