@@ -32,7 +32,7 @@ pub use guard::{Bounds, Guard};
 pub use http::{Http, Listen};
 pub use identity::{Identifier, Identity, Normalize, Window};
 pub use load::{load, parse, schema, value};
-pub use retention::Retention;
+pub use retention::{Retention, days as retention_days};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use sources::{Cursor, Events, Lookback, Profiles, Source};

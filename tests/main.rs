@@ -33,4 +33,6 @@ mod streams;
 mod sync;
 mod schedule;
 mod tidy;
+mod topics;
 mod tracking;
+mod tutorial;

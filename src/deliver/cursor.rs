@@ -83,11 +83,7 @@ const LOOK_BACK: i64 = 1_000;
 pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
     let admin = cluster.admin()?;
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
-    // Ten minutes or 16 MiB close a segment: what a recovery has to read stays small on a busy stream.
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1))
-        .set("cleanup.policy", "compact")
-        .set("segment.ms", "600000")
-        .set("segment.bytes", "16777216");
+    let new = new_topic(topic, TopicReplication::Fixed(-1));
     let created =
         wait_for(admin.create_topics([&new], &options)).map_err(|error| trouble::kafka(&error, "create a topic"))?;
     match created.into_iter().next() {
@@ -113,6 +109,15 @@ pub fn ensure(cluster: &Cluster, topic: &str, timeout: Duration) -> Result<()> {
         Some(policy) => Err(Error::settings(format!("the cursor topic '{topic}' has cleanup.policy={policy}"))
             .help("With any policy but `compact` Kafka deletes cursors: change it, or name another `cursor_topic`.")),
     }
+}
+
+/// The cursor topic as it is made.
+pub(super) fn new_topic<'t>(topic: &'t str, replication: TopicReplication<'t>) -> NewTopic<'t> {
+    // Ten minutes or 16 MiB close a segment: what a recovery has to read stays small on a busy stream.
+    NewTopic::new(topic, 1, replication)
+        .set("cleanup.policy", "compact")
+        .set("segment.ms", "600000")
+        .set("segment.bytes", "16777216")
 }
 
 /// What the cursor topic has for a stream.

@@ -34,6 +34,7 @@ mod session;
 pub mod state;
 mod target;
 mod thread;
+pub mod topics;
 mod topic_ids;
 pub mod unhalt;
 pub mod verify;

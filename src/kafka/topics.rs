@@ -57,16 +57,25 @@ pub fn list(metadata: &Metadata) -> Vec<Listed> {
 /// The topics that a destination's enabled mappings name outright; others are known only from events.
 pub fn named(destination: &config::Destination) -> Vec<String> {
     let enabled = destination.mappings.iter().filter(|mapping| mapping.enabled);
-    let mut topics: Vec<String> = enabled
-        .filter_map(|mapping| match mapping.mapping.get("topic")? {
-            Value::String(topic) => Some(topic.clone()),
-            Value::Object(directive) => directive.get("@literal")?.as_str().map(str::to_owned),
-            _ => None,
-        })
-        .collect();
+    let mut topics: Vec<String> = enabled.filter_map(literal).map(str::to_owned).collect();
     topics.sort();
     topics.dedup();
     topics
+}
+
+/// The enabled mappings whose topic is known only from each event.
+pub fn unnamed(destination: &config::Destination) -> Vec<&str> {
+    let enabled = destination.mappings.iter().filter(|mapping| mapping.enabled);
+    enabled.filter(|mapping| literal(mapping).is_none()).map(|mapping| mapping.name.as_str()).collect()
+}
+
+/// The topic of a mapping that names it outright.
+fn literal(mapping: &config::Mapping) -> Option<&str> {
+    match mapping.mapping.get("topic")? {
+        Value::String(topic) => Some(topic),
+        Value::Object(directive) => directive.get("@literal")?.as_str(),
+        _ => None,
+    }
 }
 
 /// The names most like `name`, the likest first; none if nothing is like it.
@@ -82,9 +91,9 @@ pub fn remedy<'a>(name: &str, topics: impl IntoIterator<Item = &'a str>) -> Stri
     let near = nearest(name, topics).iter().map(|near| format!("'{near}'")).collect::<Vec<_>>().join(", ");
     match near.is_empty() {
         true => {
-            "Create the topic, or allow this user to Describe it; `rollcall topics` lists those that it sees.".into()
+            "`rollcall topics create` makes it; or allow this user to Describe it. `rollcall topics` lists those that it sees.".into()
         }
-        false => format!("Did you mean {near}? Else create the topic, or allow this user to Describe it."),
+        false => format!("Did you mean {near}? Else `rollcall topics create` makes it, or allow this user to Describe it."),
     }
 }
 

