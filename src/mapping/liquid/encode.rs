@@ -1,5 +1,7 @@
 //! How is a text written for a URL, for HTML, in base64? The encodings of Liquid's filters, as LiquidJS does them.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use crate::{js, mapping::plan::Fault};
 
 pub fn in_words(text: &str, by: &str) -> String {
@@ -60,15 +62,7 @@ pub fn percent_decode(text: &str) -> Result<String, Fault> {
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 pub fn base64_encode(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 4 / 3 + 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let digit = char::from(BASE64[(word >> (18 - 6 * at)) as usize & 63]);
-            out.push(if at > chunk.len() { '=' } else { digit });
-        }
-    }
-    out
+    STANDARD.encode(bytes)
 }
 
 /// What is no digit is passed over.
