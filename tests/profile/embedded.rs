@@ -1,6 +1,8 @@
 //! The Postgres that we start ourselves.
 
-use rollcall::embedded::{Embedded, EmbeddedOptions};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use rollcall::embedded::{Binaries, Embedded, EmbeddedOptions};
 use sqlx::{ConnectOptions, PgPool, postgres::PgConnectOptions};
 
 use crate::support::postgres::Database;
@@ -58,4 +60,47 @@ async fn a_second_start_on_the_same_folder_joins_and_leaves_it_running() {
     let third = Embedded::start(options).await.unwrap();
     assert!(!third.is_joined());
     third.stop().await.unwrap();
+}
+
+/// Server binaries whose `initdb` writes down what it was asked to do.
+fn watched(folder: &Path) -> Binaries {
+    let installed = Binaries::default().installed;
+    let newest = installed.iter().rfind(|bin| bin.join("initdb").exists()).expect("PostgreSQL is on this machine");
+    let real = fs::canonicalize(newest.join("postgres")).unwrap();
+    let real = real.parent().unwrap();
+    let script =
+        format!("#!/bin/sh\necho \"$@\" > {}\nexec {}/initdb \"$@\"\n", folder.join("asked").display(), real.display());
+    fs::write(folder.join("initdb"), script).unwrap();
+    fs::write(folder.join("postgres"), format!("#!/bin/sh\nexec {}/postgres \"$@\"\n", real.display())).unwrap();
+    for name in ["initdb", "postgres"] {
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Binaries { installed: vec![folder.to_owned()], origin: None }
+}
+
+#[tokio::test]
+async fn what_is_to_last_is_written_out_when_it_is_made_and_whenever_it_changes() {
+    for durable in [true, false] {
+        let above = crate::support::server::folder();
+        let bin = above.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        // Whoever the server runs as writes it.
+        fs::write(bin.join("asked"), "").unwrap();
+        fs::set_permissions(bin.join("asked"), fs::Permissions::from_mode(0o666)).unwrap();
+        let options = EmbeddedOptions { folder: above.path().join("postgres"), durable };
+        let server = Embedded::start_with(watched(&bin), options).await.unwrap();
+        let asked = fs::read_to_string(bin.join("asked")).unwrap();
+        assert!(asked.contains("-D "), "initdb was watched: {asked}");
+        assert_eq!(!asked.contains("--no-sync"), durable, "{asked}");
+        let mut connection = server.options().connect().await.unwrap();
+        for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+            let is: String = sqlx::query_scalar("select current_setting($1)")
+                .bind(setting)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(is == "on", durable, "{setting} is {is}");
+        }
+        server.stop().await.unwrap();
+    }
 }

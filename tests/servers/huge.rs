@@ -1,6 +1,9 @@
-//! Rows 16 and 60: an audience of a million. Memory and transactions stay small, however many are in it.
+//! Rows 16 and 60: an audience of a million. Memory and transactions stay small, however many are in it; a limit of the system's sees to it.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use sqlx::AssertSqlSafe;
 
@@ -25,12 +28,28 @@ async fn fill(world: &World, from: u32, to: u32) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&world.db.pool).await.unwrap();
 }
 
+/// Runs a program that gets no more memory than that: what it asks for beyond is refused, and ends it.
+fn limited(program: &Command, kibibytes: u64) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -d \"$0\" && exec \"$@\"", &kibibytes.to_string()]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.current_dir(program.get_current_dir().expect("a folder of the test's own"));
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_are_computed_sealed_and_told_within_256_mebibytes_and_in_short_transactions() {
     let audiences = "  - {name: Everybody, query: \"NOT trait('n').exists()\", schedule: every 1d}";
     let world = World::new(audiences).await;
     fill(&world, 1, PEOPLE).await;
-    let instance = Instance::start(&world, "one", "");
+    let serve = world.command(&["serve", "-v", "--color", "never"]);
+    let instance = Instance::run(&world, "one", limited(&serve, CEILING_KIBIBYTES));
     let (deadline, mut longest) = (Instant::now() + DEADLINE, 0.0_f64);
     loop {
         let (open, told): (f64, i64) = sqlx::query_as(
@@ -56,4 +75,12 @@ async fn a_million_are_computed_sealed_and_told_within_256_mebibytes_and_in_shor
     assert!(peak < CEILING_KIBIBYTES, "{} MiB", peak >> 10);
     assert!(longest < TRANSACTION.as_secs_f64(), "{longest} s");
     assert!(!instance.log().contains("in doubt"), "{}", instance.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_16_the_limit_of_memory_is_one_that_ends_whoever_needs_more() {
+    let world = World::new("  []").await;
+    let mut check = limited(&world.command(&["serve", "-v", "--color", "never"]), 16 << 10);
+    let output = check.output().unwrap();
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

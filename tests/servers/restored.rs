@@ -1,4 +1,4 @@
-//! Row 25: Postgres is put back to an old backup, and goes on another way.
+//! Row 25: Postgres is put back to an old base backup, and goes on another way.
 
 use super::world;
 use crate::{
@@ -17,9 +17,7 @@ async fn a_restored_backup_that_went_on_with_the_same_numbers_halts_as_chain_dif
     let world = world(&server, "restored", BUYERS).await;
     buy(&world, 0..2);
     world.json(&["sync"]);
-    server.end(End::Fast).await;
-    server.copy_to(&backup);
-    server.start_again().await;
+    server.base_backup(&backup);
     buy(&world, 2..3);
     let lost = world.json(&["sync"]);
     told(&world, &users(0..3));

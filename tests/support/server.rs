@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         process::CommandExt as _,
@@ -112,19 +113,8 @@ impl Server {
         }
     }
 
-    /// Copies its state file by file, as it is.
-    pub fn copy_to(&self, folder: &Path) {
-        copy(&self.data(), &folder.join("data"));
-    }
-
-    /// Puts a copy in the place of its state; it must have ended.
-    pub fn put_back(&self, folder: &Path) {
-        fs::remove_dir_all(self.data()).unwrap();
-        copy(&folder.join("data"), &self.data());
-    }
-
-    /// A standby that follows this one: nothing waits for it.
-    pub async fn standby(&self, folder: &Path) -> Server {
+    /// A base backup, taken by `pg_basebackup` while it runs.
+    pub fn base_backup(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         let owner = fs::metadata(self.data()).unwrap();
         let (uid, gid) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
@@ -134,9 +124,28 @@ impl Server {
         let mut backup = Command::new(server.with_file_name("pg_basebackup"));
         backup.arg("-D").arg(folder.join("data")).arg("-h").arg(options.get_socket().unwrap());
         backup.args(["-p", &options.get_port().to_string(), "-U", options.get_username()]);
-        backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        backup.args(["--checkpoint=fast", "--no-sync"]);
         let made = backup.uid(uid.as_raw()).gid(gid.as_raw()).current_dir("/").output().expect("pg_basebackup runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Puts a backup in the place of its state; it must have ended.
+    pub fn put_back(&self, folder: &Path) {
+        fs::remove_dir_all(self.data()).unwrap();
+        let put = Command::new("cp").arg("-a").arg(folder.join("data")).arg(self.data()).status().expect("cp runs");
+        assert!(put.success());
+    }
+
+    /// A standby that follows this one: nothing waits for it.
+    pub async fn standby(&self, folder: &Path) -> Server {
+        self.base_backup(folder);
+        let (data, options) = (folder.join("data"), self.options());
+        let socket = options.get_socket().unwrap().display();
+        let (port, user) = (options.get_port(), options.get_username());
+        let follow = format!("\nprimary_conninfo = 'host=''{socket}'' port={port} user={user}'\n");
+        let file = fs::File::options().append(true).open(data.join("postgresql.auto.conf"));
+        file.and_then(|mut file| file.write_all(follow.as_bytes())).expect("the folder is writable");
+        fs::File::create(data.join("standby.signal")).expect("the folder is writable");
         Server::start(folder).await
     }
 
@@ -155,10 +164,4 @@ impl Server {
 fn children(process: Pid) -> Vec<Pid> {
     let text = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
-    assert!(copied.success());
 }
