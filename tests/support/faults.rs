@@ -8,7 +8,7 @@ use rollcall::fault::Point;
 pub enum Way {
     /// `serve` takes in a stream: `streams::deaths`.
     Stream,
-    /// `pull`: `pull`.
+    /// `pull`: `pull::killed`.
     Pull,
     /// `serve` computes by a schedule: `serve::deaths`.
     Serve,
