@@ -31,7 +31,7 @@ pub struct Args {
     /// Only records from that time on: a date, or an instant with its zone.
     #[arg(long, value_name = "TIME", value_parser = super::instant)]
     pub since: Option<DateTime<Utc>>,
-    /// Also add each topic up to one number, which a consumer can compare; takes about 30 bytes of memory a person and audience.
+    /// Also add each topic up to one number, which a consumer can compare; takes about 50 bytes of memory a person and audience.
     #[arg(long)]
     pub digest: bool,
 }

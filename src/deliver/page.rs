@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Result,
-    delta::{self, Chain, Now},
+    delta::{self, Chain, Now, SealedRun},
     identify::{Envelope, Identify, Person},
     ids::{DestinationId, Position, ProfileId, RunId},
     js::Json,
@@ -116,6 +116,18 @@ impl Pages {
             // What is known of these profiles is too much for one page: fewer of them. One is always taken.
             limit = (limit / 2).max(1);
         }
+    }
+
+    /// What would be told today of some people as of a run, at places counted from zero; fewer of them if they are big. For a look
+    /// that tells nothing.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn of(&mut self, run: &Arc<SealedRun>, changes: &[(ProfileId, Now)]) -> Result<Page> {
+        let part = delta::Page { run: run.clone(), from: Position(0), changes: changes.to_vec() };
+        let people = people(&self.pool, std::slice::from_ref(&part)).await?;
+        let which = Which { skipped: &HashSet::new(), retried: HashSet::new() };
+        Ok(self.records(Position(0), &[part], &people, &which, (run.run, run.chain.clone())))
     }
 
     /// Small runs share a page.

@@ -13,6 +13,7 @@ pub(crate) mod unordered;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, Row as _};
@@ -62,6 +63,21 @@ pub async fn of(conn: &mut PgConnection, audience: AudienceId, ids: &[ProfileId]
         found.extend(wanted[&chunk].iter().filter_map(of));
     }
     Ok(found)
+}
+
+/// Who has a value of a trait, as last computed.
+///
+/// # Errors
+/// The database's own, or damage.
+pub async fn whose(conn: &mut PgConnection, audience: AudienceId) -> Result<RoaringBitmap> {
+    let sql = "select chunk, values from trait_values where audience_id = $1 order by chunk";
+    let mut rows = sqlx::query(sql).bind(audience).fetch(conn);
+    let mut whose = RoaringBitmap::new();
+    while let Some(row) = rows.try_next().await? {
+        let chunk = row.try_get::<i32, _>(0)? as u16;
+        whose.extend(Column::decode(row.try_get(1)?)?.ids().iter().map(|at| join(chunk, *at)));
+    }
+    Ok(whose)
 }
 
 /// All values of one profile as last computed, as JSON text by key; those told together also each by its own.

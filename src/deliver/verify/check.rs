@@ -47,7 +47,7 @@ pub struct Checker<'l> {
     pool: &'l PgPool,
     pub log: &'l Log,
     pub topics: &'l [Topic],
-    terms: Terms,
+    pub terms: Terms,
     /// The lanes' streams, as they stand in headers.
     streams: Vec<String>,
     /// Streams from before the last start-over.
@@ -270,7 +270,7 @@ impl<'l> Checker<'l> {
             }
         };
         let Some(said) = said else { return };
-        let term = people.take(batch.at(&raw.key), said);
+        let term = people.take(batch.at(&raw.key), raw.partition, said);
         if let Some((lane, part, _)) = ours {
             let sum = self.runs.entry((lane, part)).or_default();
             *sum = sum.wrapping_add(term);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     report::{Findings, Kind},
+    should::Told,
     told,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub struct Log {
     pub audiences: Vec<Audience>,
     /// Of whom no value is kept any more.
     pub forgotten: RoaringBitmap,
+    /// Those whom the log does not name as `told` does: merged, forgotten, or to be.
+    pub apart: RoaringBitmap,
     /// Runs whose values are not those that were sealed.
     pub damaged: HashSet<RunId>,
 }
@@ -93,6 +96,8 @@ pub struct Audience {
     pub class: Class,
     pub key: String,
     pub last: Change,
+    /// Where the destination was told of it.
+    pub told: Option<Told>,
 }
 
 impl LaneLog {
@@ -117,7 +122,7 @@ impl Log {
         let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
         let (lanes, audiences) = (lanes(&mut tx, destination).await?, audiences(&mut tx).await?);
         let forgotten = forgotten(&mut tx).await?;
-        let mut log = Log { lanes, audiences, forgotten, damaged: HashSet::new() };
+        let mut log = Log { lanes, audiences, forgotten, apart: RoaringBitmap::new(), damaged: HashSet::new() };
         let known: HashMap<AudienceId, usize> =
             log.audiences.iter().enumerate().map(|(index, audience)| (audience.id, index)).collect();
         for lane in &mut log.lanes {
@@ -126,7 +131,7 @@ impl Log {
         }
         log.walk(&mut tx, found).await?;
         log.look_at_values(&mut tx, found).await?;
-        told::check(&mut tx, &log, found).await?;
+        told::check(&mut tx, &mut log, found).await?;
         tx.commit().await?;
         Ok(log)
     }
@@ -311,7 +316,8 @@ async fn audiences(tx: &mut PgConnection) -> Result<Vec<Audience>> {
     let rows = sqlx::query("select id, class, key from audiences order by id").fetch_all(tx).await?;
     let audience = |row: &sqlx::postgres::PgRow| {
         let class = Class::of(row.try_get("class")?);
-        Ok(Audience { id: AudienceId(row.try_get("id")?), class, key: row.try_get("key")?, last: Change::default() })
+        let (id, key) = (AudienceId(row.try_get("id")?), row.try_get("key")?);
+        Ok(Audience { id, class, key, last: Change::default(), told: None })
     };
     rows.iter().map(audience).collect()
 }

@@ -21,6 +21,7 @@ mod missing;
 mod people;
 mod report;
 mod seen;
+mod should;
 mod told;
 mod topic;
 
@@ -63,7 +64,8 @@ const STANDSTILL: Duration = Duration::from_secs(90);
 pub struct Question {
     /// Records from that time on alone.
     pub since: Option<DateTime<Utc>>,
-    /// Whether the topics are added up, which takes about 30 bytes of memory for each person and audience.
+    /// Whether the topics are added up and held against what counts as told, which takes about 50 bytes of memory for each person and
+    /// audience.
     pub digest: bool,
 }
 
@@ -110,6 +112,7 @@ pub async fn verify(
         progress(batch.records.len() as u64, total);
     }
     let lanes = lanes(pool, target, &cursors, &checker, &mut found).await?;
+    should::look(pool, target, &cursors, &mut checker, &mut found).await?;
     let mut report = report(target, &log, checker, lanes, found);
     name_people(pool, &mut report.differences).await?;
     report.records = records;

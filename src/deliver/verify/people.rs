@@ -3,23 +3,40 @@
 //! A term is the first 16 bytes of SHA-256 over person, name and value, a zero byte between them; the number is the sum of the terms
 //! modulo 2¹²⁸. A sum sees what is there twice, which an exclusive or would not.
 
-use std::{borrow::Cow, collections::HashMap, hash::BuildHasher as _};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    hash::BuildHasher as _,
+};
 
 use foldhash::fast::FixedState;
 use sha2::{Digest as _, Sha256};
 
 use super::event::Said;
 
-/// What was said last of each person under each name, on one topic. About 30 bytes for each.
+/// What was said last of each person under each name, on one topic. About 50 bytes for each.
 #[derive(Debug, Default)]
 pub struct People {
-    /// The term of what is true now, by a hash of person and name.
-    said: HashMap<u64, u128, FixedState>,
+    /// What is true now, by a hash of person and name.
+    said: HashMap<u64, Last, FixedState>,
     /// Under which key of the topic it was said, for tombstones: by a hash of the key.
     under: HashMap<u64, Vec<u64>, FixedState>,
     /// Whether there may be tombstones at all.
     tombstones: bool,
     sum: u128,
+    /// What the database says, beyond the sum of what was said.
+    beyond: u128,
+    /// Of whom the database says something.
+    known: HashSet<u64, FixedState>,
+}
+
+/// The last word under one name.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    /// Zero where nothing holds.
+    term: u128,
+    /// Where it was said; none if in several partitions, whose order nobody knows.
+    partition: Option<i32>,
 }
 
 impl People {
@@ -29,26 +46,24 @@ impl People {
     }
 
     /// Takes in what a record says; the sum of its terms, whatever they say.
-    pub fn take(&mut self, key: Option<&[u8]>, said: &Said<'_>) -> u128 {
+    pub fn take(&mut self, key: Option<&[u8]>, partition: i32, said: &Said<'_>) -> u128 {
         let Some(person) = said.user_id().or_else(|| said.anonymous_id()) else { return 0 };
-        let Some(name) = said.key() else { return 0 };
-        match said.value(&name) {
-            Some(value) => self.one(key, &person, &name, value),
-            // Of several values each has its own name.
-            None => said
-                .members()
-                .into_iter()
-                .fold(0, |sum: u128, (name, value)| sum.wrapping_add(self.one(key, &person, &name, value))),
+        let mut sum = 0_u128;
+        for (name, value) in named(said) {
+            sum = sum.wrapping_add(self.one(key, partition, (&person, &name), value));
         }
+        sum
     }
 
-    fn one(&mut self, key: Option<&[u8]>, person: &str, name: &str, value: &str) -> u128 {
+    fn one(&mut self, key: Option<&[u8]>, partition: i32, (person, name): (&str, &str), value: &str) -> u128 {
         let term = term(person, name, value);
         let slot = hash(&(person, name));
-        let gone = matches!(value, "false" | "null");
-        let before = if gone { self.said.remove(&slot) } else { self.said.insert(slot, term) };
-        self.sum = self.sum.wrapping_sub(before.unwrap_or(0)).wrapping_add(if gone { 0 } else { term });
-        if self.tombstones && !gone {
+        let holds = if is_gone(value) { 0 } else { term };
+        let last = self.said.entry(slot).or_insert(Last { term: 0, partition: Some(partition) });
+        self.sum = self.sum.wrapping_sub(last.term).wrapping_add(holds);
+        last.term = holds;
+        last.partition = last.partition.filter(|before| *before == partition);
+        if self.tombstones && holds != 0 {
             let under = self.under.entry(hash(&key)).or_default();
             if !under.contains(&slot) {
                 under.push(slot);
@@ -60,14 +75,49 @@ impl People {
     /// A record without a value takes away what was said under its key.
     pub fn bury(&mut self, key: Option<&[u8]>) {
         for slot in self.under.remove(&hash(&key)).unwrap_or_default() {
-            self.sum = self.sum.wrapping_sub(self.said.remove(&slot).unwrap_or(0));
+            if let Some(last) = self.said.get_mut(&slot) {
+                self.sum = self.sum.wrapping_sub(last.term);
+                last.term = 0;
+            }
         }
+    }
+
+    /// Whether what was said last is what this record of the database's says. The number is from then on as if it were.
+    pub fn should(&mut self, says: &Said<'_>) -> bool {
+        let Some(person) = says.user_id().or_else(|| says.anonymous_id()) else { return true };
+        let mut agrees = true;
+        for (name, value) in named(says) {
+            let slot = hash(&(&*person, &*name));
+            let wanted = if is_gone(value) { 0 } else { term(&person, &name, value) };
+            let last = self.said.get(&slot).copied().unwrap_or(Last { term: 0, partition: Some(0) });
+            // Two profiles may go by the same name, one of them as a visitor: whoever is in comes first.
+            let is_known = !self.known.insert(slot);
+            if last.partition.is_some() && last.term != wanted && !(wanted == 0 && is_known) {
+                self.beyond = self.beyond.wrapping_sub(last.term).wrapping_add(wanted);
+                agrees = false;
+            }
+        }
+        agrees
     }
 
     /// The number, as 32 hexadecimal digits.
     pub fn digest(&self) -> String {
-        format!("{:032x}", self.sum)
+        format!("{:032x}", self.sum.wrapping_add(self.beyond))
     }
+}
+
+/// What an event says, by name: of several values each has its own.
+fn named<'s>(said: &Said<'s>) -> Vec<(String, &'s str)> {
+    let Some(name) = said.key() else { return Vec::new() };
+    match said.value(&name) {
+        Some(value) => vec![(name.into_owned(), value)],
+        None => said.members(),
+    }
+}
+
+/// Whether a value says that nothing holds any more.
+fn is_gone(value: &str) -> bool {
+    matches!(value, "false" | "null")
 }
 
 fn hash(of: &impl std::hash::Hash) -> u64 {
@@ -148,7 +198,7 @@ mod tests {
             for (person, value) in records {
                 match value {
                     Some(value) => {
-                        people.take(Some(person.as_bytes()), &Said::read(event(person, value).as_bytes()).unwrap());
+                        people.take(Some(person.as_bytes()), 0, &Said::read(event(person, value).as_bytes()).unwrap());
                     }
                     None => people.bury(Some(person.as_bytes())),
                 }

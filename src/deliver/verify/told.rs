@@ -10,17 +10,19 @@ use sqlx::{PgConnection, Row as _};
 use super::{
     log::{Audience, Log},
     report::{Findings, Kind},
+    should::Told,
 };
 use crate::{
     Result,
     audience::Class,
-    ids::{AudienceId, RunId},
+    ids::{AudienceId, DestinationId, RunId},
     membership::diff::{self, Change},
+    values,
 };
 
 /// Checks every audience that the destination was told of.
-pub(super) async fn check(tx: &mut PgConnection, log: &Log, found: &mut Findings) -> Result<()> {
-    let Some(live) = log.lanes.first() else { return Ok(()) };
+pub(super) async fn check(tx: &mut PgConnection, log: &mut Log, found: &mut Findings) -> Result<()> {
+    let Some(live) = log.lanes.first().map(|lane| lane.destination) else { return Ok(()) };
     let moved =
         ids(tx, "select from_id from merges union select into_id from merges where into_id is not null").await?;
     let apart = &moved | ids(tx, "select profile_id from suppressions where profile_id is not null").await?;
@@ -36,25 +38,41 @@ pub(super) async fn check(tx: &mut PgConnection, log: &Log, found: &mut Findings
             moved.len()
         ));
     }
-    for audience in &log.audiences {
-        let row = sqlx::query("select members, run_id from told where destination_id = $1 and audience_id = $2");
-        let row = row.bind(live.destination).bind(audience.id).fetch_optional(&mut *tx).await?;
-        let (told, run) = match &row {
-            Some(row) => (row.try_get::<&[u8], _>("members")?, Some(RunId(row.try_get("run_id")?))),
-            None => (&[][..], None),
+    for audience in &mut log.audiences {
+        let told = match told(tx, live, audience.id).await? {
+            Ok(told) => told,
+            Err(unreadable) => {
+                found.add_audience(Kind::Told, &audience.key, unreadable);
+                continue;
+            }
         };
-        let told = match row.is_some() {
-            true => diff::decode(told).ok(),
-            false => Some(RoaringBitmap::new()),
-        };
-        let Some(told) = told else {
-            found.add_audience(Kind::Told, &audience.key, "what was told cannot be read");
-            continue;
-        };
-        against_the_log(audience, &told, &moved, whole, found);
-        membership(tx, live.destination.0, audience, &told, run, &apart, found).await?;
+        let nobody = RoaringBitmap::new();
+        let members = told.as_ref().map_or(&nobody, |told| &told.members);
+        against_the_log(audience, members, &moved, whole, found);
+        membership(tx, audience, told.as_ref(), &apart, found).await?;
+        audience.told = told;
     }
+    log.apart = apart;
     Ok(())
+}
+
+/// What counts as told of an audience; the inner error says what of it cannot be read.
+async fn told(
+    tx: &mut PgConnection,
+    live: DestinationId,
+    audience: AudienceId,
+) -> Result<std::result::Result<Option<Told>, &'static str>> {
+    let row = sqlx::query(
+        "select members, coalesce(former, '') as former, run_id, last_merge from told
+         where destination_id = $1 and audience_id = $2",
+    );
+    let Some(row) = row.bind(live).bind(audience).fetch_optional(&mut *tx).await? else { return Ok(Ok(None)) };
+    let (members, former): (&[u8], &[u8]) = (row.try_get("members")?, row.try_get("former")?);
+    let Ok(members) = diff::decode(members) else { return Ok(Err("what was told cannot be read")) };
+    let former = if former.is_empty() { Ok(RoaringBitmap::new()) } else { diff::decode(former) };
+    let Ok(former) = former else { return Ok(Err("who was told to have left cannot be read")) };
+    let (run, last_merge) = (row.try_get("run_id")?, row.try_get("last_merge")?);
+    Ok(Ok(Some(Told { run, last_merge, members, former, waiting: waiting(tx, live, audience).await? })))
 }
 
 /// Who was told last that they are in must count as told, and nobody else.
@@ -85,13 +103,11 @@ fn against_the_log(
     );
 }
 
-/// The membership against the runs, and against what was told where all of it should be.
+/// The membership against the runs, or the values of a trait, and against what was told where all of it should be.
 async fn membership(
     tx: &mut PgConnection,
-    live: i32,
     audience: &Audience,
-    told: &RoaringBitmap,
-    told_run: Option<RunId>,
+    told: Option<&Told>,
     apart: &RoaringBitmap,
     found: &mut Findings,
 ) -> Result<()> {
@@ -101,15 +117,27 @@ async fn membership(
         found.add_audience(Kind::Membership, &audience.key, "the membership cannot be read");
         return Ok(());
     };
-    if audience.class == Class::Audience
-        && let Some(added_up) = runs(tx, audience.id).await?
-    {
-        let other = &added_up ^ &members;
-        found.add_profiles(Kind::Membership, &audience.key, &other, "the membership is not what its runs add up to");
+    match audience.class {
+        Class::Audience => {
+            if let Some(added_up) = runs(tx, audience.id).await? {
+                let other = &added_up ^ &members;
+                let detail = "the membership is not what its runs add up to";
+                found.add_profiles(Kind::Membership, &audience.key, &other, detail);
+            }
+        }
+        Class::Trait => match values::whose(tx, audience.id).await {
+            Ok(whose) => {
+                let other = (&whose ^ &members) - apart;
+                found.add_profiles(Kind::Membership, &audience.key, &other, "the membership is not who has a value");
+            }
+            Err(error) if error.kind == crate::Kind::Halted => {
+                found.add_audience(Kind::Membership, &audience.key, "its values cannot be read");
+            }
+            Err(error) => return Err(error),
+        },
     }
-    if told_run == Some(RunId(row.try_get("run_id")?)) {
-        let waiting = waiting(tx, live, audience.id).await?;
-        let other = (&members ^ told) - apart - waiting;
+    if let Some(told) = told.filter(|told| row.try_get("run_id").is_ok_and(|run: RunId| run == told.run)) {
+        let other = (&members ^ &told.members) - apart - &told.waiting;
         found.add_profiles(Kind::Membership, &audience.key, &other, "the membership is not what was told");
     }
     Ok(())
@@ -147,7 +175,7 @@ async fn runs(tx: &mut PgConnection, audience: AudienceId) -> Result<Option<Roar
 }
 
 /// Who is still to be told by backfills.
-async fn waiting(tx: &mut PgConnection, live: i32, audience: AudienceId) -> Result<RoaringBitmap> {
+async fn waiting(tx: &mut PgConnection, live: DestinationId, audience: AudienceId) -> Result<RoaringBitmap> {
     let rests: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
         "select entered, exited from backfill_rests r join backfills b on b.id = r.backfill_id
          where b.destination_id = $1 and b.audience_id = $2",
