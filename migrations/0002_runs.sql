@@ -33,7 +33,9 @@ create table runs (
     exited_count       bigint not null,
     entered            bytea not null,
     exited             bytea not null,
-    evaluate_ms        bigint not null
+    evaluate_ms        bigint not null,
+    -- Of a statement's rows, how many put nobody in, by why.
+    passed_over        jsonb
 );
 create index runs_by_audience on runs (audience_id, id);
 alter table runs alter column entered set storage external, alter column exited set storage external;

@@ -1,6 +1,7 @@
 //! SQL sources: rows become people and events, each once, however late a transaction commits and wherever a pull stops.
 
 mod killed;
+mod statements;
 
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,7 @@ use crate::{
     },
     evaluate::{Universe, preview},
     ids::ProfileId,
+    membership::PassedOver,
     profile::lookup::{self, Name},
 };
 
@@ -55,6 +56,9 @@ pub struct Args {
 struct Preview {
     at: DateTime<Utc>,
     members: u64,
+    /// Which rows of a statement put nobody in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed_over: Option<PassedOver>,
     sample: Vec<Name>,
 }
 
@@ -78,14 +82,16 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let universe = Universe::users(args.include_anonymous);
-    let members = preview::members(&pool, &formula, &universe, at).await?;
+    let (members, passed_over) = preview::members(&pool, &formula, &universe, at).await?;
     let sample: Vec<ProfileId> = members.iter().take(args.sample).map(ProfileId).collect();
     let sample = lookup::names(&mut *pool.acquire().await?, &sample).await?;
-    context.output().show(&Preview { at, members: members.len(), sample }, |preview| {
+    context.output().show(&Preview { at, members: members.len(), passed_over, sample }, |preview| {
         let names: Vec<String> = preview.sample.iter().map(|name| format!("  {name}")).collect();
         let more = preview.members.saturating_sub(names.len() as u64);
         let more = if more > 0 { format!("\n  … and {more} more") } else { String::new() };
-        format!("{} members as of {}\n{}{more}", preview.members, preview.at.to_rfc3339(), names.join("\n"))
+        let rows = preview.passed_over.filter(|rows| !rows.is_none()).map(|rows| format!("{rows}\n"));
+        let rows = rows.unwrap_or_default();
+        format!("{} members as of {}\n{rows}{}{more}", preview.members, preview.at.to_rfc3339(), names.join("\n"))
     })
 }
 

@@ -89,7 +89,8 @@ fn seconds(row: &RunRow) -> String {
 }
 
 fn why(row: &RunRow) -> String {
-    row.reason.clone().unwrap_or_default()
+    let passed_over = row.passed_over.filter(|rows| !rows.is_none()).map(|rows| rows.to_string());
+    row.reason.clone().or(passed_over).unwrap_or_default()
 }
 
 /// For which tick, and at which try; or by hand.

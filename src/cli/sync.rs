@@ -100,6 +100,11 @@ pub(super) fn show_with(report: &Report, context: &Context, more: &Value, said: 
             (false, true) => said.to_owned(),
             (false, false) => format!("{said}\n{}", table(header, rows)),
         };
+        for run in &runs {
+            if let Some(rows) = run.passed_over.filter(|rows| !rows.is_none()) {
+                text += &format!("\n{}: {rows}", run.key);
+            }
+        }
         for (name, Told { delivered: told, by_another }) in &deliveries {
             let lane = if told.lane == Lane::Bulk { ", bulk lane" } else { "" };
             text += &format!("\n{name}{lane}: {} changes told", told.to.0 - told.from.0);

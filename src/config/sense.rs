@@ -13,6 +13,7 @@ use super::{
     tree::{Node, Value},
 };
 use crate::{
+    database::statement,
     error::Problem,
     limits,
     schedule::{Promise, Setting},
@@ -188,7 +189,7 @@ impl Sense<'_> {
             self.tell(&computed.start(), format!("the {class} has {many}"), format!("Give it one of `{ways}`."));
         }
         if let Some((node, sql)) = computed.text("sql")
-            && sql.trim().is_empty()
+            && statement::one(sql).is_empty()
         {
             self.tell(
                 &node.span,

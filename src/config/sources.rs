@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Secret, enabled, tree::Node};
-use crate::{error::Problem, limits, schedule::Setting};
+use crate::{database::statement as sql, error::Problem, limits, schedule::Setting};
 
 /// A statement whose rows are people, or what they did; without one, a database that SQL audiences and traits name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -160,7 +160,7 @@ pub(super) fn check(sources: &Node, problems: &mut Vec<Problem>) {
             tell(&key.span, format!("`{name}` cannot name a source"), &help);
         }
         if let Some((node, query)) = source.text("query")
-            && query.trim().is_empty()
+            && sql::one(query).is_empty()
         {
             tell(&node.span, "the statement is empty".into(), "For example: select user_id, plan from customers");
         }

@@ -10,6 +10,7 @@
 mod migrate;
 mod no_delay;
 mod pooler;
+pub mod statement;
 
 use std::time::Duration;
 

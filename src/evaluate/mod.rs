@@ -41,7 +41,7 @@ pub use self::{
     universe::Universe,
 };
 use self::{
-    members::{Answer, Members},
+    members::Members,
     run::Run,
     statements::{elsewhere::Sessions, traits},
     universe::Moment,
@@ -54,7 +54,10 @@ use crate::{
         conditions::{self, Formula},
     },
     limits,
-    membership::guard::{self, Limit},
+    membership::{
+        PassedOver,
+        guard::{self, Limit},
+    },
     profile::leaving,
     values::{
         Values, columns,
@@ -114,6 +117,8 @@ impl Default for Settings {
 pub struct Evaluation {
     pub values: Vec<(String, Result<Settled>)>,
     pub audiences: Vec<(String, Result<RoaringBitmap>)>,
+    /// By key, which rows of an SQL audience's statement put nobody in.
+    pub passed_over: HashMap<String, PassedOver>,
     pub statistics: Statistics,
 }
 
@@ -229,17 +234,22 @@ pub async fn evaluate_all(
             }),
         };
         let answer = |leaf: &Formula| match leaf {
-            Formula::Condition(condition) => told(answers.get(condition)),
-            Formula::Statement(statement) => told(yielded.get(statement)),
-            Formula::Value(comparison) => told(compared.get(comparison)),
+            Formula::Condition(condition) => told(answers.get(condition)).map(Members::answer),
+            Formula::Statement(statement) => told(yielded.get(statement)).map(|(members, _)| members.answer()),
+            Formula::Value(comparison) => told(compared.get(comparison)).map(Members::answer),
             Formula::Member(key) => member(key).map(|members| (members, false)),
             _ => Err(Error::internal("a formula was asked for whole")),
         };
         let members = members::members(due.formula, universe, &answer);
         audiences.push((due.key.to_owned(), members));
     }
+    let passed_over = due.iter().filter_map(|due| match due.formula {
+        Formula::Statement(of) => Some((due.key.to_owned(), yielded.get(of)?.as_ref().ok()?.1)),
+        _ => None,
+    });
+    let passed_over = passed_over.collect();
     statistics.took = started.elapsed();
-    Ok(Evaluation { values: settled, audiences, statistics })
+    Ok(Evaluation { values: settled, audiences, passed_over, statistics })
 }
 
 /// The values of one trait, from what the scans found for its definitions, in their order.
@@ -261,9 +271,9 @@ fn gather(computed: &Computed, found: &mut impl Iterator<Item = Option<Result<Va
 }
 
 /// What was found, for one of those who ask for it.
-fn told(found: Option<&Result<Members, Arc<Error>>>) -> Result<Answer<'_>> {
+fn told<T>(found: Option<&Result<T, Arc<Error>>>) -> Result<&T> {
     match found {
-        Some(Ok(members)) => Ok(members.answer()),
+        Some(Ok(found)) => Ok(found),
         Some(Err(error)) => Err(again(error)),
         None => Err(Error::internal("what an audience is made of was not evaluated")),
     }

@@ -13,26 +13,32 @@ use crate::{
         Class, Computed,
         conditions::{Formula, Keys},
     },
-    membership::stored,
+    membership::{PassedOver, stored},
     values::{settle::Settled, table},
 };
 
-/// The members that a formula would have as of `t`. Audiences it refers to count as last computed.
+/// The members that a formula would have as of `t`, and which rows of a statement put nobody in. Audiences it refers to count as last
+/// computed.
 ///
 /// # Errors
 /// If the database cannot be asked, or a condition cannot be evaluated.
-pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: DateTime<Utc>) -> Result<RoaringBitmap> {
+pub async fn members(
+    pool: &PgPool,
+    formula: &Formula,
+    universe: &Universe,
+    t: DateTime<Utc>,
+) -> Result<(RoaringBitmap, Option<PassedOver>)> {
     let mut tx = table::begin_read_only(pool, [formula]).await?;
     let stored = stored::memberships(&mut tx).await?;
     let due = Due { key: "the previewed definition", formula, universe };
     let settings = Settings { remember: false, ..Settings::default() };
-    let evaluation = evaluate(&mut tx, t, &[due], &stored, &settings).await?;
+    let mut evaluation = evaluate(&mut tx, t, &[due], &stored, &settings).await?;
     let (_, members) = evaluation
         .audiences
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("an evaluated audience has no answer"))?;
-    members
+    Ok((members?, evaluation.passed_over.remove(due.key)))
 }
 
 /// Everybody's value that a computed trait would have as of `t`.

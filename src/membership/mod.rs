@@ -8,3 +8,5 @@ pub mod merges;
 pub mod run;
 pub mod standing;
 pub mod stored;
+
+pub use run::PassedOver;

@@ -1,7 +1,9 @@
 //! What is a run? What one audience's evaluation came to, and what became of it.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::RunId;
 
@@ -23,6 +25,34 @@ pub struct Run {
     /// Why it is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_because: Option<String>,
+    /// Which rows of its statement put nobody in; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<PassedOver>,
+}
+
+/// Rows of a statement that put nobody in, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// Without a user id.
+    pub null: u64,
+    /// Of somebody who is in by another row: under the same user id, or another one of the same person.
+    pub repeated: u64,
+    /// With a user id that no profile has.
+    pub unknown: u64,
+}
+
+impl PassedOver {
+    /// Whether every row put somebody in.
+    pub fn is_none(self) -> bool {
+        self == PassedOver::default()
+    }
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassedOver { null, repeated, unknown } = self;
+        write!(f, "rows passed over: {null} null, {repeated} repeated, {unknown} of users that the store does not know")
+    }
 }
 
 /// What a run counts for. Named as in the database.

@@ -17,7 +17,7 @@ use crate::{
 /// A statement of new rows, and what it is asked with.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// The column whose text comes with each row.
+    /// The SQL of the text that comes with each row.
     pub key: Option<String>,
     /// What rows come in the order of, so that all up to a page's last are read.
     pub order_by: Option<String>,
@@ -109,8 +109,8 @@ fn by_column(cursor: &Cursor, column: &str, kind: &str, position: Option<&str>) 
         None => format!("r.{column} is not null"),
     };
     Ok(Asked {
+        key: Some(format!("r.{column}::text")),
         order_by: Some(format!("r.{column}")),
-        key: Some(column),
         condition: Some(condition),
         parameter: position.map(ToOwned::to_owned),
         column: Some((kind.to_owned(), is_time)),

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Error, Kind, Result, config,
+    database::statement,
     error::database,
     limits,
     profile::pulled::{Kept, Place},
@@ -87,42 +88,45 @@ async fn declare(
     rows: &Rows<'_>,
     place: &Place,
 ) -> Result<(cursor::Asked, Vec<String>, Kept)> {
-    let statement = source.query.trim().trim_end_matches(';');
+    let statement = statement::one(&source.query);
     let text = format!("select * from ({statement}\n) r");
     let prepared = (&mut *connection).prepare(AssertSqlSafe(text.as_str()).into_sql_str()).await;
     let prepared = prepared.map_err(failed(statement, &text))?;
     let columns: Vec<String> = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-    for needed in rows.needed() {
-        match columns.iter().filter(|column| *column == needed).count() {
-            1 => {}
-            0 => {
-                let help = format!("It yields {}. Name one by `as`.", columns.join(", "));
-                return Err(Error::settings(format!("the statement yields no column `{needed}`")).help(help));
-            }
-            _ => return Err(Error::settings(format!("the statement yields `{needed}` several times"))),
-        }
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    if let Some((name, first, second)) = statement::twice(&names) {
+        let message = format!("the statement yields `{name}` twice: as columns {first} and {second}");
+        return Err(
+            Error::settings(message).help("Only one of them would count: name the other by `as`, or leave it out.")
+        );
     }
+    if let Some(needed) = rows.needed().into_iter().find(|needed| !names.contains(needed)) {
+        let help = format!("It yields {}. Name one by `as`.", columns.join(", "));
+        return Err(Error::settings(format!("the statement yields no column `{needed}`")).help(help));
+    }
+    let kind = |name: &str| {
+        let column = prepared.columns().iter().find(|column| column.name() == name);
+        column.map(|column| column.type_info().name().to_ascii_lowercase()).unwrap_or_default()
+    };
     let mut kept = Kept::default();
     let asked = match &source.cursor {
         None => cursor::Asked {
-            key: rows.key().map(quoted),
+            key: rows.key().map(|key| user(key, &kind(key))),
             // Byte by byte, as they are kept here, whatever the encoding there.
-            order_by: rows.key().map(|key| format!("convert_to((r.{})::text, 'UTF8')", quoted(key))),
+            order_by: rows.key().map(|key| format!("convert_to({}, 'UTF8')", user(key, &kind(key)))),
             ..cursor::Asked::default()
         },
         Some(cursor) => {
             let name = cursor.xid.as_deref().or(cursor.column.as_deref()).unwrap_or_default();
-            let column = prepared.columns().iter().find(|column| column.name() == name);
-            let kind = column.map(|column| column.type_info().name().to_ascii_lowercase()).unwrap_or_default();
             let now = if cursor.xid.is_some() { moment(connection).await? } else { Moment::default() };
             let seen = place.xmin.filter(|_| place.cluster.as_deref() == Some(&now.cluster));
             if cursor.xid.is_some() {
                 kept = Kept { xmin: Some(now.xmin), cluster: Some(now.cluster.clone()) };
             }
-            cursor::ask(cursor, &kind, place.position.as_deref(), seen, &now)?
+            cursor::ask(cursor, &kind(name), place.position.as_deref(), seen, &now)?
         }
     };
-    let key = asked.key.as_ref().map_or("null::text".into(), |column| format!("(r.{column})::text"));
+    let key = asked.key.as_ref().map_or("null::text", String::as_str);
     let order = asked.order_by.as_ref().map(|by| format!(" order by {by} nulls last")).unwrap_or_default();
     let condition = asked.condition.as_ref().map(|condition| format!(" where {condition}")).unwrap_or_default();
     // `offset 0` keeps the JSON from being made twice.
@@ -138,6 +142,11 @@ async fn declare(
     }
     query.execute(&mut *connection).await.map_err(failed(statement, &declare))?;
     Ok((asked, columns, kept))
+}
+
+/// The user id of a row, by the name and type of its column.
+fn user(column: &str, kind: &str) -> String {
+    statement::id(&format!("r.{}", quoted(column)), kind)
 }
 
 async fn moment(connection: &mut PgConnection) -> Result<Moment> {

@@ -229,6 +229,7 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
         evaluate_ms: row.try_get("evaluate_ms")?,
         state: RunState::Released,
         held_because: None,
+        passed_over: None,
     };
     // The difference is that to what is accepted now, whatever it was when the run was held.
     sqlx::query(

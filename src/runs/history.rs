@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
 use serde::Serialize;
-use sqlx::{PgPool, Row};
+use sqlx::{PgPool, Row, types::Json};
 
 use crate::{
     Error, Result,
@@ -12,7 +12,7 @@ use crate::{
     membership::{
         diff::{self, Change},
         merges::Merges,
-        run::RunState,
+        run::{PassedOver, RunState},
     },
     profile::merges,
 };
@@ -256,6 +256,8 @@ pub struct RunRow {
     pub reason: Option<String>,
     /// Changes of this run that some destination has not been told, as far as Postgres knows.
     pub pending: Option<i64>,
+    /// Which rows of an SQL audience's statement put nobody in.
+    pub passed_over: Option<Json<PassedOver>>,
 }
 
 /// The latest runs, of one audience or of all, newest first, those that failed among them; only those in one state, if asked.
@@ -271,13 +273,13 @@ pub async fn runs(pool: &PgPool, key: Option<&str>, state: Option<RunState>, lim
                       select sum(l.to_position - greatest(l.from_position, coalesce(v.cursor_position, 0))) as n
                       from deltas l join destinations d on d.id = l.destination_id
                       left join deliveries v on v.destination_id = d.id
-                      where l.run_id = r.id and l.to_position > coalesce(v.cursor_position, 0) group by d.name) s) as pending
+                      where l.run_id = r.id and l.to_position > coalesce(v.cursor_position, 0) group by d.name) s) as pending, r.passed_over
           from runs r join audiences a on a.id = r.audience_id
           where ($1::text is null or a.key = $1) and ($2::text is null or r.state = $2)
           order by r.id desc limit $3)
          union all
          (select null, a.key, null, f.evaluated_at, f.failed_at, null, null, null, f.took_ms, f.scheduled_for, f.attempt,
-                 'failed', f.reason, null
+                 'failed', f.reason, null, null
           from failed_runs f join audiences a on a.id = f.audience_id
           where ($1::text is null or a.key = $1) and ($2::text is null or $2 = 'failed')
           order by f.id desc limit $3)

@@ -103,6 +103,7 @@ async fn farewell(
         evaluate_ms: 0,
         state: RunState::Sealed,
         held_because: None,
+        passed_over: None,
     };
     held::accept(tx, of.id, id, &nobody).await?;
     sqlx::query("delete from trait_values where audience_id = $1").bind(of.id).execute(&mut *tx).await?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row, types::Json};
 use tracing::{Instrument as _, info_span};
 
 use super::{fire, held};
@@ -98,6 +98,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let computed = evaluate_all(tx, tick.t, &due, &values, &previous, &settings)
         .instrument(info_span!("evaluate", audiences = due.len(), traits = values.len()))
         .await?;
+    let mut passed_over = computed.passed_over;
     let evaluate_ms = computed.statistics.took.as_millis() as i64;
 
     let suppressed = leaving::suppressed(tx).await?;
@@ -148,6 +149,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             evaluate_ms,
             state: if verdict.is_some() { RunState::Held } else { RunState::Sealed },
             held_because: verdict.as_ref().map(Held::to_string),
+            passed_over: passed_over.remove(&key),
         };
         if !tick.dry_run {
             let firing = tick.firing(audience.id);
@@ -207,8 +209,8 @@ async fn record(
     Ok(sqlx::query_scalar(
         "insert into runs (audience_id, definition_version, evaluated_at, snapshot, members, entered_count,
                            exited_count, entered, exited, evaluate_ms, state, held_because, held_members,
-                           scheduled_for, attempt)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) returning id",
+                           scheduled_for, attempt, passed_over)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) returning id",
     )
     .bind(audience.id)
     .bind(audience.version)
@@ -225,6 +227,7 @@ async fn record(
     .bind((run.state == RunState::Held).then(|| diff::encode(members)))
     .bind(firing.map(|firing| firing.scheduled_for))
     .bind(firing.map(|firing| firing.attempt))
+    .bind(run.passed_over.map(Json))
     .fetch_one(tx)
     .await?)
 }

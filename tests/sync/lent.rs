@@ -171,11 +171,11 @@ async fn a_statement_that_fails_there_stops_its_own_trait_and_nothing_is_written
     for (statement, said) in [
         ("select user_id from customers", "the statement yields 0 columns beside user_id"),
         ("select clv, grade from customers", "the statement yields 0 columns `user_id`, and one is wanted"),
-        ("select user_id, user_id, clv from customers", "the statement yields 2 columns `user_id`, and one is wanted"),
+        ("select user_id, user_id, clv from customers", "the statement yields `user_id` twice: as columns 1 and 2"),
         ("select true as user_id, clv from customers", "`user_id` of the type bool, which is no user id"),
         ("select user_id, clv as \"Value\" from customers", "the column `Value` has a name that is no key"),
         ("select user_id, clv + 1 from customers", "the column `?column?` has a name that is no key"),
-        ("select user_id, clv, grade as clv from customers", "the statement yields two columns `clv`"),
+        ("select user_id, clv, grade as clv from customers", "the statement yields `clv` twice: as columns 2 and 3"),
         (
             "select user_id, clv from clients",
             "the statement fails: there is no such table: `clients`, at line 1, column 26",

@@ -96,6 +96,7 @@ async fn a_wrong_statement_stops_its_own_audience_and_nothing_is_written() {
     .await;
     for (statement, said) in [
         ("select user_id, active from subscriptions", "the statement yields 2 columns, and one is wanted"),
+        ("select user_id, user_id from subscriptions", "the statement yields `user_id` twice: as columns 1 and 2"),
         ("select from subscriptions", "the statement yields 0 columns, and one is wanted"),
         ("select active from subscriptions", "the statement yields `active` of the type bool, which is no user id"),
         ("select at from subscriptions", "the statement yields `at` of the type timestamptz, which is no user id"),
@@ -123,4 +124,35 @@ async fn a_wrong_statement_stops_its_own_audience_and_nothing_is_written() {
     let rows: i64 = sqlx::query_scalar("select count(*) from subscriptions").fetch_one(&world.db.pool).await.unwrap();
     assert_eq!(rows, 1, "nothing was deleted");
     assert_eq!(world.fold().keys().collect::<Vec<_>>(), ["buyers"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_its_digits_a_note_may_follow_and_rows_that_are_nobody_are_counted_by_why() {
+    for source in ["", ", source: own"] {
+        let numbers = "values (7.00::numeric), (7), (null), (null), (42.50), (12345678901234567890)";
+        let world = world("").await;
+        world.configure(&format!(
+            "  - {{name: Numbers, sql: \"{numbers}; -- those; of May\\n /* 'and' /* June */ */ ;\"{source}}}\nsources: {{own: {{database: {:?}}}}}",
+            world.db.url()
+        ));
+        let passed_over = json!({"null": 2, "repeated": 1, "unknown": 2});
+        let synced = world.json(&["sync"]);
+        assert_eq!((&synced["runs"][0]["members"], &synced["runs"][0]["passed_over"]), (&json!(1), &passed_over));
+        assert_eq!(world.fold()["numbers"], users(["7"]));
+        let runs = world.json(&["runs"]);
+        assert_eq!(runs[0]["passed_over"], passed_over, "{runs}");
+        assert_eq!(world.json(&["explain", "numbers", "7"])["member"], true);
+        let mut preview = vec!["preview", "--sql", numbers];
+        if !source.is_empty() {
+            preview.extend(["--source", "own"]);
+        }
+        assert_eq!(world.json(&preview)["passed_over"], passed_over);
+        for verb in [&preview[..], &["runs"], &["sync"]] {
+            let shown = String::from_utf8(world.run(verb).stdout).unwrap();
+            assert!(shown.contains("2 null, 1 repeated, 2 of users"), "{verb:?}: {shown}");
+        }
+    }
+    let world = world(AUDIENCES).await;
+    let synced = world.json(&["sync", "buyers"]);
+    assert!(synced["runs"][0].get("passed_over").is_none(), "it has no statement: {synced}");
 }

@@ -9,12 +9,13 @@ use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
-    people::{self, Wanted, Yielded},
+    people::{self, Columns, Wanted, Yielded},
     traits,
 };
 use crate::{
     Error, Result,
     audience::computed::Elsewhere,
+    database::statement::one,
     evaluate::{again, tally::Ids},
     limits,
     pull::session::{self, patience},
@@ -37,7 +38,10 @@ pub(in crate::evaluate) struct Row {
 pub(in crate::evaluate) struct Done {
     /// The names of the other columns, where they are wanted.
     pub keys: Vec<String>,
-    /// Rows with a user id that no profile has. Null is none.
+    pub rows: u64,
+    /// Rows without a user id.
+    pub null: u64,
+    /// Rows with a user id that no profile has.
     pub unknown: u64,
 }
 
@@ -57,7 +61,7 @@ impl<'d> Sessions<'d> {
             Ok(())
         };
         let done = self.rows(conn, text, there, Wanted::Users, each).await?;
-        Ok(done.map(|done| Yielded { ids: ids.to_bitmap(), unknown: done.unknown }))
+        Ok(done.map(|done| Yielded::of(&ids, done.rows, done.null, done.unknown)))
     }
 
     /// Runs a statement there and hands on each row whose user is known here, in no order. An error of `each` ends it.
@@ -80,7 +84,7 @@ impl<'d> Sessions<'d> {
             Some(Err(error)) => return Ok(Err(again(error))),
             None => return Err(Error::internal("a session was opened and lost")),
         };
-        let done = read(conn, session, people::one(text), wanted, each).await;
+        let done = read(conn, session, one(text), wanted, each).await;
         // Whatever it was, the next statement begins on a session that can read.
         if let Ok(Err(_)) = &done
             && patience(run(session, "rollback to savepoint statement")).await.is_err()
@@ -115,7 +119,7 @@ async fn read(
         Ok(keys) => keys,
         Err(error) => return Ok(Err(error)),
     };
-    let (mut done, mut count) = (Done { keys, unknown: 0 }, 0);
+    let mut done = Done { keys, rows: 0, null: 0, unknown: 0 };
     let fetch = format!("fetch {} from users", limits::SQL_PAGE_ROWS);
     loop {
         let page = match patience(page(there, &fetch)).await {
@@ -123,14 +127,16 @@ async fn read(
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
         };
-        count += page.len() as u64;
-        if count > limits::SQL_ROWS {
+        done.rows += page.len() as u64;
+        if done.rows > limits::SQL_ROWS {
             let message = format!("the statement yields more than {} users", limits::SQL_ROWS);
             return Ok(Err(Error::definition(message)));
         }
-        let (users, mut values): (Vec<String>, Vec<Option<String>>) = page.into_iter().unzip();
+        let (users, mut values): (Vec<Option<String>>, Vec<Option<String>>) = page.into_iter().unzip();
         let known = profiles(here, &users, wanted).await?;
-        done.unknown += (users.len() - known.len()) as u64;
+        let null = users.iter().filter(|user| user.is_none()).count();
+        done.null += null as u64;
+        done.unknown += (users.len() - null - known.len()) as u64;
         for (at, profile, later) in known {
             let values = values.get_mut(usize::try_from(at - 1).unwrap_or_default()).and_then(Option::take);
             if let Err(error) = each(Row { profile: u32::try_from(profile).unwrap_or_default(), later, values }) {
@@ -143,16 +149,14 @@ async fn read(
 
 /// Opens the cursor `users` over each user and the other columns; returns their names.
 async fn declare(there: &mut PgConnection, text: &str, wanted: Wanted) -> Result<Vec<String>> {
-    let keys = wanted.check(there, text).await?;
+    let Columns { user_id, keys } = wanted.check(there, text).await?;
     let select = match wanted {
-        Wanted::Users => {
-            format!("select r.user_id::text, null from ({text}\n) r (user_id) where r.user_id is not null")
-        }
+        Wanted::Users => format!("select {user_id}, null from ({text}\n) r (user_id)"),
         // Who comes twice has the same of his rows as in the store's own database.
         Wanted::Values => format!(
-            "select distinct on (r.user_id::text collate \"C\") r.user_id::text, (to_jsonb(r) - 'user_id')::text \
+            "select distinct on (({user_id}) collate \"C\") {user_id}, (to_jsonb(r) - 'user_id')::text \
              from ({text}\n) r where r.user_id is not null \
-             order by r.user_id::text collate \"C\", to_jsonb(r)::text collate \"C\""
+             order by ({user_id}) collate \"C\", to_jsonb(r)::text collate \"C\""
         ),
     };
     let declare = format!("declare users no scroll cursor for {select}");
@@ -162,8 +166,9 @@ async fn declare(there: &mut PgConnection, text: &str, wanted: Wanted) -> Result
 }
 
 /// The next users, with their values.
-async fn page(there: &mut PgConnection, fetch: &str) -> Result<Vec<(String, Option<String>)>> {
-    let mut rows = sqlx::query_as::<_, (String, Option<String>)>(AssertSqlSafe(fetch)).persistent(false).fetch(there);
+async fn page(there: &mut PgConnection, fetch: &str) -> Result<Vec<(Option<String>, Option<String>)>> {
+    let mut rows =
+        sqlx::query_as::<_, (Option<String>, Option<String>)>(AssertSqlSafe(fetch)).persistent(false).fetch(there);
     let mut page = Vec::new();
     while let Some((user, row)) = rows.try_next().await.map_err(people::failed("", fetch))? {
         // One by one: a row that is too long is refused before there are many of them.
@@ -175,7 +180,11 @@ async fn page(there: &mut PgConnection, fetch: &str) -> Result<Vec<(String, Opti
 
 /// The profiles of these user ids: the place of each that is known, its profile, and where values are wanted, how many later ones that
 /// has.
-async fn profiles(here: &mut PgConnection, users: &[String], wanted: Wanted) -> Result<Vec<(i64, i64, Option<i64>)>> {
+async fn profiles(
+    here: &mut PgConnection,
+    users: &[Option<String>],
+    wanted: Wanted,
+) -> Result<Vec<(i64, i64, Option<i64>)>> {
     let found = sqlx::query_as(
         "select named.at, i.profile_id, case when $2 then
              (select case when count(*) > 1 then count(*) filter (where (o.added_at, o.value) > (i.added_at, i.value)) end

@@ -14,14 +14,18 @@ use super::{Due, Members};
 use crate::{
     Error, Result,
     audience::{computed::Statement, conditions::Formula},
+    membership::PassedOver,
 };
 
-/// By statement, whom it yields. Fails itself only if the transaction cannot go on.
+/// By statement, whom it yields, and which of its rows are nobody.
+type Answers<'d> = HashMap<&'d Statement, Result<(Members, PassedOver), Arc<Error>>>;
+
+/// Runs each statement once. Fails itself only if the transaction cannot go on.
 pub(super) async fn answers<'d>(
     conn: &mut PgConnection,
     due: &[Due<'d>],
     sessions: &mut Sessions<'d>,
-) -> Result<HashMap<&'d Statement, Result<Members, Arc<Error>>>> {
+) -> Result<Answers<'d>> {
     let mut answers = HashMap::new();
     for due in due {
         let Formula::Statement(of) = due.formula else { continue };
@@ -34,15 +38,21 @@ pub(super) async fn answers<'d>(
         };
         let answer = match yielded {
             Ok(yielded) => {
-                if yielded.unknown > 0 {
-                    let (audience, unknown) = (due.key, yielded.unknown);
-                    tracing::warn!(audience, unknown, "the statement yields users that the store does not know");
-                }
-                Ok(Members { ids: yielded.ids, all_but: false })
+                log(due.key, yielded.passed_over);
+                Ok((Members { ids: yielded.ids, all_but: false }, yielded.passed_over))
             }
             Err(error) => Err(Arc::new(error)),
         };
         answers.insert(of, answer);
     }
     Ok(answers)
+}
+
+/// Says what a statement passed over, where there is something to say.
+fn log(audience: &str, PassedOver { null, repeated, unknown }: PassedOver) {
+    if unknown > 0 {
+        tracing::warn!(audience, unknown, null, repeated, "the statement yields users that the store does not know");
+    } else if null > 0 || repeated > 0 {
+        tracing::info!(audience, null, repeated, "the statement yields rows that put nobody in");
+    }
 }

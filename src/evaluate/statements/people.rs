@@ -1,4 +1,5 @@
-//! Whom does a statement of somebody's own yield? It runs on the caller's snapshot, where it can write nothing.
+//! Whom does a statement of somebody's own yield, and which of its rows are nobody? It runs on the caller's snapshot, where it can write
+//! nothing.
 //!
 //! Must never let a statement fail more than what it stands for: it runs within a savepoint.
 
@@ -9,14 +10,30 @@ use sqlx::{
     postgres::PgColumn,
 };
 
-use crate::{Error, Kind, Result, audience::key, error::database, evaluate::tally::Ids, limits};
+use crate::{
+    Error, Kind, Result,
+    audience::key,
+    database::statement::{self, one},
+    error::database,
+    evaluate::tally::Ids,
+    limits,
+    membership::PassedOver,
+};
 
 /// Whom a statement yields.
 #[derive(Debug, Default)]
 pub(in crate::evaluate) struct Yielded {
     pub ids: RoaringBitmap,
-    /// Rows with a user id that no profile has. Null is none.
-    pub unknown: u64,
+    pub passed_over: PassedOver,
+}
+
+impl Yielded {
+    /// Whom so many rows yield, of which some are null or of users that nobody here is.
+    pub fn of(ids: &Ids, rows: u64, null: u64, unknown: u64) -> Yielded {
+        let ids = ids.to_bitmap();
+        let repeated = (rows - null - unknown).saturating_sub(ids.len());
+        Yielded { ids, passed_over: PassedOver { null, repeated, unknown } }
+    }
 }
 
 /// Runs a statement of one column of user ids, within the time limit of the transaction.
@@ -42,11 +59,6 @@ pub(in crate::evaluate) async fn end(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// A statement without what may end it. In parentheses, and prepared, it is one statement, whatever stands in it.
-pub(in crate::evaluate) fn one(statement: &str) -> &str {
-    statement.trim().trim_end_matches(';')
-}
-
 /// The error of a statement, of which `sent` was sent.
 pub(in crate::evaluate) fn failed<'s>(statement: &'s str, sent: &'s str) -> impl Fn(sqlx::Error) -> Error + use<'s> {
     move |error| database::of_statement(Kind::Definition, statement, sent, error)
@@ -62,19 +74,37 @@ pub(in crate::evaluate) enum Wanted {
 }
 
 impl Wanted {
-    /// Refuses a statement that cannot be that; returns the keys of the values.
-    pub async fn check(self, conn: &mut PgConnection, statement: &str) -> Result<Vec<String>> {
+    /// Refuses a statement that cannot be that.
+    pub async fn check(self, conn: &mut PgConnection, statement: &str) -> Result<Columns> {
+        let columns = columns(conn, statement).await?;
         match self {
-            Wanted::Users => check(conn, statement).await.map(|()| Vec::new()),
-            Wanted::Values => keys(conn, statement).await,
+            Wanted::Users => users(&columns),
+            Wanted::Values => values(columns),
         }
     }
 }
 
+/// The columns of a statement, looked at.
+pub(in crate::evaluate) struct Columns {
+    /// The SQL of a row's user id as text, of the statement as `r` with the column `user_id`.
+    pub user_id: String,
+    /// The names of the columns beside it, where they are wanted.
+    pub keys: Vec<String>,
+}
+
+impl Columns {
+    /// Refuses a column of what cannot be an id.
+    fn of(ids: &PgColumn, keys: Vec<String>) -> Result<Columns> {
+        let kind = ids.type_info().name().to_ascii_lowercase();
+        check_ids(ids.name(), &kind)?;
+        Ok(Columns { user_id: statement::id("r.user_id", &kind), keys })
+    }
+}
+
 /// Refuses a statement that does not yield one column of ids.
-async fn check(conn: &mut PgConnection, statement: &str) -> Result<()> {
-    match &columns(conn, statement).await?[..] {
-        [column] => check_ids(column),
+fn users(columns: &[PgColumn]) -> Result<Columns> {
+    match columns {
+        [column] => Columns::of(column, Vec::new()),
         columns => {
             let message = format!("the statement yields {} columns, and one is wanted", columns.len());
             Err(Error::definition(message).help("Select the user id alone."))
@@ -83,14 +113,12 @@ async fn check(conn: &mut PgConnection, statement: &str) -> Result<()> {
 }
 
 /// The keys of the values that a statement yields beside `user_id`; refuses one whose columns cannot be that.
-async fn keys(conn: &mut PgConnection, statement: &str) -> Result<Vec<String>> {
-    let (ids, values): (Vec<_>, Vec<_>) =
-        columns(conn, statement).await?.into_iter().partition(|column| column.name() == "user_id");
+fn values(columns: Vec<PgColumn>) -> Result<Columns> {
+    let (ids, values): (Vec<_>, Vec<_>) = columns.into_iter().partition(|column| column.name() == "user_id");
     let [ids] = &ids[..] else {
         let message = format!("the statement yields {} columns `user_id`, and one is wanted", ids.len());
         return Err(Error::definition(message).help("Name the column of user ids by `as user_id`."));
     };
-    check_ids(ids)?;
     if values.is_empty() || values.len() > limits::COLUMNS {
         return Err(Error::definition(format!("the statement yields {} columns beside user_id", values.len()))
             .help(format!("Between 1 and {} are possible.", limits::COLUMNS)));
@@ -101,41 +129,41 @@ async fn keys(conn: &mut PgConnection, statement: &str) -> Result<Vec<String>> {
         return Err(Error::definition(format!("the column `{key}` has a name that is no key"))
             .help("Name it by `as`: a lower-case letter, then lower-case letters, digits and `_`."));
     }
-    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::definition(format!("the statement yields two columns `{}`", pair[0]))
-            .help("Name one of them by `as`.")),
-        None => Ok(keys),
-    }
+    Columns::of(ids, keys)
 }
 
-/// What Postgres says of a statement's columns, before any row.
+/// What Postgres says of a statement's columns, before any row. Of two with one name, one would be lost.
 async fn columns(conn: &mut PgConnection, statement: &str) -> Result<Vec<PgColumn>> {
     let text = format!("select * from ({statement}\n) r");
     let prepared = (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text.as_str()))).await;
     let prepared = prepared.map_err(failed(statement, &text))?;
+    let names: Vec<&str> = prepared.columns().iter().map(|column| column.name()).collect();
+    if let Some((name, first, second)) = statement::twice(&names) {
+        let message = format!("the statement yields `{name}` twice: as columns {first} and {second}");
+        return Err(Error::definition(message).help("Name one of them by `as`, or leave it out."));
+    }
     Ok(prepared.columns().to_vec())
 }
 
-fn check_ids(column: &PgColumn) -> Result<()> {
-    let kind = column.type_info().name().to_ascii_lowercase();
-    if ["json", "jsonb", "bool", "bytea", "record", "void", "date"].contains(&kind.as_str())
+fn check_ids(name: &str, kind: &str) -> Result<()> {
+    if ["json", "jsonb", "bool", "bytea", "record", "void", "date"].contains(&kind)
         || ["time", "interval", "float"].iter().any(|kinds| kind.starts_with(kinds))
         || kind.ends_with("[]")
     {
-        let message = format!("the statement yields `{}` of the type {kind}, which is no user id", column.name());
+        let message = format!("the statement yields `{name}` of the type {kind}, which is no user id");
         return Err(Error::definition(message).help("Select the user id as text, or as a whole number."));
     }
     Ok(())
 }
 
 async fn read(conn: &mut PgConnection, statement: &str) -> Result<Yielded> {
-    Wanted::Users.check(conn, statement).await?;
+    let Columns { user_id, .. } = Wanted::Users.check(conn, statement).await?;
     let text = format!(
-        "select i.profile_id from ({statement}\n) r (user_id) left join identifiers i \
-         on i.type = 'user_id' and i.value = r.user_id::text where r.user_id is not null"
+        "select i.profile_id, r.user_id is null from ({statement}\n) r (user_id) left join identifiers i \
+         on i.type = 'user_id' and i.value = {user_id}"
     );
     let mut rows = sqlx::query(AssertSqlSafe(text.as_str())).persistent(false).fetch(conn);
-    let (mut ids, mut yielded, mut count) = (Ids::default(), Yielded::default(), 0);
+    let (mut ids, mut count, mut null, mut unknown) = (Ids::default(), 0, 0, 0);
     while let Some(row) = rows.try_next().await.map_err(failed(statement, &text))? {
         count += 1;
         if count > limits::SQL_ROWS {
@@ -143,9 +171,9 @@ async fn read(conn: &mut PgConnection, statement: &str) -> Result<Yielded> {
         }
         match row.try_get::<Option<i64>, _>(0)? {
             Some(id) => ids.insert(u32::try_from(id).unwrap_or_default()),
-            None => yielded.unknown += 1,
+            None if row.try_get(1)? => null += 1,
+            None => unknown += 1,
         }
     }
-    yielded.ids = ids.to_bitmap();
-    Ok(yielded)
+    Ok(Yielded::of(&ids, count, null, unknown))
 }

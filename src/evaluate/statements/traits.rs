@@ -8,11 +8,12 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::{
     elsewhere::{Row, Sessions},
-    people::{self, Wanted},
+    people::{self, Columns, Wanted},
 };
 use crate::{
     Error, Result,
     audience::computed::{Elsewhere, Statement},
+    database::statement::one,
     js, limits,
     values::{Values, columns::member, unordered::Unordered},
 };
@@ -30,17 +31,17 @@ pub(in crate::evaluate) async fn values<'d>(
         return read_there(conn, sessions, key, &of.text, there).await;
     }
     people::begin(conn).await?;
-    let values = read(conn, people::one(&of.text)).await;
+    let values = read(conn, one(&of.text)).await;
     people::end(conn).await?;
     Ok(values)
 }
 
 async fn read(conn: &mut PgConnection, statement: &str) -> Result<Values> {
-    let keys = Wanted::Values.check(conn, statement).await?;
+    let Columns { user_id, keys } = Wanted::Values.check(conn, statement).await?;
     // A profile with several users has its latest one's.
     let text = format!(
         "select distinct on (i.profile_id) i.profile_id, (to_jsonb(r) - 'user_id')::text from ({statement}\n) r \
-         join identifiers i on i.type = 'user_id' and i.value = r.user_id::text \
+         join identifiers i on i.type = 'user_id' and i.value = {user_id} \
          order by i.profile_id, i.added_at desc, i.value desc, to_jsonb(r)::text collate \"C\""
     );
     let mut rows = sqlx::query(AssertSqlSafe(text.as_str())).persistent(false).fetch(conn);

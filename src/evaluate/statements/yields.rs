@@ -9,15 +9,20 @@ use super::{
     people::{self, Wanted},
     traits,
 };
-use crate::{Result, audience::computed::Statement, database, ids::ProfileId, pull::session::patience};
+use crate::{
+    Result,
+    audience::computed::Statement,
+    database::{self, statement::one},
+    ids::ProfileId,
+    pull::session::patience,
+};
 
 /// Whether a statement yields this profile, by any of its user ids.
 ///
 /// # Errors
 /// What is wrong with the statement, or with its database.
 pub async fn member(conn: &mut PgConnection, of: &Statement, profile: ProfileId) -> Result<bool> {
-    let select =
-        |text: &str| format!("select true from ({text}\n) r (user_id) where r.user_id::text = any($1) limit 1");
+    let select = |text: &str, id: &str| format!("select true from ({text}\n) r (user_id) where {id} = any($1) limit 1");
     Ok(ask::<bool>(conn, of, profile, Wanted::Users, select).await?.is_some())
 }
 
@@ -27,10 +32,10 @@ pub async fn member(conn: &mut PgConnection, of: &Statement, profile: ProfileId)
 /// What is wrong with the statement, or with its database.
 pub async fn values(conn: &mut PgConnection, of: &Statement, profile: ProfileId) -> Result<Option<String>> {
     // As in a run: the row of the latest user, and of several the first as text.
-    let select = |text: &str| {
+    let select = |text: &str, id: &str| {
         format!(
-            "select (to_jsonb(r) - 'user_id')::text from ({text}\n) r where r.user_id::text = any($1) \
-             order by array_position($1, r.user_id::text), to_jsonb(r)::text collate \"C\" limit 1"
+            "select (to_jsonb(r) - 'user_id')::text from ({text}\n) r where {id} = any($1) \
+             order by array_position($1, {id}), to_jsonb(r)::text collate \"C\" limit 1"
         )
     };
     let row: Option<String> = ask(conn, of, profile, Wanted::Values, select).await?;
@@ -42,7 +47,7 @@ async fn ask<T>(
     of: &Statement,
     profile: ProfileId,
     wanted: Wanted,
-    select: impl FnOnce(&str) -> String,
+    select: impl FnOnce(&str, &str) -> String,
 ) -> Result<Option<T>>
 where
     T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
@@ -53,8 +58,7 @@ where
     .bind(i64::from(profile.0))
     .fetch_all(&mut *conn)
     .await?;
-    let text = people::one(&of.text);
-    let select = select(text);
+    let text = one(&of.text);
     if let Some(there) = &of.elsewhere {
         database::may_idle(conn).await?;
         let mut session = elsewhere::open(there).await?;
@@ -70,13 +74,13 @@ async fn first<T>(
     session: &mut PgConnection,
     text: &str,
     wanted: Wanted,
-    select: String,
+    select: impl FnOnce(&str, &str) -> String,
     users: &[String],
 ) -> Result<Option<T>>
 where
     T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
 {
-    wanted.check(session, text).await?;
+    let select = select(text, &wanted.check(session, text).await?.user_id);
     let query = sqlx::query_scalar(AssertSqlSafe(select.as_str())).bind(users).persistent(false);
     query.fetch_optional(session).await.map_err(people::failed(text, &select))
 }
