@@ -266,3 +266,6 @@ pub const LIQUID_OUTPUT_BYTES: usize = 1 << 20;
 pub const TRIGGER_BYTES: usize = 64 << 10;
 /// How deep a trigger may nest.
 pub const TRIGGER_DEPTH: usize = 100;
+
+/// Comparisons of one definition of which is told how many people they decide about who lack the trait: each is a query more.
+pub const GAPS: usize = 10;

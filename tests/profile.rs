@@ -1,5 +1,6 @@
 //! The profile store: what is imported is there, once, whatever happens on the way.
 
+mod command;
 mod embedded;
 mod fetched;
 mod files;

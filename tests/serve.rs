@@ -8,6 +8,7 @@ mod fleet;
 mod forgetting;
 mod idle;
 mod lines;
+mod mistakes;
 mod reloads;
 mod restarts;
 mod slow;

@@ -219,7 +219,7 @@ fn order(edges: &BTreeMap<&str, BTreeSet<String>>, others: &BTreeMap<&str, bool>
 }
 
 /// Names that nothing in the store has; none where nothing is known.
-pub(super) fn unknown_names(definition: &Expr, known: &Known, audiences: &BTreeSet<String>) -> Vec<String> {
+pub fn unknown_names(definition: &Expr, known: &Known, audiences: &BTreeSet<String>) -> Vec<String> {
     let mut warnings = BTreeSet::new();
     let mut see = |what: &str, name: &str, names: &mut dyn Iterator<Item = &str>| {
         let names: BTreeSet<&str> = names.collect();

@@ -152,7 +152,7 @@ impl Computed {
 }
 
 /// The trait as an expression, for whoever walks over expressions.
-pub(super) fn as_expr(definition: &ComputedTrait) -> Expr {
+pub fn as_expr(definition: &ComputedTrait) -> Expr {
     let left = Scalar::Reduce(definition.stream.clone().into(), definition.reducer.clone());
     Expr::Compare(Comparison { left, comparator: Comparator::Exists })
 }

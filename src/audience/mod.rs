@@ -25,6 +25,7 @@ pub mod catalogue;
 pub mod options;
 pub mod identities;
 pub mod explain;
+pub mod missing;
 pub mod outlook;
 
 pub use computed::{Class, Computed, Definition, Sql};

@@ -9,13 +9,18 @@ use crate::{
     Result,
     audience::{
         self, Computed, Sql,
-        computed::Statement,
+        computed::{Statement, as_expr},
         conditions::{self, Formula},
+        missing::Missing,
     },
-    evaluate::{Universe, preview},
+    evaluate::{
+        Universe,
+        preview::{self, Found},
+    },
     ids::ProfileId,
     membership::PassedOver,
     profile::lookup::{self, Name},
+    registry::seen,
 };
 
 /// Count and sample the members of a definition, without storing anything.
@@ -59,6 +64,10 @@ struct Preview {
     /// Which rows of a statement put nobody in.
     #[serde(skip_serializing_if = "Option::is_none")]
     passed_over: Option<PassedOver>,
+    /// Whom comparisons decide about since they lack a trait.
+    missing: Vec<Missing>,
+    /// Names that nothing has.
+    warnings: Vec<String>,
     sample: Vec<Name>,
 }
 
@@ -67,6 +76,8 @@ struct Values {
     at: DateTime<Utc>,
     /// How many have a value.
     values: u64,
+    /// Names that nothing has.
+    warnings: Vec<String>,
     sample: Vec<Valued>,
 }
 
@@ -76,23 +87,33 @@ pub async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let expr = if args.sql { None } else { Some(audience::parse("the query", &args.query)?) };
     let pool = context.store().await?;
-    let formula = match &expr {
-        Some(expr) => conditions::formula(expr, &preview::keys(&pool).await?)?,
-        None => Formula::Statement(statement(&args, context)?),
+    let (formula, warnings) = match &expr {
+        Some(expr) => {
+            let keys = preview::keys(&pool).await?;
+            let warnings = seen::warnings(&mut *pool.acquire().await?, expr, &keys).await?;
+            (conditions::formula(expr, &keys)?, warnings)
+        }
+        None => (Formula::Statement(statement(&args, context)?), Vec::new()),
     };
     let at = args.at.unwrap_or_else(|| context.clock().now());
     let universe = Universe::users(args.include_anonymous);
-    let (members, passed_over) = preview::members(&pool, &formula, &universe, at).await?;
+    let Found { members, passed_over, missing } = preview::members(&pool, &formula, &universe, at).await?;
     let sample: Vec<ProfileId> = members.iter().take(args.sample).map(ProfileId).collect();
     let sample = lookup::names(&mut *pool.acquire().await?, &sample).await?;
-    context.output().show(&Preview { at, members: members.len(), passed_over, sample }, |preview| {
+    let preview = Preview { at, members: members.len(), passed_over, missing, warnings, sample };
+    context.output().show(&preview, |preview| {
         let names: Vec<String> = preview.sample.iter().map(|name| format!("  {name}")).collect();
         let more = preview.members.saturating_sub(names.len() as u64);
         let more = if more > 0 { format!("\n  … and {more} more") } else { String::new() };
-        let rows = preview.passed_over.filter(|rows| !rows.is_none()).map(|rows| format!("{rows}\n"));
-        let rows = rows.unwrap_or_default();
-        format!("{} members as of {}\n{rows}{}{more}", preview.members, preview.at.to_rfc3339(), names.join("\n"))
+        let rows = preview.passed_over.filter(|rows| !rows.is_none()).map(|rows| rows.to_string());
+        let notes = rows.into_iter().chain(preview.missing.iter().map(ToString::to_string));
+        let notes: String = notes.chain(mistakes(&preview.warnings)).map(|note| note + "\n").collect();
+        format!("{} members as of {}\n{notes}{}{more}", preview.members, preview.at.to_rfc3339(), names.join("\n"))
     })
+}
+
+fn mistakes(warnings: &[String]) -> impl Iterator<Item = String> {
+    warnings.iter().map(|warning| format!("perhaps a mistake: {warning}"))
 }
 
 fn statement(args: &Args, context: &Context) -> Result<Statement> {
@@ -108,8 +129,10 @@ async fn show_values(args: Args, context: &Context) -> Result<()> {
         false => Computed::Value(audience::parse_trait("the query", &args.query)?),
     };
     let pool = context.store().await?;
-    if !args.sql {
+    let mut warnings = Vec::new();
+    if let Computed::Value(definition) = &computed {
         let keys = preview::keys(&pool).await?;
+        warnings = seen::warnings(&mut *pool.acquire().await?, &as_expr(definition), &keys).await?;
         let keys = keys.audiences.into_iter().chain(keys.traits.into_keys()).collect();
         audience::parse::without_references("the query", &args.query, &keys)?;
     }
@@ -119,10 +142,12 @@ async fn show_values(args: Args, context: &Context) -> Result<()> {
     let ids: Vec<ProfileId> = sample.iter().map(|(id, _)| *id).collect();
     let names = lookup::names(&mut *pool.acquire().await?, &ids).await?;
     let sample = names.into_iter().zip(sample).map(|(name, (_, value))| Valued::new(name, &value)).collect();
-    context.output().show(&Values { at, values: found.members.len(), sample }, |preview| {
+    context.output().show(&Values { at, values: found.members.len(), warnings, sample }, |preview| {
         let names: Vec<String> = preview.sample.iter().map(|valued| format!("  {valued}")).collect();
         let more = preview.values.saturating_sub(names.len() as u64);
         let more = if more > 0 { format!("\n  … and {more} more") } else { String::new() };
-        format!("{} people with a value as of {}\n{}{more}", preview.values, preview.at.to_rfc3339(), names.join("\n"))
+        let notes: String = mistakes(&preview.warnings).map(|note| note + "\n").collect();
+        let at = preview.at.to_rfc3339();
+        format!("{} people with a value as of {at}\n{notes}{}{more}", preview.values, names.join("\n"))
     })
 }

@@ -16,6 +16,7 @@ mod members;
 mod names;
 pub mod person;
 mod planner;
+pub mod gaps;
 pub mod preview;
 mod query;
 mod run;

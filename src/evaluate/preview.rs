@@ -6,39 +6,49 @@ use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use sqlx::PgPool;
 
-use super::{Due, DueValue, Settings, Universe, evaluate, evaluate_all};
+use super::{
+    Due, DueValue, Settings, Universe, evaluate, evaluate_all,
+    gaps::{self, Asked},
+};
 use crate::{
     Error, Result,
     audience::{
         Class, Computed,
         conditions::{Formula, Keys},
+        missing::Missing,
     },
     membership::{PassedOver, stored},
     values::{settle::Settled, table},
 };
 
-/// The members that a formula would have as of `t`, and which rows of a statement put nobody in. Audiences it refers to count as last
-/// computed.
+/// Who would be in, and what is to be known of it.
+pub struct Found {
+    pub members: RoaringBitmap,
+    /// Which rows of a statement put nobody in.
+    pub passed_over: Option<PassedOver>,
+    /// Whom comparisons decide about since they lack a trait.
+    pub missing: Vec<Missing>,
+}
+
+/// The members that a formula would have as of `t`. Audiences it refers to count as last computed.
 ///
 /// # Errors
 /// If the database cannot be asked, or a condition cannot be evaluated.
-pub async fn members(
-    pool: &PgPool,
-    formula: &Formula,
-    universe: &Universe,
-    t: DateTime<Utc>,
-) -> Result<(RoaringBitmap, Option<PassedOver>)> {
+pub async fn members(pool: &PgPool, formula: &Formula, universe: &Universe, t: DateTime<Utc>) -> Result<Found> {
     let mut tx = table::begin_read_only(pool, [formula]).await?;
     let stored = stored::memberships(&mut tx).await?;
     let due = Due { key: "the previewed definition", formula, universe };
     let settings = Settings { remember: false, ..Settings::default() };
-    let mut evaluation = evaluate(&mut tx, t, &[due], &stored, &settings).await?;
+    let asked = gaps::asked(&[due]);
+    let all: Vec<Due> = [due].into_iter().chain(asked.iter().map(Asked::due)).collect();
+    let mut evaluation = evaluate(&mut tx, t, &all, &stored, &settings).await?;
+    let missing = gaps::missing(&asked, &evaluation.audiences).remove(due.key).unwrap_or_default();
     let (_, members) = evaluation
         .audiences
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("an evaluated audience has no answer"))?;
-    Ok((members?, evaluation.passed_over.remove(due.key)))
+    Ok(Found { members: members?, passed_over: evaluation.passed_over.remove(due.key), missing })
 }
 
 /// Everybody's value that a computed trait would have as of `t`.

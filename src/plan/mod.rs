@@ -209,7 +209,10 @@ pub async fn plan(pool: &PgPool, config: &Config, t: DateTime<Utc>, samples: usi
     for (of, (key, forecast)) in due.iter().zip(forecasts) {
         let Some(change) = audiences.iter_mut().find(|change| change.key == key) else { continue };
         match forecast {
-            Ok(forecast) => change.effect = Some(effect(of, forecast)),
+            Ok(forecast) => {
+                change.notes.extend(forecast.missing.iter().map(ToString::to_string));
+                change.effect = Some(effect(of, forecast));
+            }
             Err(error) => change.failed = Some(error.message),
         }
     }

@@ -8,8 +8,9 @@ use crate::{
     Result,
     audience::{
         self,
-        ast::{Path, Scalar, Segment},
-        check::Known,
+        ast::{Expr, Path, Scalar, Segment},
+        check::{Known, unknown_names},
+        conditions::Keys,
         visit,
     },
     config::Config,
@@ -52,18 +53,20 @@ async fn carriers(conn: &mut PgConnection, names: BTreeSet<&String>) -> Result<B
 fn mentioned_traits(config: &Config) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let definitions = config.audiences.iter().filter_map(|of| audience::parse("", of.query.as_deref()?).ok());
-    for definition in definitions {
-        visit::comparisons(&definition, &mut |comparison| {
-            names.extend(comparison.scalars().filter_map(|scalar| match scalar {
-                Scalar::Trait(Path(segments)) => match segments.first() {
-                    Some(Segment::Key(name)) => Some(name.clone()),
-                    _ => None,
-                },
-                _ => None,
-            }));
-        });
-    }
+    definitions.for_each(|definition| traits_of(&definition, &mut names));
     names
+}
+
+fn traits_of(definition: &Expr, names: &mut BTreeSet<String>) {
+    visit::comparisons(definition, &mut |comparison| {
+        names.extend(comparison.scalars().filter_map(|scalar| match scalar {
+            Scalar::Trait(Path(segments)) => match segments.first() {
+                Some(Segment::Key(name)) => Some(name.clone()),
+                _ => None,
+            },
+            _ => None,
+        }));
+    });
 }
 
 /// Notes the names of events, and of the traits of some profiles, so that a name that nothing has can be told.
@@ -71,6 +74,30 @@ fn mentioned_traits(config: &Config) -> BTreeSet<String> {
 /// # Errors
 /// The database's own.
 pub async fn names(conn: &mut PgConnection, config: &Config, known: &mut Known) -> Result<()> {
+    let keys: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
+    mentioned(conn, &mentioned_traits(config), &keys, known).await
+}
+
+/// What looks like a mistake in one definition, which stands in no configuration.
+///
+/// # Errors
+/// The database's own.
+pub async fn warnings(conn: &mut PgConnection, definition: &Expr, keys: &Keys) -> Result<Vec<String>> {
+    let mut known = Known::default();
+    let computed = keys.audiences.iter().chain(keys.traits.keys()).cloned().collect();
+    let mut names = BTreeSet::new();
+    traits_of(definition, &mut names);
+    mentioned(conn, &names, &computed, &mut known).await?;
+    Ok(unknown_names(definition, &known, &computed))
+}
+
+/// `names` are those of traits that definitions mention; `keys` those that are computed.
+async fn mentioned(
+    conn: &mut PgConnection,
+    names: &BTreeSet<String>,
+    keys: &BTreeSet<String>,
+    known: &mut Known,
+) -> Result<()> {
     let events: Vec<String> = sqlx::query_scalar("select name from event_names").fetch_all(&mut *conn).await?;
     known.events = events.into_iter().collect();
     let traits: Vec<String> = sqlx::query_scalar(
@@ -84,9 +111,7 @@ pub async fn names(conn: &mut PgConnection, config: &Config, known: &mut Known) 
         return Ok(());
     }
     // A rare one need not be among those.
-    let mentioned = mentioned_traits(config);
-    let keys: BTreeSet<String> = config.computations().map(|(key, ..)| key).collect();
-    let unseen = mentioned.iter().filter(|name| !known.traits.contains(*name) && !keys.contains(*name)).collect();
+    let unseen = names.iter().filter(|name| !known.traits.contains(*name) && !keys.contains(*name)).collect();
     known.traits.extend(carriers(conn, unseen).await?.into_keys());
     Ok(())
 }

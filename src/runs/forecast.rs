@@ -8,8 +8,11 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::{
     Error, Result,
-    audience::{Class, Computed, catalogue::Audience},
-    evaluate::{Due, DueValue, Settings, Universe, evaluate_all},
+    audience::{Class, Computed, catalogue::Audience, missing::Missing},
+    evaluate::{
+        Due, DueValue, Settings, Universe, evaluate_all,
+        gaps::{self, Asked},
+    },
     ids::ProfileId,
     membership::{
         diff::{self, Change},
@@ -31,6 +34,8 @@ pub struct Forecast {
     pub held: Option<Held>,
     /// By destination, what it was not told yet.
     pub told: BTreeMap<String, Counts>,
+    /// Whom comparisons decide about since they lack a trait.
+    pub missing: Vec<Missing>,
     /// A few of those who would enter, and leave.
     pub entered: Vec<Name>,
     pub exited: Vec<Name>,
@@ -59,7 +64,10 @@ pub async fn forecast(
         }
     }
     let settings = Settings { remember: false, ..Settings::default() };
+    let asked = gaps::asked(&due);
+    due.extend(asked.iter().map(Asked::due));
     let computed = evaluate_all(&mut tx, t, &due, &values, &stored, &settings).await?;
+    let mut missing = gaps::missing(&asked, &computed.audiences);
     let nobody = RoaringBitmap::new();
     let mut found: HashMap<String, Result<(Change, Standing, RoaringBitmap)>> = HashMap::new();
     for (key, members) in computed.audiences {
@@ -73,7 +81,9 @@ pub async fn forecast(
         let forecast = match found.remove(&audience.key) {
             Some(Ok((change, standing, members))) => {
                 let before = stored.get(&audience.key);
-                Ok(of(&mut tx, audience, before, (&change, standing), &members, samples).await?)
+                let mut forecast = of(&mut tx, audience, before, (&change, standing), &members, samples).await?;
+                forecast.missing = missing.remove(&audience.key).unwrap_or_default();
+                Ok(forecast)
             }
             Some(Err(error)) => Err(error),
             None => Err(Error::internal("what was asked for was not evaluated")),
@@ -114,6 +124,7 @@ async fn of(
             Class::Trait => guard::judge_values(before.is_none(), counts, standing, &limit),
         },
         told: told.collect(),
+        missing: Vec::new(),
         entered: names(tx, &change.entered, samples).await?,
         exited: names(tx, &change.exited, samples).await?,
     })

@@ -23,6 +23,8 @@ pub struct Plan {
     pub scheduled: Vec<(Audience, Schedule)>,
     /// The enabled destinations.
     pub targets: Vec<(String, Result<Target>)>,
+    /// By key, what looks like a mistake and need not be one.
+    pub warnings: Vec<(String, String)>,
     refused: BTreeMap<String, Error>,
 }
 
@@ -50,6 +52,7 @@ impl Plan {
         Plan {
             scheduled: catalogue.audiences.into_iter().filter_map(with_schedule).collect(),
             targets: sync::targets(&config),
+            warnings: catalogue.warnings,
             refused: catalogue.refused,
             audiences: all,
             config,

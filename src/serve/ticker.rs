@@ -23,7 +23,10 @@ use crate::{
     limits,
     membership::run::Run,
     profile::promote::promote,
-    registry::register::{self, Registered},
+    registry::{
+        register::{self, Registered},
+        seen,
+    },
     runs::{
         failed, fire,
         seal::{self, Tick},
@@ -46,6 +49,8 @@ pub struct Ticker {
     heartbeat: Heartbeat,
     /// The plan that the store knows.
     known: Option<Arc<Plan>>,
+    /// What was last said to look like a mistake.
+    warned: Vec<(String, String)>,
     /// What it knows of it, in the order of reference.
     scheduled: Vec<Scheduled>,
     diary: Diary,
@@ -66,7 +71,16 @@ impl Ticker {
         sealed: watch::Sender<()>,
         heartbeat: Heartbeat,
     ) -> Ticker {
-        Ticker { instance, plans, sealed, heartbeat, known: None, scheduled: Vec::new(), diary: Diary::default() }
+        Ticker {
+            instance,
+            plans,
+            sealed,
+            heartbeat,
+            known: None,
+            warned: Vec::new(),
+            scheduled: Vec::new(),
+            diary: Diary::default(),
+        }
     }
 
     /// Works until it is asked to stop.
@@ -106,6 +120,16 @@ impl Ticker {
         Ok(())
     }
 
+    /// Says what looks like a mistake, once: again only when a reload makes it something else.
+    fn warn(&mut self, warnings: Vec<(String, String)>) {
+        if self.warned != warnings {
+            for (audience, warning) in &warnings {
+                tracing::warn!(audience, "perhaps a mistake: {warning}");
+            }
+            self.warned = warnings;
+        }
+    }
+
     /// Makes the latest plan known to the store.
     async fn learn(&mut self) -> Result<()> {
         let plan = self.plans.borrow_and_update().clone();
@@ -116,7 +140,9 @@ impl Ticker {
         let pool = &self.instance.pool;
         promote(pool, &plan.config.store.promote, |_, _| {}).await?;
         // Only the store knows which keys belong to deleted audiences.
-        let settled = Plan::knowing(plan.config.clone(), &sync::known(pool, &plan.config).await?);
+        let mut known = sync::known(pool, &plan.config).await?;
+        seen::names(&mut *pool.acquire().await?, &plan.config, &mut known).await?;
+        let settled = Plan::knowing(plan.config.clone(), &known);
         for (name, error) in settled.wrong().filter(|(name, _)| !plan.wrong().any(|(known, _)| known == *name)) {
             log(error, name, "not computed until it is mended");
         }
@@ -135,6 +161,7 @@ impl Ticker {
             .collect();
         self.diary = Diary::default();
         registered.iter().for_each(|of| metrics::expect_audience(&of.audience.key));
+        self.warn(settled.warnings);
         self.known = Some(plan);
         Ok(())
     }

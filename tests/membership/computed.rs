@@ -111,7 +111,7 @@ async fn a_number_is_compared_to_its_last_digit_wherever_it_is_read() {
 }
 
 async fn previewed(pool: &PgPool, formula: &Formula) -> Result<Vec<u32>, String> {
-    let members = preview::members(pool, formula, &Universe::users(false), now()).await.map(|(members, _)| members);
+    let members = preview::members(pool, formula, &Universe::users(false), now()).await.map(|found| found.members);
     members
         .map(|of| of.iter().collect())
         .map_err(|error| format!("{} {}", error.message, error.help.unwrap_or_default()))

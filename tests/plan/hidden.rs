@@ -93,3 +93,59 @@ async fn who_follows_a_changed_audience_stands_in_the_plan_where_nobody_is_told(
     let keys: Vec<&str> = shown["audiences"].as_array().unwrap().iter().map(|of| of["key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["pros", "others"], "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_comparison_decides_about_since_they_lack_the_trait_is_counted() {
+    let world = people().await;
+    let anybody =
+        |user: &str| json!({"type": "identify", "userId": user, "messageId": user, "timestamp": "2024-01-01"});
+    world.import(&[anybody("dan"), anybody("zoe")]);
+    for (query, left_out, counted_in, said) in [
+        (
+            "trait('plan') != 'pro'",
+            2,
+            0,
+            "`trait('plan') != 'pro'` leaves out 2 people who have no 'plan': to count them in, write `NOT trait('plan') = 'pro'` instead",
+        ),
+        ("NOT trait('plan') = 'pro'", 0, 2, "counts in 2 people who have no 'plan'"),
+        ("trait('plan').none_of('pro', 'team')", 0, 2, "trait('plan').exists()` instead"),
+        ("trait('plan').omits('pro')", 0, 2, "counts in 2 people"),
+        ("NOT trait('plan') != 'pro'", 0, 2, "write `NOT trait('plan') = 'pro'` instead"),
+        // Of these somebody else decides, or nobody lacks it.
+        ("trait('plan') != 'pro' AND trait('plan').exists()", 0, 0, ""),
+        ("trait('plan') = 'pro'", 0, 0, ""),
+        ("NOT trait('pros') = 'true'", 0, 0, ""),
+        ("trait('plan') != 'pro' OR trait('plan').absent()", 0, 0, ""),
+    ] {
+        let preview = world.json(&["preview", query]);
+        let missing = preview["missing"].as_array().unwrap();
+        let sum = |what: &str| missing.iter().map(|of| of[what].as_u64().unwrap()).sum::<u64>();
+        assert_eq!((sum("left_out"), sum("counted_in")), (left_out, counted_in), "{query}: {preview}");
+        let shown = text(&world.run(&["preview", query]).stdout);
+        assert!(shown.contains(said) && (said.is_empty() != shown.contains("have no")), "{query}: {shown}");
+        world.configure(&format!("{PROS}  - {{name: Others, query: \"{query}\"}}\n"));
+        let planned: Value = serde_json::from_slice(&plan(&world, &["--json"]).stdout).unwrap();
+        let others = planned["audiences"].as_array().unwrap().iter().find(|of| of["key"] == "others").unwrap();
+        assert_eq!(others["notes"].to_string().contains("who have no 'plan'"), !said.is_empty(), "{query}: {planned}");
+        assert!(text(&plan(&world, &[]).stdout).contains(said));
+    }
+    // What it says instead does what it says.
+    let members = |query: &str| world.json(&["preview", query])["members"].clone();
+    assert_eq!((members("trait('plan') != 'pro'"), members("NOT trait('plan') = 'pro'")), (json!(2), json!(4)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preview_names_what_nothing_has() {
+    let world = people().await;
+    world.import(&[json!({"type": "track", "event": "Seen", "userId": "ann", "messageId": "seen"})]);
+    for (query, hint) in [
+        (&["trait('plann') = 'pro'"][..], "no trait 'plann' has been seen yet (did you mean 'plan'?)"),
+        (&["event('Sen').count() > 1"], "no event 'Sen' has been seen yet (did you mean 'Seen'?)"),
+        (&["--trait", "event('Sen').count()"], "no event 'Sen' has been seen yet (did you mean 'Seen'?)"),
+    ] {
+        let args: Vec<&str> = ["preview"].iter().chain(query).copied().collect();
+        assert_eq!(world.json(&args)["warnings"], json!([hint]));
+        assert!(text(&world.run(&args).stdout).contains(&format!("perhaps a mistake: {hint}")));
+    }
+    assert_eq!(world.json(&["preview", "trait('plan') = 'pro' AND trait('pros') = 'true'"])["warnings"], json!([]));
+}

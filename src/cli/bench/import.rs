@@ -25,12 +25,12 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Track messages.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
     /// People they are of; each sends an Identify first.
     #[arg(long, default_value_t = 200_000)]
     pub profiles: u64,
-    /// As a table, of the events alone.
+    /// As rows of a CSV file, of the events alone.
     #[arg(long)]
     pub csv: bool,
 }
@@ -41,8 +41,11 @@ pub struct Report {
     pub messages: u64,
     pub file_bytes: u64,
     pub import_seconds: f64,
+    /// Messages, or rows of CSV; to be held against that of another build.
+    pub import_per_second: f64,
     /// psql's `\copy` of the rows that the import made: profiles, identifiers, messages, events.
     pub copy_seconds: f64,
+    pub copy_per_second: f64,
     /// The import's time over `\copy`'s; the promise is 3 at most.
     pub ratio: f64,
 }
@@ -53,10 +56,12 @@ const TABLES: [&str; 4] = ["profiles", "identifiers", "messages", "events"];
 pub async fn run(args: Args, context: &Context) -> Result<()> {
     let report = measure(&context.database().await?, &args).await?;
     context.output().show(&report, |report| {
-        let row = |what: &str, seconds: f64| {
-            [what.to_owned(), format!("{seconds:.1}"), format!("{:.0}", report.messages as f64 / seconds)]
-        };
-        let rows = [row("rollcall import", report.import_seconds), row("psql \\copy", report.copy_seconds)];
+        let row =
+            |what: &str, seconds: f64, rate: f64| [what.to_owned(), format!("{seconds:.1}"), format!("{rate:.0}")];
+        let rows = [
+            row("rollcall import", report.import_seconds, report.import_per_second),
+            row("psql \\copy", report.copy_seconds, report.copy_per_second),
+        ];
         format!(
             "{}\n{} messages, {:.2} times as long",
             table(["", "seconds", "messages/s"], rows),
@@ -80,8 +85,19 @@ async fn measure(server: &PgConnectOptions, options: &Args) -> Result<Report> {
     let import_seconds = start.elapsed().as_secs_f64();
 
     let copy_seconds = copy_again(server, imported, "rollcall_bench_import").await?;
+    if summary.refused > 0 {
+        return Err(Error::internal(format!("{} generated messages were refused", summary.refused)));
+    }
     let messages = summary.accepted;
-    Ok(Report { messages, file_bytes, import_seconds, copy_seconds, ratio: import_seconds / copy_seconds })
+    Ok(Report {
+        messages,
+        file_bytes,
+        import_seconds,
+        import_per_second: messages as f64 / import_seconds,
+        copy_seconds,
+        copy_per_second: messages as f64 / copy_seconds,
+        ratio: import_seconds / copy_seconds,
+    })
 }
 
 /// How long psql takes to `\copy` the rows of a database called `name` into an empty one. Drops both.
