@@ -94,19 +94,15 @@ pub fn gaps(formula: &Formula) -> Vec<Gap> {
 
 /// The comparisons that decide about who lacks their trait, each with whether a `NOT` stands right before it.
 fn collect(formula: &Formula, terms: &mut BTreeSet<(Comparison, bool)>) {
-    match formula {
+    let found = match formula {
+        Formula::And(parts) | Formula::Or(parts) => return parts.iter().for_each(|part| collect(part, terms)),
         Formula::Not(inner) => match leaf(inner) {
-            Some(comparison) if is_false_without(&comparison.comparator) => {
-                drop(terms.insert((comparison.clone(), true)))
-            }
-            _ => collect(inner, terms),
+            Some(comparison) if is_false_without(&comparison.comparator) => Some((comparison.clone(), true)),
+            _ => return collect(inner, terms),
         },
-        Formula::And(parts) | Formula::Or(parts) => parts.iter().for_each(|part| collect(part, terms)),
-        leaf_of => match leaf(leaf_of) {
-            Some(comparison) if decides(&comparison.comparator) => drop(terms.insert((comparison.clone(), false))),
-            _ => {}
-        },
-    }
+        _ => leaf(formula).filter(|of| decides(&of.comparator)).map(|comparison| (comparison.clone(), false)),
+    };
+    terms.extend(found);
 }
 
 /// A comparison of a trait with literals.

@@ -299,6 +299,9 @@ fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
 fn id(field: &'static str, raw: Option<&RawValue>, max_chars: usize) -> Checked<Option<String>> {
     match present(raw).and_then(digits_of) {
         Some(digits) => Ok(Some(digits.to_owned())),
+        None if present(raw).is_some_and(|raw| text_of(raw).is_none()) => {
+            Err((field, "is neither text nor a whole number".to_owned()))
+        }
         None => text(field, raw, max_chars),
     }
 }

@@ -15,14 +15,16 @@ use crate::{
 };
 
 /// Values that stand for nobody: what programs send where they know no id. Compared in any case and without spaces around.
-pub const BLOCKED: [&str; 12] = [
+pub const BLOCKED: [&str; 13] = [
     "[0-]*",
     r"-1|0+\.0+",
-    r"[\s\p{P}\p{S}]*",
+    r"[\s\p{P}\p{S}\p{C}]*",
     r"[(<\[{]?(null|nil|none|undefined|unknown|unset|empty|blank|nan)[)>\]}]?",
     "n/?a|n\\.a\\.|#n/a|#ref!|#value!",
     r"\(?not[ _-]?(set|available|applicable|authenticated|logged[ _-]?in)\)?",
     r"\[object \w+\]",
+    // Templates that nobody filled in. Braces alone may hold a GUID.
+    r"\{\{.*\}\}|[$#%]\{.*\}|<%.*%>|\{[a-z_.]+\}|%[a-z_.]+%|<[a-z_. ]+>",
     "true|false",
     "anon|anonymous|guest",
     "user_?id|distinct_?id|anonymous_?id",

@@ -16,7 +16,7 @@ mod window;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Cursor, Read},
+    io::{self, BufReader, Cursor, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -262,12 +262,15 @@ impl Source {
 impl Records {
     fn of(name: &str, reader: impl Read + Send + 'static, reading: Reading) -> Result<Records> {
         let unreadable = |error: io::Error| Error::settings(format!("{name} cannot be read")).because(error);
-        let mut reader = BufReader::with_capacity(BUFFER_BYTES, decompress(reader).map_err(unreadable)?);
-        let head = reader.fill_buf().map_err(unreadable)?;
-        encoding::check(head, name)?;
-        if head.starts_with("\u{feff}".as_bytes()) {
-            reader.consume(3);
+        let mut reader = decompress(reader).map_err(unreadable)?;
+        let mut head = Vec::new();
+        (&mut reader).take(encoding::HEAD_BYTES).read_to_end(&mut head).map_err(unreadable)?;
+        encoding::check(&head, name)?;
+        // More than one where a file with a mark was saved with one again.
+        while head.starts_with("\u{feff}".as_bytes()) {
+            head.drain(..3);
         }
+        let reader = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(reader));
         let window = Window::new(Box::new(reader));
         let format = reading.format.unwrap_or(if reading.map.is_some() { Format::Csv } else { Format::Json });
         if format == Format::Json && reading.map.is_none() {

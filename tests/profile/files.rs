@@ -119,6 +119,8 @@ fn delimiters_are_recognised_or_said() {
         "type\tuserId\tevent\tproperties.a\ntrack\t1\tE\tx,y\n",
         "type|userId|event|properties.a\ntrack|1|E|x,y\n",
         "sep=;\r\ntype;userId;event;properties.a\r\ntrack;1;E;x,y\r\n",
+        "\"sep=;\"\r\ntype;userId;event;properties.a\r\ntrack;1;E;x,y\r\n",
+        "\u{feff}\u{feff}type;userId;event;properties.a\ntrack;1;E;x,y\n",
         "\u{feff}\"type\";\"userId\";\"event\";\"properties.a\"\n\"track\";1;E;x,y\n",
     ] {
         let (messages, refusals) = read("x.csv", content.as_bytes());
@@ -215,8 +217,11 @@ fn what_is_broken_in_json_costs_itself() {
 #[test]
 fn other_encodings_are_named() {
     let wide: Vec<u8> = "\u{feff}type,userId\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let said = refused("x.csv", &wide);
-    assert!(said.contains("is UTF-16") && said.contains("iconv"), "{said}");
+    // With its mark, and without.
+    for wide in [&wide[..], &wide[2..]] {
+        let said = refused("x.csv", wide);
+        assert!(said.contains("is UTF-16") && said.contains("iconv"), "{said}");
+    }
     let (messages, refusals) = read("x.csv", b"type,userId,event,properties.a\ntrack,1,E,caf\xe9\ntrack,2,E,cafe\n");
     assert_eq!(users(&messages), ["2"]);
     assert!(refusals[0].line == 2 && refusals[0].reason.contains("Latin-1"), "{refusals:?}");

@@ -103,7 +103,19 @@ async fn what_php_writes_for_an_empty_object_is_one() {
 #[tokio::test]
 async fn values_that_stand_for_nobody_join_nobody() {
     let database = Database::fresh().await;
-    let nobody = ["[object Object]", "(null)", "N/A", "Guest", " undefined ", "00000000-0000-0000-0000-000000000000"];
+    let nobody = [
+        "[object Object]",
+        "(null)",
+        "N/A",
+        "Guest",
+        " undefined ",
+        "00000000-0000-0000-0000-000000000000",
+        "\u{200b}",
+        "{{ user.id }}",
+        "${userId}",
+        "%USER_ID%",
+        "<user id>",
+    ];
     let messages: Vec<Value> = nobody
         .iter()
         .enumerate()

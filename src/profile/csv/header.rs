@@ -51,7 +51,10 @@ fn meaning(field: &str) -> Meaning {
     match rest {
         None if FIELDS.contains(&first) || OBJECTS.contains(&first) => Meaning::Known,
         Some(rest) if OBJECTS.contains(&first) && !rest.split('.').any(str::is_empty) => Meaning::Known,
-        None => resembling(first, &FIELDS).map_or(Meaning::Nothing, |field| Meaning::Perhaps(field.to_owned())),
+        None => match resembling(first, &FIELDS) {
+            Some(field) => Meaning::Perhaps(field.to_owned()),
+            None => member(first).map_or(Meaning::Nothing, Meaning::Perhaps),
+        },
         Some(rest) => {
             let short =
                 OBJECTS_TOO.iter().find(|(name, _)| name.eq_ignore_ascii_case(first)).map(|(_, object)| *object);
@@ -59,6 +62,15 @@ fn meaning(field: &str) -> Meaning {
             object.map_or(Meaning::Nothing, |object| Meaning::Perhaps(format!("{object}.{rest}")))
         }
     }
+}
+
+/// What `properties_revenue` and its like mean: tools that flatten objects join names so.
+fn member(name: &str) -> Option<String> {
+    let (object, member) = name.split_once(['_', '/', ':', '[', '-', ' '])?;
+    let objects = [("properties", "properties"), ("property", "properties"), ("traits", "traits"), ("trait", "traits")];
+    let (_, object) = objects.iter().find(|(known, _)| known.eq_ignore_ascii_case(object))?;
+    let member = member.trim_matches(['_', ']', ' ']);
+    (!member.is_empty()).then(|| format!("{object}.{member}"))
 }
 
 /// The one of these that differs in case, in separators, or by two letters of a longer word.
@@ -166,6 +178,9 @@ mod tests {
             ("Properties.Revenue", "properties.Revenue"),
             ("trait.plan", "traits.plan"),
             ("evnet", "event"),
+            ("properties_revenue", "properties.revenue"),
+            ("Traits[plan]", "traits.plan"),
+            ("property: order_id", "properties.order_id"),
         ] {
             assert_eq!(meaning(column), Meaning::Perhaps(meant.into()), "{column}");
         }

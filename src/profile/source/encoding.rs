@@ -2,6 +2,9 @@
 
 use crate::{Error, Result};
 
+/// How much of a file tells.
+pub(super) const HEAD_BYTES: u64 = 64;
+
 /// Refuses a file whose first bytes are of UTF-16 or UTF-32: no line of it could be read.
 ///
 /// # Errors

@@ -109,10 +109,12 @@ impl Table {
     }
 }
 
-/// Spreadsheets write the delimiter as a line of its own before the header: `sep=;`.
+/// Spreadsheets write the delimiter as a line of its own before the header: `sep=;`, some of them in quotes.
 fn said_delimiter(window: &mut Window) -> io::Result<Option<u8>> {
     window.seek_line_end(16)?;
-    let said = match window.record() {
+    let record = window.record();
+    let quoted = record.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    let said = match quoted.unwrap_or(record) {
         [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter] => Some(*delimiter),
         _ => None,
     };
