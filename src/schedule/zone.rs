@@ -25,10 +25,11 @@ fn help(text: &str) -> String {
     if text.eq_ignore_ascii_case("local") {
         return format!("{EXAMPLES}: instances on different machines must agree.");
     }
-    if text.eq_ignore_ascii_case("z") {
+    let offset = offset_minutes(text);
+    if offset == Some(0) || ["z", "utc", "gmt"].iter().any(|utc| text.eq_ignore_ascii_case(utc)) {
         return "Write `UTC`.".into();
     }
-    if let Some(minutes) = offset_minutes(text) {
+    if let Some(minutes) = offset {
         return fixed(minutes);
     }
     if let Some((_, places)) = ABBREVIATIONS.iter().find(|(short, _)| text.eq_ignore_ascii_case(short)) {
@@ -39,10 +40,15 @@ fn help(text: &str) -> String {
     let lower = text.to_lowercase();
     let city = |zone: &&Tz| zone.name().rsplit('/').next().is_some_and(|city| city.to_lowercase() == lower);
     let distance = |zone: &Tz| strsim::damerau_levenshtein(&lower, &zone.name().to_lowercase());
-    // Of short names and of numbers, two letters are another zone.
+    // Of short names and of numbers, two letters are another zone: `Asia/Bali` is not `Asia/Baku`, nor `Pacific Time` `Pacific/Niue`.
     let is_a_name = text.len() > 6 && !text.contains(|c: char| c.is_ascii_digit());
+    let allowed = match text.rsplit_once('/').map_or(6, |(_, place)| place.len()) {
+        0..=5 => 1,
+        6..=8 => 2,
+        _ => 3,
+    };
     let nearest =
-        || TZ_VARIANTS.iter().min_by_key(|zone| distance(zone)).filter(|zone| is_a_name && distance(zone) <= 3);
+        || TZ_VARIANTS.iter().min_by_key(|zone| distance(zone)).filter(|zone| is_a_name && distance(zone) <= allowed);
     match TZ_VARIANTS.iter().find(city).or_else(nearest) {
         Some(zone) => format!("Did you mean `{}`?", zone.name()),
         None => format!("{EXAMPLES}."),
@@ -180,5 +186,8 @@ mod tests {
         assert!(help("XYZ").starts_with(EXAMPLES) && help("GMTT").starts_with(EXAMPLES));
         assert_eq!(help("berlin"), "Did you mean `Europe/Berlin`?");
         assert_eq!(help("Europe/Berlim"), "Did you mean `Europe/Berlin`?");
+        for text in ["Pacific Time", "Asia/Bali", "Eastern Standard Time", "Asia/Goa"] {
+            assert!(help(text).starts_with(EXAMPLES), "{text}: {}", help(text));
+        }
     }
 }
