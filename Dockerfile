@@ -12,7 +12,7 @@ COPY benches ./benches
 COPY tests/main.rs ./tests/main.rs
 COPY fuzz ./fuzz
 # Tests make the program die on purpose; what is released cannot be made to.
-RUN cargo build --release --locked --bin rollcall && ! grep -q ROLLCALL_FAULT target/release/rollcall
+RUN LIBZ_SYS_STATIC=1 cargo build --release --locked --bin rollcall && ! grep -q ROLLCALL_FAULT target/release/rollcall
 
 FROM debian:12.11-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
