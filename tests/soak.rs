@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! ROLLCALL_SOAK_SECONDS=3600 ROLLCALL_SOAK_KILLS=1000 ROLLCALL_SOAK_CHANGES=5000000 ROLLCALL_SOAK_BROKERS=3 ROLLCALL_SOAK_INSTANCES=3 \
-//!     ROLLCALL_SOAK_PEOPLE=20000 ROLLCALL_SOAK_PAUSE_SECONDS=90 cargo test --release soak -- --nocapture
+//!     ROLLCALL_SOAK_PEOPLE=20000 ROLLCALL_SOAK_TRAITS=20 ROLLCALL_SOAK_PAUSE_SECONDS=30 cargo test --release soak -- --nocapture
 //! ```
 //!
 //! It ends when all of the first three are reached. `ROLLCALL_SOAK_SEED` repeats a seed: the same faults, at about the same times.
@@ -42,6 +42,8 @@ pub struct Size {
     pub brokers: u64,
     pub instances: u64,
     pub people: u64,
+    /// Numbers of each person that change all the time; more of them make more changes of as many messages.
+    pub traits: u64,
     pub pause_seconds: u64,
 }
 
@@ -59,6 +61,7 @@ impl Size {
             brokers: number("BROKERS", 1),
             instances: number("INSTANCES", 2),
             people: number("PEOPLE", 400),
+            traits: number("TRAITS", 1),
             pause_seconds: number("PAUSE_SECONDS", 8),
         }
     }

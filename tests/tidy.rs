@@ -2,6 +2,7 @@
 
 mod book;
 mod forge;
+mod circles;
 mod outside;
 mod reliability;
 

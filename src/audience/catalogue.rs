@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ComputedTrait,
     check::{self, Known},
-    computed::{self, Computed, Definition, Sql, Statement},
+    computed::{self, Computed, Definition, Sql},
     key::{self, Taken},
     options::Options,
     parse, parse_trait,
+    statement::Statement,
 };
 use crate::{Error, Result, config};
 

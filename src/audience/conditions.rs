@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use self::canonical::{Fold, Folded};
 use super::{
     ast::{Comparison, Expr, Operand, Scalar, Segment},
-    computed::Statement,
+    statement::Statement,
     visit,
 };
 use crate::{

@@ -20,6 +20,7 @@ pub mod lookback;
 pub mod check;
 pub mod interpret;
 pub mod conditions;
+pub mod statement;
 pub mod computed;
 pub mod catalogue;
 pub mod options;

@@ -9,9 +9,10 @@ use crate::{
     Result,
     audience::{
         self, Computed, Sql,
-        computed::{Statement, as_expr},
+        computed::as_expr,
         conditions::{self, Formula},
         missing::Missing,
+        statement::Statement,
     },
     evaluate::{
         Universe,

@@ -56,7 +56,7 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
     }
     let destinations = root.get("destinations").map_or(&[][..], Node::entries);
     for (key, destination) in destinations {
-        if !is_topic_name(&key.name) {
+        if !streams::is_topic_name(&key.name) {
             let help = "Use letters, digits, `.`, `_` and `-`; it becomes part of Kafka's transactional.id.";
             sense.tell(&key.span, format!("`{}` cannot name a destination", key.name), help);
         }
@@ -128,7 +128,7 @@ impl Sense<'_> {
 
     fn destination(&mut self, name: &str, destination: &Node) {
         if let Some((node, topic)) = destination.text("cursor_topic")
-            && !is_topic_name(topic)
+            && !streams::is_topic_name(topic)
         {
             let help = "Kafka allows letters, digits, `.`, `_` and `-`, at most 249 of them.";
             self.tell(&node.span, "this cannot name a topic", help);
@@ -299,12 +299,4 @@ fn is_key(key: &str) -> bool {
     key.len() <= limits::AUDIENCE_KEY_BYTES
         && key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// Kafka's rule for topics: `org.apache.kafka.common.internals.Topic`.
-pub(super) fn is_topic_name(name: &str) -> bool {
-    (1..=249).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Settings, sense::is_topic_name, tree::Node};
+use super::{Settings, tree::Node};
 use crate::error::Problem;
 
 /// Topics whose records are Segment events, as Segment's Kafka destination writes them.
@@ -58,4 +58,12 @@ pub(super) fn check(streams: &Node, problems: &mut Vec<Problem>) {
             seen.push(topic);
         }
     }
+}
+
+/// Kafka's rule for topics: `org.apache.kafka.common.internals.Topic`.
+pub(super) fn is_topic_name(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }

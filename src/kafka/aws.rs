@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::token::{self, Token};
+use super::token::{self, Token, encode};
 use crate::error::{Error, Result};
 
 /// How long a token is good: what Amazon's clients ask for.
@@ -21,14 +21,6 @@ const TOKEN_SECONDS: u64 = 900;
 const ROLE_SECONDS: u64 = 3600;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const AGENT: &str = concat!("rollcall/", env!("CARGO_PKG_VERSION"));
-
-/// The region that a broker of MSK names: `b-1.orders.abc123.c2.kafka.eu-west-1.amazonaws.com`, also serverless.
-pub fn region_of(host: &str) -> Option<&str> {
-    let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    let (rest, region) = name.rsplit_once('.')?;
-    let service = rest.rsplit('.').next()?;
-    matches!(service, "kafka" | "kafka-serverless").then_some(region)
-}
 
 /// Keys that sign. Those that a role lends have a session's token beside them.
 #[derive(Clone)]
@@ -128,17 +120,6 @@ fn between<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
     rest.split_once(&format!("</{tag}>")).map(|(text, _)| text)
 }
 
-/// Percent-encoding as the signing rules want it: all but the unreserved characters.
-pub fn encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-        encoded
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -186,14 +167,5 @@ mod tests {
             assert_eq!(parts(url), parts(expected));
             assert_eq!(token.expires.duration_since(UNIX_EPOCH).expect("later").as_millis(), 1_773_501_866_000);
         }
-    }
-
-    #[test]
-    fn the_region_is_read_from_the_brokers_name() {
-        assert_eq!(region_of("b-1.orders.abc123.c2.kafka.eu-west-1.amazonaws.com"), Some("eu-west-1"));
-        assert_eq!(region_of("boot-x1.c1.kafka-serverless.us-east-1.amazonaws.com"), Some("us-east-1"));
-        assert_eq!(region_of("b-1.orders.abc123.c2.kafka.cn-north-1.amazonaws.com.cn"), Some("cn-north-1"));
-        assert_eq!(region_of("kafka.example.com"), None);
-        assert_eq!(region_of("s3.eu-west-1.amazonaws.com"), None);
     }
 }

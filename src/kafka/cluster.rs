@@ -26,7 +26,7 @@ use super::{
     properties::properties,
     settings::Settings,
     tls,
-    token::Tokens,
+    tokens::Tokens,
 };
 use crate::{
     clock::Clock,

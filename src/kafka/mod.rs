@@ -17,6 +17,7 @@ pub mod properties;
 pub mod settings;
 pub mod tls;
 mod token;
+mod tokens;
 pub mod topic;
 pub mod topics;
 pub mod trouble;

@@ -7,10 +7,9 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
 use super::{
-    aws::encode,
     settings::{OAuthClient, Tls},
     tls,
-    token::{self, Token},
+    token::{self, Token, encode},
 };
 use crate::error::{Error, Result};
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::aws::region_of;
 use crate::{
     error::Result,
     js::{Json, coerce},
@@ -15,9 +14,11 @@ use crate::{
 
 mod passthrough;
 mod pem;
+mod region;
 mod report;
 
 pub use pem::Pem;
+use region::region_of;
 pub use report::Fault;
 use report::report;
 

@@ -7,7 +7,11 @@ use std::{borrow::Cow, cell::OnceCell};
 
 use serde_json::Value;
 
-use super::{path::Path, reads::Reads, sparse};
+use super::{
+    path::{Path, Top},
+    reads::Reads,
+    sparse,
+};
 use crate::js::{self, Json, Members};
 
 /// One event.
@@ -66,31 +70,6 @@ impl<'a> Known<'a> {
             Some((Cow::Borrowed(&**name), value))
         };
         members.iter().map(object).collect::<Option<Members<'a>>>().map(Json::Object)
-    }
-}
-
-/// A text at the top of an event that may be known without parsing it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Top {
-    Type,
-    UserId,
-    AnonymousId,
-    MessageId,
-    Timestamp,
-    Event,
-}
-
-impl Top {
-    pub fn named(key: &str) -> Option<Top> {
-        Some(match key {
-            "type" => Top::Type,
-            "userId" => Top::UserId,
-            "anonymousId" => Top::AnonymousId,
-            "messageId" => Top::MessageId,
-            "timestamp" => Top::Timestamp,
-            "event" => Top::Event,
-            _ => return None,
-        })
     }
 }
 

@@ -36,6 +36,9 @@ pub use partition::{murmur2, partition_for_key};
 pub use path::Path;
 pub use plan::{Plan, Scope};
 pub use reads::Reads;
+
+/// Why an event cannot be mapped. The text names kinds of values, never values.
+pub type Fault = String;
 pub use record::{Outcome, Record, Rejection};
 pub use send::Batching;
 pub use trigger::Trigger;

@@ -1,7 +1,31 @@
 //! Which value does a path name? `$.a.b[0]['c']`, as the peer's `get` walks it.
 
-use super::event::Top;
 use crate::js::{Json, Number};
+
+/// A text at the top of an event that may be known without parsing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Top {
+    Type,
+    UserId,
+    AnonymousId,
+    MessageId,
+    Timestamp,
+    Event,
+}
+
+impl Top {
+    pub fn named(key: &str) -> Option<Top> {
+        Some(match key {
+            "type" => Top::Type,
+            "userId" => Top::UserId,
+            "anonymousId" => Top::AnonymousId,
+            "messageId" => Top::MessageId,
+            "timestamp" => Top::Timestamp,
+            "event" => Top::Event,
+            _ => return None,
+        })
+    }
+}
 
 /// A path, split into its steps; without steps it is the whole value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,11 @@
 use std::borrow::Cow;
 
 use super::{
+    Fault,
     event::Event,
     liquid::Liquid,
     path::Path,
+    reads::Reads,
     shape,
     template::Template,
     text::{Case, Replace},
@@ -93,9 +95,6 @@ impl<'a, 'e: 'a> Scope<'a, 'e> {
     }
 }
 
-/// Why an event cannot be mapped. The text names kinds of values, never values.
-pub type Fault = String;
-
 impl Plan {
     /// The whole output for an event, without the members that have no value.
     pub fn output<'a, 'e: 'a>(&'a self, event: &'a Event<'e>) -> Result<Json<'a>, Fault> {
@@ -136,7 +135,7 @@ impl Plan {
             }
             Plan::Case(case, value) => case.of(value.resolve(scope)?),
             Plan::Replace(replace, value) => Json::Text(Cow::Owned(replace.of(&value.resolve(scope)?))),
-            Plan::ArrayPath(items, shape) => shape::array_path(items.resolve(scope)?, shape.as_deref())?,
+            Plan::ArrayPath(items, shape) => array_path(items.resolve(scope)?, shape.as_deref())?,
             Plan::Flatten { separator, value, omit_arrays } => {
                 shape::flatten(value.resolve(scope)?, separator, *omit_arrays)
             }
@@ -169,6 +168,55 @@ impl Plan {
             }
             Plan::ExcludeWhenNull(value) => shape::without_nulls(value.resolve(scope)?),
         })
+    }
+}
+
+impl Plan {
+    /// Adds what is read of the event. Below `@arrayPath` and `@transform` it reads what they put in its place.
+    pub fn add_reads(&self, reads: &mut Reads) {
+        match self {
+            Plan::Literal(_) | Plan::Nothing => {}
+            Plan::Path(path) => reads.path(path),
+            Plan::Template(template) => template.paths().for_each(|path| reads.path(path)),
+            // What these name is known only when the event comes.
+            Plan::PathFrom(_) | Plan::TemplateFrom(_) | Plan::Liquid(_) => *reads = Reads::All,
+            Plan::Object(members) => members.iter().for_each(|(_, member)| member.add_reads(reads)),
+            Plan::Array(plans) | Plan::Merge(_, plans) => plans.iter().for_each(|plan| plan.add_reads(reads)),
+            Plan::If(condition) => {
+                let (Test::Exists(test) | Test::Filled(test)) = &condition.test;
+                [test, &condition.then, &condition.otherwise].into_iter().for_each(|plan| plan.add_reads(reads));
+            }
+            Plan::Case(_, value)
+            | Plan::Replace(_, value)
+            | Plan::ArrayPath(value, _)
+            | Plan::Flatten { value, .. }
+            | Plan::Encode(value)
+            | Plan::Decode(value)
+            | Plan::Transform(value, _)
+            | Plan::ExcludeWhenNull(value) => value.add_reads(reads),
+        }
+    }
+}
+
+/// Each item in the given shape. A single object counts as an array of one; anything else passes through.
+fn array_path<'a>(items: Json<'a>, shape: Option<&'a Plan>) -> Result<Json<'a>, Fault> {
+    let Some(shape) = shape else { return Ok(items) };
+    if !matches!(items.view(), Json::Array(_) | Json::Object(_)) {
+        return Ok(items);
+    }
+    if let Json::Ref(items) = items {
+        // The items live in the event: what the shape finds in them is referred to.
+        let shaped = each(items.view()).map(|item| shape.resolve(Scope::Value(item)));
+        return Ok(Json::Array(shaped.collect::<Result<_, _>>()?));
+    }
+    let shaped = each(&items).map(|item| Ok(shape.resolve(Scope::Value(item))?.into_owned()));
+    Ok(Json::Array(shaped.collect::<Result<_, Fault>>()?))
+}
+
+fn each<'v, 'a>(items: &'v Json<'a>) -> impl Iterator<Item = &'v Json<'a>> {
+    match items {
+        Json::Array(items) => items.iter(),
+        single => std::slice::from_ref(single).iter(),
     }
 }
 

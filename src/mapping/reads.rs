@@ -1,11 +1,6 @@
 //! Which members of an event does a mapping read? Known once it is compiled, so that no event is parsed any further.
 
-use super::{
-    Mapping,
-    path::Path,
-    plan::{Plan, Test},
-    template::{Part, Template},
-};
+use super::{Mapping, path::Path};
 
 /// What is read of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,39 +61,6 @@ impl Reads {
                 below.keys(keys);
                 members.push((key.into(), below));
             }
-        }
-    }
-
-    fn template(&mut self, template: &Template) {
-        for part in template.parts() {
-            if let Part::Value(path) = part {
-                self.path(path);
-            }
-        }
-    }
-
-    /// Adds what a plan reads of the event. Below `@arrayPath` and `@transform` it reads what they put in its place.
-    pub fn plan(&mut self, plan: &Plan) {
-        match plan {
-            Plan::Literal(_) | Plan::Nothing => {}
-            Plan::Path(path) => self.path(path),
-            Plan::Template(template) => self.template(template),
-            // What these name is known only when the event comes.
-            Plan::PathFrom(_) | Plan::TemplateFrom(_) | Plan::Liquid(_) => *self = Reads::All,
-            Plan::Object(members) => members.iter().for_each(|(_, member)| self.plan(member)),
-            Plan::Array(plans) | Plan::Merge(_, plans) => plans.iter().for_each(|plan| self.plan(plan)),
-            Plan::If(condition) => {
-                let (Test::Exists(test) | Test::Filled(test)) = &condition.test;
-                [test, &condition.then, &condition.otherwise].into_iter().for_each(|plan| self.plan(plan));
-            }
-            Plan::Case(_, value)
-            | Plan::Replace(_, value)
-            | Plan::ArrayPath(value, _)
-            | Plan::Flatten { value, .. }
-            | Plan::Encode(value)
-            | Plan::Decode(value)
-            | Plan::Transform(value, _)
-            | Plan::ExcludeWhenNull(value) => self.plan(value),
         }
     }
 }

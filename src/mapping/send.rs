@@ -147,9 +147,9 @@ impl Send {
             Send::Fields(fields) => {
                 let parsed = |at: usize| !(at == PAYLOAD && fields.as_it_is());
                 let plans = fields.plans.iter().enumerate().filter(|(at, _)| parsed(*at));
-                plans.for_each(|(_, plan)| reads.plan(plan));
+                plans.for_each(|(_, plan)| plan.add_reads(&mut reads));
             }
-            Send::Whole(plan) => reads.plan(plan),
+            Send::Whole(plan) => plan.add_reads(&mut reads),
         }
         reads
     }

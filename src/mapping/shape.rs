@@ -2,30 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::plan::{Fault, Plan, Scope};
 use crate::js::{Json, Members, settle_repeats};
-
-/// Each item in the given shape. A single object counts as an array of one; anything else passes through.
-pub fn array_path<'a>(items: Json<'a>, shape: Option<&'a Plan>) -> Result<Json<'a>, Fault> {
-    let Some(shape) = shape else { return Ok(items) };
-    if !matches!(items.view(), Json::Array(_) | Json::Object(_)) {
-        return Ok(items);
-    }
-    if let Json::Ref(items) = items {
-        // The items live in the event: what the shape finds in them is referred to.
-        let shaped = each(items.view()).map(|item| shape.resolve(Scope::Value(item)));
-        return Ok(Json::Array(shaped.collect::<Result<_, _>>()?));
-    }
-    let shaped = each(&items).map(|item| Ok(shape.resolve(Scope::Value(item))?.into_owned()));
-    Ok(Json::Array(shaped.collect::<Result<_, Fault>>()?))
-}
-
-fn each<'v, 'a>(items: &'v Json<'a>) -> impl Iterator<Item = &'v Json<'a>> {
-    match items {
-        Json::Array(items) => items.iter(),
-        single => std::slice::from_ref(single).iter(),
-    }
-}
 
 /// One level, keys joined by the separator. Empty objects and arrays vanish; a value that is neither gets the empty key.
 pub fn flatten<'a>(value: Json<'a>, separator: &str, omit_arrays: bool) -> Json<'a> {

@@ -43,6 +43,14 @@ impl Template {
         &self.parts
     }
 
+    /// The paths whose values it holds.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Value(path) => Some(path),
+            Part::Text(_) => None,
+        })
+    }
+
     /// The text, with the value of each placeholder; nothing and null are empty.
     pub fn render<'v>(&self, get: impl Fn(&Path) -> Json<'v>) -> String {
         let mut out = String::with_capacity(64);

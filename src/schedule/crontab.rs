@@ -10,7 +10,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 
 use super::{
     field,
-    setting::{Part, Reader},
+    reader::{Part, Reader},
 };
 
 /// Local times, as the union of one or two schedules of the `cron` crate.

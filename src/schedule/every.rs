@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::setting::{Part, Reader};
+use super::reader::{Part, Reader};
 use crate::limits;
 
 /// A period in whole seconds, not zero. Its ticks are the multiples of it since 1970-01-01T00:00:00Z, as the peer's

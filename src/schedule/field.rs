@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::setting::{Part, Reader};
+use super::reader::{Part, Reader};
 
 /// The numbers of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]

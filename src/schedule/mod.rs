@@ -11,6 +11,7 @@ mod due;
 mod every;
 mod field;
 mod fresh;
+mod reader;
 mod setting;
 mod zone;
 

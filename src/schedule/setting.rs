@@ -7,11 +7,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 
-use super::{Schedule, Times, crontab::Crontab, every, every::Every, zone};
-use crate::{
-    error::{Problem, Problems},
-    limits,
+use super::{
+    Schedule, Times,
+    crontab::Crontab,
+    every::{self, Every},
+    reader::{Part, Reader},
+    zone,
 };
+use crate::{error::Problems, limits};
 
 /// A schedule as it is written, not yet understood: [`Setting::parse`] does that, and finds every mistake at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Setting {
     /// Understands the schedule. `name` says whose it is, as `schedule of audience 'big_spenders'`.
     pub fn parse(&self, name: &str) -> Result<Schedule, Problems> {
         let (text, spans) = self.written();
-        let mut reader = Reader { problems: Vec::new() };
+        let mut reader = Reader::default();
         match self.read(&text, &spans, &mut reader) {
             Some(schedule) if reader.problems.is_empty() => Ok(schedule),
             _ => {
@@ -82,12 +85,12 @@ impl Setting {
     }
 
     fn read(&self, text: &str, spans: &BTreeMap<&str, Range<usize>>, reader: &mut Reader) -> Option<Schedule> {
-        let whole = Part { text, start: 0 };
+        let whole = Part::at(text, 0);
         if text.len() > limits::SCHEDULE_BYTES {
             let message = format!("a schedule is longer than {} bytes", limits::SCHEDULE_BYTES);
             return reader.refuse(whole, message, "Shorten it, or make several audiences of it.");
         }
-        let value = |key: &str| spans.get(key).map(|span| Part { text: &text[span.clone()], start: span.start }.trim());
+        let value = |key: &str| spans.get(key).map(|span| Part::at(&text[span.clone()], span.start).trim());
         let (cron, every) = match (value("cron"), value("every")) {
             (Some(cron), None) => (Some(cron), None),
             (None, Some(every)) => (None, Some(every)),
@@ -196,80 +199,5 @@ impl JsonSchema for Setting {
             json!("`every 15m`, `@hourly`, `0 6 * * *`, or a map with `cron` or `every`."),
         );
         schema
-    }
-}
-
-/// A part of a schedule's text that knows where it stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part<'a> {
-    pub(super) text: &'a str,
-    start: usize,
-}
-
-impl<'a> Part<'a> {
-    /// The same place, but read as if `text` stood there.
-    pub(super) fn read_as(self, text: &'a str) -> Self {
-        Part { text, ..self }
-    }
-
-    pub(super) fn split_at(self, middle: usize) -> (Self, Self) {
-        let (left, right) = self.text.split_at(middle);
-        (Part { text: left, ..self }, Part { text: right, start: self.start + middle })
-    }
-
-    pub(super) fn strip_prefix(self, prefix: &str) -> Option<Self> {
-        let rest = self.text.strip_prefix(prefix)?;
-        Some(self.split_at(self.text.len() - rest.len()).1)
-    }
-
-    pub(super) fn split_once(self, separator: char) -> Option<(Self, Self)> {
-        let (left, rest) = self.split_at(self.text.find(separator)?);
-        Some((left, rest.split_at(separator.len_utf8()).1))
-    }
-
-    pub(super) fn split(self, separator: char) -> impl Iterator<Item = Part<'a>> {
-        let mut rest = Some(self);
-        std::iter::from_fn(move || {
-            let part = rest?;
-            let (first, others) =
-                part.split_once(separator).map_or((part, None), |(first, others)| (first, Some(others)));
-            rest = others;
-            Some(first)
-        })
-    }
-
-    pub(super) fn words(self) -> impl Iterator<Item = Part<'a>> {
-        let mut rest = self;
-        std::iter::from_fn(move || {
-            rest = rest.trim();
-            let (word, others) = rest.split_at(rest.text.find(char::is_whitespace).unwrap_or(rest.text.len()));
-            rest = others;
-            (!word.text.is_empty()).then_some(word)
-        })
-    }
-
-    pub(super) fn trim(self) -> Self {
-        let blanks = self.text.len() - self.text.trim_start().len();
-        Part { text: self.text.trim(), start: self.start + blanks }
-    }
-}
-
-impl fmt::Display for Part<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text)
-    }
-}
-
-/// Collects what is wrong with a text.
-pub(super) struct Reader {
-    problems: Vec<Problem>,
-}
-
-impl Reader {
-    /// Notes a problem. Always none, so that a parser can end with it.
-    pub(super) fn refuse<T>(&mut self, part: Part, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
-        let span = part.start..part.start + part.text.len();
-        self.problems.push(Problem { message: message.into(), span, help: Some(help.into()) });
-        None
     }
 }

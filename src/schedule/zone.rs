@@ -7,7 +7,7 @@
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, TZ_VARIANTS, Tz};
 
-use super::setting::{Part, Reader};
+use super::reader::{Part, Reader};
 
 /// Reads the name of a zone of the tz database.
 pub(super) fn parse(part: Part, reader: &mut Reader) -> Option<Tz> {

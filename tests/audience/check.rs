@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollcall::audience::{
     Definition,
     check::{Checked, Known, check},
-    computed::Statement,
     parse,
+    statement::Statement,
 };
 
 fn checked(definitions: &[(&str, &str)], known: &Known) -> Checked {

@@ -34,7 +34,7 @@ impl Load {
         !self.stopped.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed)
     }
 
-    /// Gives half of the people another number, again and again; an import that fails is begun again, as a person's script would.
+    /// Gives half of the people other numbers, again and again; an import that fails is begun again, as a person's script would.
     pub fn import(&self, done: &Done, ended: &AtomicBool) {
         let (mut dice, mut round) = (Dice::of(self.size.seed ^ 1), 0_u64);
         let file = self.folder.join("people.jsonl");
@@ -46,9 +46,10 @@ impl Load {
                 if dice.one_in(2) {
                     continue;
                 }
-                let (id, n) = (format!("i{round}-{person}"), dice.below(4));
+                let numbers = (0..self.size.traits).map(|n| (format!("n{n}"), json!(dice.below(4))));
                 let message = json!({
-                    "type": "identify", "userId": format!("u{person}"), "messageId": id, "timestamp": at, "traits": {"n": n},
+                    "type": "identify", "userId": format!("u{person}"), "messageId": format!("i{round}-{person}"), "timestamp": at,
+                    "traits": numbers.collect::<serde_json::Map<_, _>>(),
                 });
                 text += &format!("{message}\n");
             }

@@ -30,18 +30,22 @@ use crate::{
     sync::World,
 };
 
-/// Who is in how far by a number that changes all the time; one of them is held now and then, for the operator to release.
-fn audiences(people: u64) -> String {
+/// Who is in how far by numbers that change all the time; one of them is held now and then, for the operator to release.
+fn audiences(size: &Size) -> String {
     let audience = |name: &str, query: &str, guard: &str| {
         format!("  - {{name: {name}, query: \"{query}\", schedule: every 1s, guard: {guard}}}\n")
     };
-    [
-        audience("High", "trait('n') >= 2", "off"),
-        audience("Low", "trait('n') = 1", "off"),
+    let guard = format!("{{max_changes: {}}}", size.people / 5);
+    let mut audiences = [
         audience("Buyers", "event('Order Completed').count() >= 1", "off"),
-        audience("Guarded", "trait('n') = 3", &format!("{{max_changes: {}}}", people / 5)),
+        audience("Guarded", "trait('n0') = 3", &guard),
     ]
-    .concat()
+    .concat();
+    for n in 0..size.traits {
+        audiences += &audience(&format!("High{n}"), &format!("trait('n{n}') >= 2"), "off");
+        audiences += &audience(&format!("Low{n}"), &format!("trait('n{n}') = 1"), "off");
+    }
+    audiences
 }
 
 pub struct Machines {
@@ -93,7 +97,7 @@ impl Machines {
         let db = Database::at(postgres.options()).await;
         let world = World { db, topic, folder: tempfile::tempdir().unwrap() };
         let tracking = "\ntracking: {listen: \"127.0.0.1:0\"}";
-        world.configure_with(&audiences(size.people), &addresses, &world.topic, tracking);
+        world.configure_with(&audiences(&size), &addresses, &world.topic, tracking);
         let mut machines = Machines {
             world,
             brokers,
@@ -256,7 +260,7 @@ impl Machines {
         let said = [verified.stdout, verified.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         println!("{said}");
         assert!(verified.status.success(), "{said}");
-        for key in ["high", "low", "buyers"] {
+        for key in ["high0", "low0", "buyers"] {
             let members = self.command(&["members", key, "--limit", "10000000"]).output().unwrap();
             assert!(members.status.success(), "{}", String::from_utf8_lossy(&members.stderr));
             let store: BTreeSet<String> =

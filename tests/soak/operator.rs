@@ -27,7 +27,7 @@ impl Operator {
         let person = format!("u{}", dice.below(self.size.people as usize));
         let args: &[&str] = match dice.below(20) {
             0..=2 => return machines.reload(),
-            3..=6 => &["resync", ["high", "low", "buyers"][dice.below(3)], "--detach"],
+            3..=6 => &["resync", ["high0", "low0", "buyers"][dice.below(3)], "--detach"],
             7..=10 => &["release", "guarded"],
             11..=13 => &["prune"],
             14..=15 => {

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::{cell::Cell, fold::Event};
+use super::{cell::Cell, event::Event};
 use crate::{evaluate::tally::Numbers, values::Values};
 
 /// The first or else the last of each.

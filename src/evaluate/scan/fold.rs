@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use super::{
     cell::{self, Cell},
     edges::Edges,
+    event::Event,
     num::{Figures, Sums, push_units},
     texts::{Symbols, Texts},
 };
@@ -18,19 +19,6 @@ use crate::{
     js,
     values::Values,
 };
-
-/// One event of the scan.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Event<'r> {
-    pub id: u32,
-    /// Microseconds since 2000.
-    pub at: i64,
-    pub message: &'r [u8],
-    /// Its number, where Postgres reads it.
-    pub amount: Option<&'r Amount>,
-    /// What it holds at the part of the path that Postgres walks.
-    pub json: Option<&'r [u8]>,
-}
 
 /// Reducers at work, of the same events and the same value.
 pub(super) struct Fold<'c> {

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use super::{
     POSTGRES_EPOCH,
     batch::{Batch, Read},
-    fold::{Event, Fold},
+    event::Event,
+    fold::Fold,
     probe::{Measure, Probe},
 };
 use crate::{

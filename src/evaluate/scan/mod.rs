@@ -6,6 +6,7 @@
 mod batch;
 mod cell;
 mod edges;
+mod event;
 mod fold;
 mod kept;
 mod num;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    audience::computed::Elsewhere,
+    audience::statement::Elsewhere,
     database::statement::one,
     evaluate::{again, tally::Ids},
     limits,

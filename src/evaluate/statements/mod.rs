@@ -13,7 +13,7 @@ use self::elsewhere::Sessions;
 use super::{Due, Members};
 use crate::{
     Error, Result,
-    audience::{computed::Statement, conditions::Formula},
+    audience::{conditions::Formula, statement::Statement},
     membership::PassedOver,
 };
 

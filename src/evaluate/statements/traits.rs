@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    audience::computed::{Elsewhere, Statement},
+    audience::statement::{Elsewhere, Statement},
     database::statement::one,
     js, limits,
     values::{Values, columns::member, unordered::Unordered},

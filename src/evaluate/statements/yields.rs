@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Result,
-    audience::computed::Statement,
+    audience::statement::Statement,
     database::{self, statement::one},
     ids::ProfileId,
     pull::session::patience,

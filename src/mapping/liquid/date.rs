@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Utc};
 
-use super::render::Value;
-use crate::{js::Json, mapping::plan::Fault};
+use super::value::Value;
+use crate::{js::Json, mapping::Fault};
 
 /// The time in the given form; what is no time stays as it is. `now` is refused: a mapping must give the same record again.
 pub fn format<'a>(value: Value<'a>, form: Option<&str>) -> Result<Value<'a>, Fault> {

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{js, mapping::plan::Fault};
+use crate::{js, mapping::Fault};
 
 pub fn in_words(text: &str, by: &str) -> String {
     let mut out = String::with_capacity(text.len());

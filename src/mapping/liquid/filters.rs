@@ -7,12 +7,12 @@ use regex::Regex;
 use super::{
     date,
     encode::{base64_decode, base64_encode, escape, in_words, percent_decode, percent_encode, unescape},
-    render::Value,
+    value::Value,
 };
 use crate::{
     js::{self, Json},
     limits,
-    mapping::plan::Fault,
+    mapping::Fault,
 };
 
 /// Filters that the peer disables.

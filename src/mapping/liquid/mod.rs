@@ -10,8 +10,9 @@ mod filters;
 mod parse;
 mod reader;
 mod render;
+mod value;
 
-use super::plan::Fault;
+use super::Fault;
 use crate::{js::Json, limits};
 
 /// A template, parsed.
