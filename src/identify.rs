@@ -128,24 +128,7 @@ impl Envelope {
             Now::Value(value) if value.starts_with('{') => values::columns::read(value),
             _ => BTreeMap::new(),
         };
-        for (n, (key, value)) in several.iter().enumerate() {
-            if n > 0 {
-                out.push(',');
-            }
-            push_string(out, key);
-            out.push(':');
-            push_json(out, value);
-        }
-        if several.is_empty() {
-            push_string(out, &self.key);
-            out.push(':');
-            match now {
-                Now::In => out.push_str("true"),
-                Now::Out => out.push_str("false"),
-                Now::Value(value) => push_json(out, value),
-                Now::Nothing => out.push_str("null"),
-            }
-        }
+        self.write_what_holds(out, now, &several);
         let is_told = |name: &str| name == self.key || several.contains_key(name);
         for (name, value) in &identity.traits {
             // What is told wins, also over a trait or identifier that goes by its key.
@@ -166,6 +149,28 @@ impl Envelope {
         }
         out.push('}');
         Identify { user_id: identity.user_id, anonymous_id: identity.anonymous_id, message_id, traits }
+    }
+
+    /// What the change tells: several values, each under a key of its own, or what holds now under the key of the run.
+    fn write_what_holds(&self, out: &mut String, now: &Now, several: &BTreeMap<String, &str>) {
+        for (n, (key, value)) in several.iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            push_string(out, key);
+            out.push(':');
+            push_json(out, value);
+        }
+        if several.is_empty() {
+            push_string(out, &self.key);
+            out.push(':');
+            match now {
+                Now::In => out.push_str("true"),
+                Now::Out => out.push_str("false"),
+                Now::Value(value) => push_json(out, value),
+                Now::Nothing => out.push_str("null"),
+            }
+        }
     }
 }
 

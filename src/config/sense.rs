@@ -63,23 +63,7 @@ pub fn check(root: &Node, problems: &mut Vec<Problem>) {
         sense.destination(&key.name, destination);
     }
     let names: Vec<_> = destinations.iter().map(|(key, _)| key.name.as_str()).collect();
-    let mut keys = HashMap::new();
-    for class in ["audience", "trait"] {
-        let all = root.get(&format!("{class}s")).map_or(&[][..], Node::items);
-        if let Some(extra) = all.get(limits::AUDIENCES) {
-            let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
-            sense.tell(&extra.span, format!("{} {class}s", all.len()), help);
-        }
-        for one in all {
-            sense.key(class, one, &mut keys);
-            match class {
-                "trait" => sense.definition(class, one, &["query", "queries", "sql"]),
-                _ => sense.definition(class, one, &["query", "sql"]),
-            }
-            sense.columns(one, &mut keys);
-            sense.audience(class, one, &names);
-        }
-    }
+    sense.computations(root, &names);
 }
 
 struct Sense<'a> {
@@ -89,6 +73,27 @@ struct Sense<'a> {
 impl Sense<'_> {
     fn tell(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(Problem { message: message.into(), span: span.clone(), help: Some(help.into()) });
+    }
+
+    /// Audiences and computed traits: their keys, their definitions, and the destinations that they name.
+    fn computations(&mut self, root: &Node, destinations: &[&str]) {
+        let mut keys = HashMap::new();
+        for class in ["audience", "trait"] {
+            let all = root.get(&format!("{class}s")).map_or(&[][..], Node::items);
+            if let Some(extra) = all.get(limits::AUDIENCES) {
+                let help = format!("At most {} can be defined in one file.", limits::AUDIENCES);
+                self.tell(&extra.span, format!("{} {class}s", all.len()), help);
+            }
+            for one in all {
+                self.key(class, one, &mut keys);
+                match class {
+                    "trait" => self.definition(class, one, &["query", "queries", "sql"]),
+                    _ => self.definition(class, one, &["query", "sql"]),
+                }
+                self.columns(one, &mut keys);
+                self.audience(class, one, destinations);
+            }
+        }
     }
 
     /// Types are named once, in lower case; a limit of none would leave nobody; patterns are regular expressions.

@@ -166,86 +166,147 @@ impl Pages {
             rejected: Vec::new(),
         };
         let mut bytes = 0;
-        let nobody = Person::default();
         for part in changes {
-            let envelope = Envelope::new(&part.run, &self.space_id, &self.name, self.stream);
+            let run = &part.run;
+            let envelope = Envelope::new(run, &self.space_id, &self.name, self.stream);
             // Parsed here once, not with every event.
             let context = Json::read(envelope.context());
+            let shared = Shared { run, envelope: &envelope, context: context.as_ref(), people, which };
             for (index, (profile, now)) in part.changes.iter().enumerate() {
-                let position = Position(part.from.0 + index as i64);
-                let person = people.hears(*profile, &part.run);
-                if people.cut.is_some_and(|cut| person.is_some_and(|person| person >= cut))
-                    || bytes > limits::PAGE_BYTES
-                {
+                let change = Sealed { position: Position(part.from.0 + index as i64), profile: *profile, now };
+                let person = people.hears(*profile, run);
+                let is_cut = people.cut.is_some_and(|cut| person.is_some_and(|person| person >= cut));
+                if is_cut || bytes > limits::PAGE_BYTES {
                     return page;
                 }
-                let identities = person.map(|person| people.identities(person, &part.run)).unwrap_or_default();
-                let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
-                let traits = enrichment(person, &part.run.options.include_traits);
-                if part.run.is_retry {
-                    let unknown = which.unknown(position, &self.mappings);
-                    page.rejected.extend(unknown.map(|asked| Quarantined {
-                        position,
-                        identity: asked.identity,
-                        mapping: asked.mapping.clone(),
-                        run: part.run.run,
-                        profile: *profile,
-                        reason: "unknown_mapping".into(),
-                        detail: "the destination has no such mapping, or it is disabled".into(),
-                    }));
+                if run.is_retry {
+                    page.rejected.extend(shared.of_unknown_mappings(&change, &self.mappings));
                 }
-                for identity in &identities {
-                    let digest = identity.digest();
-                    page.events += 1;
-                    self.text.clear();
-                    let written = envelope.write(&mut self.text, *profile, identity, &traits, now);
-                    let known = known(&self.text, &written, &envelope, context.as_ref(), now);
-                    let event = Event::known(&self.text, known).read_by(&self.reads);
-                    for (mapping, how) in self.mappings.iter().enumerate() {
-                        if which.skips(position, digest, how.name())
-                            || part.run.is_retry && !which.retries(position, digest, how.name())
-                        {
-                            continue;
-                        }
-                        match how.apply(&event) {
-                            Outcome::Unsubscribed => {}
-                            Outcome::Rejected(why) => page.rejected.push(Quarantined {
-                                position,
-                                identity: digest,
-                                mapping: how.name().to_owned(),
-                                run: part.run.run,
-                                profile: *profile,
-                                reason: why.code.to_owned(),
-                                detail: why.detail,
-                            }),
-                            // Without a key there is nothing that a topic could forget.
-                            Outcome::Record(record) if part.run.tombstone && record.key.is_none() => {}
-                            Outcome::Record(mut record) => {
-                                if part.run.tombstone {
-                                    record.value = None;
-                                }
-                                bytes += record.value.as_ref().map_or(0, Vec::len);
-                                page.records.push(Told {
-                                    position,
-                                    identity: digest,
-                                    mapping,
-                                    run: part.run.run,
-                                    profile: *profile,
-                                    message_id: written.message_id.clone(),
-                                    record,
-                                });
-                            }
-                        }
-                    }
-                }
-                page.to = Position(position.0 + 1);
-                page.run = part.run.run;
-                if page.chain != part.run.chain {
-                    page.chain = part.run.chain.clone();
+                bytes += self.add_change(&mut page, &shared, &change, person);
+                page.to = Position(change.position.0 + 1);
+                page.run = run.run;
+                if page.chain != run.chain {
+                    page.chain = run.chain.clone();
                 }
             }
         }
         page
+    }
+
+    /// Adds the records of one change: for each identity of the person, those of every mapping. Answers the bytes of their values.
+    fn add_change(
+        &mut self,
+        page: &mut Page,
+        shared: &Shared<'_>,
+        change: &Sealed<'_>,
+        person: Option<ProfileId>,
+    ) -> usize {
+        let Shared { run, envelope, people, .. } = *shared;
+        let nobody = Person::default();
+        let identities = person.map(|person| people.identities(person, run)).unwrap_or_default();
+        let person = person.and_then(|person| people.get(person)).unwrap_or(&nobody);
+        let traits = enrichment(person, &run.options.include_traits);
+        let mut bytes = 0;
+        for identity in &identities {
+            page.events += 1;
+            self.text.clear();
+            let written = envelope.write(&mut self.text, change.profile, identity, &traits, change.now);
+            let known = known(&self.text, &written, envelope, shared.context, change.now);
+            let event = Event::known(&self.text, known).read_by(&self.reads);
+            let told = Identified { digest: identity.digest(), message_id: &written.message_id };
+            bytes += shared.add_records(page, &self.mappings, &event, change, &told);
+        }
+        bytes
+    }
+}
+
+/// What the changes of one run have in common.
+struct Shared<'a> {
+    run: &'a SealedRun,
+    envelope: &'a Envelope,
+    context: Option<&'a Json<'static>>,
+    people: &'a People,
+    which: &'a Which<'a>,
+}
+
+/// One change of the log.
+struct Sealed<'a> {
+    position: Position,
+    profile: ProfileId,
+    now: &'a Now,
+}
+
+/// Under which identity a change is told.
+struct Identified<'a> {
+    /// See [`Quarantined::identity`].
+    digest: i64,
+    message_id: &'a str,
+}
+
+impl Shared<'_> {
+    /// What was asked for again and no mapping in force is there for.
+    fn of_unknown_mappings(&self, change: &Sealed<'_>, mappings: &[Mapping]) -> impl Iterator<Item = Quarantined> {
+        self.which.unknown(change.position, mappings).map(move |asked| Quarantined {
+            position: change.position,
+            identity: asked.identity,
+            mapping: asked.mapping.clone(),
+            run: self.run.run,
+            profile: change.profile,
+            reason: "unknown_mapping".into(),
+            detail: "the destination has no such mapping, or it is disabled".into(),
+        })
+    }
+
+    /// Adds what each mapping makes of one event. Answers the bytes of their values.
+    fn add_records(
+        &self,
+        page: &mut Page,
+        mappings: &[Mapping],
+        event: &Event<'_>,
+        change: &Sealed<'_>,
+        told: &Identified<'_>,
+    ) -> usize {
+        let Sealed { position, profile, .. } = *change;
+        let run = self.run.run;
+        let mut bytes = 0;
+        for (mapping, how) in mappings.iter().enumerate() {
+            if self.which.skips(position, told.digest, how.name())
+                || self.run.is_retry && !self.which.retries(position, told.digest, how.name())
+            {
+                continue;
+            }
+            match how.apply(event) {
+                Outcome::Unsubscribed => {}
+                Outcome::Rejected(why) => page.rejected.push(Quarantined {
+                    position,
+                    identity: told.digest,
+                    mapping: how.name().to_owned(),
+                    run,
+                    profile,
+                    reason: why.code.to_owned(),
+                    detail: why.detail,
+                }),
+                // Without a key there is nothing that a topic could forget.
+                Outcome::Record(record) if self.run.tombstone && record.key.is_none() => {}
+                Outcome::Record(mut record) => {
+                    if self.run.tombstone {
+                        record.value = None;
+                    }
+                    bytes += record.value.as_ref().map_or(0, Vec::len);
+                    let message_id = told.message_id.to_owned();
+                    page.records.push(Told {
+                        position,
+                        identity: told.digest,
+                        mapping,
+                        run,
+                        profile,
+                        message_id,
+                        record,
+                    });
+                }
+            }
+        }
+        bytes
     }
 }
 

@@ -144,28 +144,8 @@ impl Plan {
                 value => Json::Text(Cow::Owned(js::json_text(&value))),
             },
             Plan::Decode(value) => shape::decode(value.resolve(scope)?),
-            Plan::Merge(winner, objects) => {
-                let mut members = Vec::with_capacity(16);
-                let mut add = |object: &'a Plan| match object {
-                    // Straight to where it goes.
-                    Plan::Object(more) => resolve_members(more, scope, &mut members),
-                    object => object.resolve(scope).map(|made| shape::assign(&mut members, made)),
-                };
-                match winner {
-                    Winner::Last => objects.iter().try_for_each(&mut add)?,
-                    Winner::First => objects.iter().rev().try_for_each(&mut add)?,
-                }
-                Json::Object(settle_repeats(members))
-            }
-            Plan::Transform(apply, mapping) => {
-                // Nothing counts as an empty object.
-                if !matches!(scope.whole().view(), Json::Object(_) | Json::Undefined) {
-                    return Err(format!("@transform: data must be an object, got {}", scope.whole().kind()));
-                }
-                let made = shape::without_undefined(apply.resolve(scope)?);
-                // What the mapping finds lives in `made`, which ends here.
-                mapping.resolve(Scope::Value(&made))?.into_owned()
-            }
+            Plan::Merge(winner, objects) => merged(winner, objects, scope)?,
+            Plan::Transform(apply, mapping) => transformed(apply, mapping, scope)?,
             Plan::ExcludeWhenNull(value) => shape::without_nulls(value.resolve(scope)?),
         })
     }
@@ -218,6 +198,31 @@ fn each<'v, 'a>(items: &'v Json<'a>) -> impl Iterator<Item = &'v Json<'a>> {
         Json::Array(items) => items.iter(),
         single => std::slice::from_ref(single).iter(),
     }
+}
+
+fn merged<'a, 'e: 'a>(winner: &Winner, objects: &'a [Plan], scope: Scope<'a, 'e>) -> Result<Json<'a>, Fault> {
+    let mut members = Vec::with_capacity(16);
+    let mut add = |object: &'a Plan| match object {
+        // Straight to where it goes.
+        Plan::Object(more) => resolve_members(more, scope, &mut members),
+        object => object.resolve(scope).map(|made| shape::assign(&mut members, made)),
+    };
+    match winner {
+        Winner::Last => objects.iter().try_for_each(&mut add)?,
+        Winner::First => objects.iter().rev().try_for_each(&mut add)?,
+    }
+    Ok(Json::Object(settle_repeats(members)))
+}
+
+/// What `mapping` makes of what `apply` makes.
+fn transformed<'a, 'e: 'a>(apply: &'a Plan, mapping: &Plan, scope: Scope<'a, 'e>) -> Result<Json<'a>, Fault> {
+    // Nothing counts as an empty object.
+    if !matches!(scope.whole().view(), Json::Object(_) | Json::Undefined) {
+        return Err(format!("@transform: data must be an object, got {}", scope.whole().kind()));
+    }
+    let made = shape::without_undefined(apply.resolve(scope)?);
+    // What the mapping finds lives in `made`, which ends here.
+    Ok(mapping.resolve(Scope::Value(&made))?.into_owned())
 }
 
 /// Adds the members of an object. One without a value stays for now: in a merge it hides those before it.

@@ -244,14 +244,7 @@ pub async fn erase(pool: &PgPool) -> Result<Option<Report>> {
         let after = sqlx::query_scalar(AssertSqlSafe(left)).bind(&ids).fetch_one(&mut *tx).await?;
         report.tables.insert(table, Rows { before: before.cast_signed(), after });
     }
-    let aliases = sqlx::query("delete from aliases where previous_id = any($1) or user_id = any($1)")
-        .bind(&values)
-        .execute(&mut *tx)
-        .await?;
-    report.tables.insert("aliases".into(), Rows { before: aliases.rows_affected().cast_signed(), after: 0 });
-    // What SQL sources said of them last.
-    let rows = sqlx::query("delete from source_rows where key = any($1)").bind(&values).execute(&mut *tx).await?;
-    report.tables.insert("source_rows".into(), Rows { before: rows.rows_affected().cast_signed(), after: 0 });
+    erase_by_identifier(&mut tx, &values, &mut report).await?;
     for sql in [
         "update suppressions set profile_id = null where profile_id = any($1)",
         "update merges set into_id = null, reason = 'forgotten', from_types = '{}', into_types = '{}' where into_id = any($1)",
@@ -274,6 +267,19 @@ pub async fn erase(pool: &PgPool) -> Result<Option<Report>> {
     report.mentioned = mentions(&mut connection, &values).await?;
     set_report(&mut connection, &report).await?;
     Ok(Some(report))
+}
+
+/// Erases what names people by their identifiers, not by the ids of their profiles.
+async fn erase_by_identifier(tx: &mut PgConnection, values: &[String], report: &mut Report) -> Result<()> {
+    let aliases = sqlx::query("delete from aliases where previous_id = any($1) or user_id = any($1)")
+        .bind(values)
+        .execute(&mut *tx)
+        .await?;
+    report.tables.insert("aliases".into(), Rows { before: aliases.rows_affected().cast_signed(), after: 0 });
+    // What SQL sources said of them last.
+    let rows = sqlx::query("delete from source_rows where key = any($1)").bind(values).execute(&mut *tx).await?;
+    report.tables.insert("source_rows".into(), Rows { before: rows.rows_affected().cast_signed(), after: 0 });
+    Ok(())
 }
 
 async fn set_report(connection: &mut PgConnection, report: &Report) -> Result<()> {

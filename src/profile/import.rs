@@ -84,6 +84,42 @@ impl<'a> Piece<'a> {
     pub fn of(messages: &'a [Message]) -> Piece<'a> {
         Piece { messages, places: &[], through: Place::default(), refused: 0 }
     }
+
+    fn of_batch(batch: &'a Batch) -> Piece<'a> {
+        let Batch { messages, places, through, refusals, .. } = batch;
+        Piece { messages, places, through: *through, refused: refusals.len() as u64 }
+    }
+
+    /// What is left of a piece whose only message is refused.
+    fn without_messages(self) -> Piece<'a> {
+        Piece { messages: &[], refused: self.refused + 1, ..self }
+    }
+
+    /// Its two halves, in their order. The lines refused before are counted with the second.
+    fn halves(self) -> (Piece<'a>, Piece<'a>) {
+        let half = self.messages.len() / 2;
+        let (first, second) = self.messages.split_at(half);
+        let (before, behind) = self.places.split_at(half);
+        let through = before.last().copied().unwrap_or_default();
+        let first = Piece { messages: first, places: before, through, refused: 0 };
+        (first, Piece { messages: second, places: behind, ..self })
+    }
+}
+
+impl Summary {
+    fn count_times(&mut self, messages: &[Message]) {
+        let count = |is: fn(&Message) -> bool| messages.iter().filter(|message| is(message)).count() as u64;
+        self.undated += count(|message| message.undated);
+        self.misdated += count(|message| message.misdated);
+    }
+
+    fn count_piece(&mut self, piece: &Piece<'_>, stored: &Stored) {
+        self.accepted += stored.accepted;
+        self.suppressed += stored.suppressed;
+        self.repeated += piece.messages.len() as u64 - stored.accepted - stored.suppressed;
+        self.refused += piece.refused;
+        self.line = piece.through.line;
+    }
 }
 
 impl Importer {
@@ -128,36 +164,23 @@ impl Importer {
         let mut store = Store::new(self.rules.clone());
         while let Some(batch) = batches.recv().await {
             batch.refusals.iter().try_for_each(|refusal| tell(report, refusal))?;
-            let count = |is: fn(&Message) -> bool| batch.messages.iter().filter(|message| is(message)).count() as u64;
-            summary.undated += count(|message| message.undated);
-            summary.misdated += count(|message| message.misdated);
-            let refused = batch.refusals.len() as u64;
-            let Batch { messages, places, through, .. } = &batch;
-            let mut pieces = vec![Piece { messages, places, through: *through, refused }];
+            summary.count_times(&batch.messages);
+            let mut pieces = vec![Piece::of_batch(&batch)];
             while let Some(piece) = pieces.pop() {
                 let place = digest.as_deref().map(|digest| (digest, read_bytes.load(Ordering::Relaxed)));
                 match commit(&mut session, &mut store, &piece, place, now).await {
-                    Ok(Stored { accepted, suppressed }) => {
-                        summary.accepted += accepted;
-                        summary.suppressed += suppressed;
-                        summary.repeated += piece.messages.len() as u64 - accepted - suppressed;
-                        summary.refused += piece.refused;
-                        summary.line = piece.through.line;
-                    }
+                    Ok(stored) => summary.count_piece(&piece, &stored),
                     // Postgres refuses something that we did not foresee: its neighbours are stored without it.
-                    Err(error) if is_about_data(&error) && !piece.messages.is_empty() => {
-                        if let [message] = piece.messages {
+                    Err(error) if is_about_data(&error) && !piece.messages.is_empty() => match piece.messages {
+                        [message] => {
                             tell(report, &Refusal { line: message.line, field: "line", reason: reason(&error) })?;
-                            pieces.push(Piece { messages: &[], refused: piece.refused + 1, ..piece });
-                        } else {
-                            let half = piece.messages.len() / 2;
-                            let (first, second) = piece.messages.split_at(half);
-                            let (before, behind) = piece.places.split_at(half);
-                            let through = before.last().copied().unwrap_or_default();
-                            pieces.push(Piece { messages: second, places: behind, ..piece });
-                            pieces.push(Piece { messages: first, places: before, through, refused: 0 });
+                            pieces.push(piece.without_messages());
                         }
-                    }
+                        _ => {
+                            let (first, second) = piece.halves();
+                            pieces.extend([second, first]);
+                        }
+                    },
                     Err(error) => return Err(error),
                 }
                 summary.seconds = start.elapsed().as_secs_f64();
@@ -167,10 +190,7 @@ impl Importer {
         }
         reader.await.map_err(|error| Error::internal("reading the source ended early").because(error))??;
         if let Some(digest) = &digest {
-            sqlx::query("update imports set finished = true, updated_at = now() where digest = $1")
-                .bind(digest)
-                .execute(&mut *session)
-                .await?;
+            finish(&mut session, digest).await?;
         }
         if summary.accepted >= BULK_MESSAGES {
             settle(&mut session, summary.accepted, &store.tables()).await?;
@@ -196,6 +216,15 @@ impl Importer {
         .await?;
         Ok((Place { records: records.unsigned_abs(), line: line.unsigned_abs() }, finished))
     }
+}
+
+/// Notes that the content was read to its end.
+async fn finish(connection: &mut PgConnection, digest: &str) -> Result<()> {
+    sqlx::query("update imports set finished = true, updated_at = now() where digest = $1")
+        .bind(digest)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Stores a piece and the place it ends at in one transaction.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use roaring::RoaringBitmap;
 use serde::Serialize;
-use sqlx::{Connection, PgConnection, PgExecutor, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool, Row, postgres::PgRow};
 
 use crate::{
     Error, Result,
@@ -181,44 +181,14 @@ pub async fn find(pool: &PgPool, meant: &str) -> Result<Waiting> {
 pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &HashMap<String, Terms>) -> Result<Run> {
     let mut turn = Turn::wait(pool, None).await?;
     let mut tx = turn.conn.begin_with("begin isolation level repeatable read").await?;
-    let row = sqlx::query(
-        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members, r.last_merge,
-                r.entered, r.exited, m.members as accepted, coalesce(o.last_merge, 0) as accepted_last_merge
-         from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
-         left join runs o on o.id = m.run_id
-         where r.id = $1 and r.state = 'held' and a.key = $2",
-    )
-    .bind(run)
-    .bind(&audience.key)
-    .fetch_optional(&mut *tx)
-    .await?
-    .ok_or_else(|| decided(run))?;
+    let row = held_run(&mut tx, run, &audience.key).await?;
     let of = Registered {
         id: AudienceId(row.try_get("audience_id")?),
         version: row.try_get("definition_version")?,
         audience: audience.clone(),
         destinations: register::listeners(&mut tx, &audience.destinations, terms).await?,
     };
-    let found = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
-    let mut members = found.clone();
-    let mut accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
-    let last = (row.try_get("last_merge")?, row.try_get("accepted_last_merge")?);
-    merges::follow(&mut tx, [(&mut members, last.0), (&mut accepted, last.1)]).await?;
-    if audience.computed.class() == Class::Trait {
-        // A survivor has the value that the run found of him, if any: the next run computes the one of both.
-        members &= found;
-    }
-    // Who asked to be forgotten meanwhile has left.
-    let leaving = leaving::leaving(&mut tx).await?;
-    members -= &leaving;
-    let change = match audience.computed.class() {
-        Class::Audience => Change::between(&accepted, &members),
-        // Whoever has another value now: nothing was accepted since, or the run would be superseded.
-        Class::Trait => Change {
-            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)? - leaving,
-            exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
-        },
-    };
+    let (members, change) = what_a_release_changes(&mut tx, &row, audience.computed.class()).await?;
     let released = Run {
         run: Some(run),
         key: audience.key.clone(),
@@ -231,19 +201,7 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
         held_because: None,
         passed_over: None,
     };
-    // The difference is that to what is accepted now, whatever it was when the run was held.
-    sqlx::query(
-        "update runs set state = 'released', decided_at = clock_timestamp(), sealed_at = clock_timestamp(),
-                held_members = null, entered = $2, exited = $3, entered_count = $4, exited_count = $5,
-                last_merge = rollcall_last_merge(), snapshot = pg_current_snapshot()::text where id = $1",
-    )
-    .bind(run)
-    .bind(diff::encode(&change.entered))
-    .bind(diff::encode(&change.exited))
-    .bind(released.entered as i64)
-    .bind(released.exited as i64)
-    .execute(&mut *tx)
-    .await?;
+    note_release(&mut tx, run, &change).await?;
     accept(&mut tx, of.id, run, &members).await?;
     values::release(&mut tx, of.id, run).await?;
     let mut came = Came::default();
@@ -252,6 +210,64 @@ pub async fn release(pool: &PgPool, run: RunId, audience: &Audience, terms: &Has
     }
     tx.commit().await?;
     Ok(released)
+}
+
+/// A held run, as it stands in the database, and the membership that is accepted now.
+async fn held_run(tx: &mut PgConnection, run: RunId, key: &str) -> Result<PgRow> {
+    sqlx::query(
+        "select r.audience_id, r.definition_version, r.evaluated_at, r.evaluate_ms, r.held_members, r.last_merge,
+                r.entered, r.exited, m.members as accepted, coalesce(o.last_merge, 0) as accepted_last_merge
+         from runs r join audiences a on a.id = r.audience_id left join memberships m on m.audience_id = a.id
+         left join runs o on o.id = m.run_id
+         where r.id = $1 and r.state = 'held' and a.key = $2",
+    )
+    .bind(run)
+    .bind(key)
+    .fetch_optional(tx)
+    .await?
+    .ok_or_else(|| decided(run))
+}
+
+/// Who is a member by a held run today, and the change from what is accepted: merges are followed, and who left is left out.
+async fn what_a_release_changes(tx: &mut PgConnection, row: &PgRow, class: Class) -> Result<(RoaringBitmap, Change)> {
+    let found = diff::decode(row.try_get::<&[u8], _>("held_members")?)?;
+    let mut members = found.clone();
+    let mut accepted = row.try_get::<Option<&[u8]>, _>("accepted")?.map(diff::decode).transpose()?.unwrap_or_default();
+    let last = (row.try_get("last_merge")?, row.try_get("accepted_last_merge")?);
+    merges::follow(tx, [(&mut members, last.0), (&mut accepted, last.1)]).await?;
+    if class == Class::Trait {
+        // A survivor has the value that the run found of him, if any: the next run computes the one of both.
+        members &= found;
+    }
+    // Who asked to be forgotten meanwhile has left.
+    let leaving = leaving::leaving(tx).await?;
+    members -= &leaving;
+    let change = match class {
+        Class::Audience => Change::between(&accepted, &members),
+        // Whoever has another value now: nothing was accepted since, or the run would be superseded.
+        Class::Trait => Change {
+            entered: diff::decode(row.try_get::<&[u8], _>("entered")?)? - leaving,
+            exited: diff::decode(row.try_get::<&[u8], _>("exited")?)?,
+        },
+    };
+    Ok((members, change))
+}
+
+/// Notes the run as released, with the difference to what is accepted now, whatever it was when the run was held.
+async fn note_release(tx: &mut PgConnection, run: RunId, change: &Change) -> Result<()> {
+    sqlx::query(
+        "update runs set state = 'released', decided_at = clock_timestamp(), sealed_at = clock_timestamp(),
+                held_members = null, entered = $2, exited = $3, entered_count = $4, exited_count = $5,
+                last_merge = rollcall_last_merge(), snapshot = pg_current_snapshot()::text where id = $1",
+    )
+    .bind(run)
+    .bind(diff::encode(&change.entered))
+    .bind(diff::encode(&change.exited))
+    .bind(change.entered.len() as i64)
+    .bind(change.exited.len() as i64)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Refuses a held run for good. The audience's next run is evaluated and judged anew.

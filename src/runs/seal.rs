@@ -22,7 +22,7 @@ use crate::{
     lease::Lease,
     membership::{
         diff::{self, Change},
-        guard::{self, Counts, Held},
+        guard::{self, Counts, Held, Limit},
         run::{Run, RunState},
         stored,
     },
@@ -103,12 +103,8 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
 
     let suppressed = leaving::suppressed(tx).await?;
     let members = computed.audiences.into_iter().map(|(key, members)| {
-        let empty = RoaringBitmap::new();
-        let before = previous.get(&key).unwrap_or(&empty);
-        let settled = members.map(|mut members| {
-            diff::keep(&mut members, &suppressed, before);
-            Settled { change: Change::between(before, &members), members, ..Settled::default() }
-        });
+        let before = previous.get(&key);
+        let settled = members.map(|members| settle_members(members, before, &suppressed));
         (key, settled)
     });
     let mut settled: HashMap<String, Result<Settled>> = members.chain(computed.values).collect();
@@ -116,7 +112,7 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
     let mut came = Came::default();
     for audience in tick.audiences {
         let key = audience.audience.key.clone();
-        let Settled { members, change, standing, chunks, patches, columns } = match settled.remove(&key) {
+        let settled = match settled.remove(&key) {
             Some(Ok(settled)) => settled,
             Some(Err(error)) => {
                 runs.push((key, Err(error)));
@@ -133,19 +129,16 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
             runs.push((key, Err(Error::wait("another instance has taken over this run"))));
             continue;
         }
-        let counts = Counts { entered: change.entered.len(), exited: change.exited.len() };
         let before = previous.get(&key).map(RoaringBitmap::len);
-        let verdict = settings.limits.get(&key).and_then(|limit| match audience.audience.computed.class() {
-            Class::Audience => guard::judge(before, counts, limit),
-            Class::Trait => guard::judge_values(before.is_none(), counts, standing, limit),
-        });
+        let limit = settings.limits.get(&key);
+        let verdict = limit.and_then(|limit| judge(audience.audience.computed.class(), before, &settled, limit));
         let mut run = Run {
             run: None,
             key: key.clone(),
             evaluated_at: tick.t,
-            members: members.len(),
-            entered: change.entered.len(),
-            exited: change.exited.len(),
+            members: settled.members.len(),
+            entered: settled.change.entered.len(),
+            exited: settled.change.exited.len(),
             evaluate_ms,
             state: if verdict.is_some() { RunState::Held } else { RunState::Sealed },
             held_because: verdict.as_ref().map(Held::to_string),
@@ -153,25 +146,53 @@ async fn seal_in(tx: &mut PgConnection, tick: Tick<'_>) -> Result<Vec<(String, R
         };
         if !tick.dry_run {
             let firing = tick.firing(audience.id);
-            let id = record(tx, audience, firing, &run, &change, &members, &snapshot).await?;
+            let id = record(tx, audience, firing, &run, &settled.change, &settled.members, &snapshot).await?;
             run.run = Some(id);
-            values::name(tx, audience.id, &columns).await?;
-            values::seal_patches(tx, id, &patches).await?;
-            // Nobody is told of a held run: it stays as it is recorded.
-            if run.state == RunState::Sealed {
-                held::accept(tx, audience.id, id, &members).await?;
-                values::store(tx, audience.id, &chunks).await?;
-                for destination in &audience.destinations {
-                    let of = log::Of::registered(audience);
-                    log::tell(tx, destination, of, &run, &change, &members, &mut came).await?;
-                }
-            } else {
-                values::hold(tx, id, &chunks).await?;
-            }
+            store(tx, audience, id, &run, &settled, &mut came).await?;
         }
         runs.push((key, Ok(run)));
     }
     Ok(runs)
+}
+
+/// The members that count, and how they differ from those before.
+fn settle_members(mut members: RoaringBitmap, before: Option<&RoaringBitmap>, suppressed: &RoaringBitmap) -> Settled {
+    let empty = RoaringBitmap::new();
+    let before = before.unwrap_or(&empty);
+    diff::keep(&mut members, suppressed, before);
+    Settled { change: Change::between(before, &members), members, ..Settled::default() }
+}
+
+/// Why the run waits for a person, if it does.
+fn judge(class: Class, before: Option<u64>, settled: &Settled, limit: &Limit) -> Option<Held> {
+    let counts = Counts { entered: settled.change.entered.len(), exited: settled.change.exited.len() };
+    match class {
+        Class::Audience => guard::judge(before, counts, limit),
+        Class::Trait => guard::judge_values(before.is_none(), counts, settled.standing, limit),
+    }
+}
+
+/// Stores what a recorded run found, and tells each destination. Nobody is told of a held run: it stays as it is recorded.
+async fn store(
+    tx: &mut PgConnection,
+    audience: &Registered,
+    id: RunId,
+    run: &Run,
+    settled: &Settled,
+    came: &mut Came,
+) -> Result<()> {
+    let Settled { members, change, chunks, patches, columns, .. } = settled;
+    values::name(tx, audience.id, columns).await?;
+    values::seal_patches(tx, id, patches).await?;
+    if run.state == RunState::Held {
+        return values::hold(tx, id, chunks).await;
+    }
+    held::accept(tx, audience.id, id, members).await?;
+    values::store(tx, audience.id, chunks).await?;
+    for destination in &audience.destinations {
+        log::tell(tx, destination, log::Of::registered(audience), run, change, members, came).await?;
+    }
+    Ok(())
 }
 
 /// Notes the audience's tick as done, before anything of its run is written. False if the tick is another instance's by

@@ -47,18 +47,7 @@ impl Parser<'_> {
         let start = self.at;
         let (span, word) = (self.span(), self.source());
         let Some(&name) = names::EXTRACTORS.iter().find(|name| name.eq_ignore_ascii_case(word)) else {
-            let reserved = ["AND", "OR"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword));
-            let help = match names::nearest(word, names::EXTRACTORS.iter().copied().chain(["NOT"])) {
-                _ if reserved => "A condition stands on both sides of AND and OR.".to_owned(),
-                Some(name) => format!("Did you mean `{name}`?"),
-                None => "A condition begins with event('…') or trait('…').".to_owned(),
-            };
-            let message = if reserved {
-                format!("expected a condition, found `{word}`")
-            } else {
-                format!("unknown function `{word}`")
-            };
-            self.problem(span, message, help);
+            self.unknown_extractor(span, word);
             return None;
         };
         if name != word {
@@ -93,6 +82,22 @@ impl Parser<'_> {
                 self.event_scalar(name).map(Subject::Scalar)
             }
         }
+    }
+
+    /// Tells that no condition begins with this word.
+    fn unknown_extractor(&mut self, span: std::ops::Range<usize>, word: &str) {
+        let reserved = ["AND", "OR"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword));
+        let help = match names::nearest(word, names::EXTRACTORS.iter().copied().chain(["NOT"])) {
+            _ if reserved => "A condition stands on both sides of AND and OR.".to_owned(),
+            Some(name) => format!("Did you mean `{name}`?"),
+            None => "A condition begins with event('…') or trait('…').".to_owned(),
+        };
+        let message = if reserved {
+            format!("expected a condition, found `{word}`")
+        } else {
+            format!("unknown function `{word}`")
+        };
+        self.problem(span, message, help);
     }
 
     fn argument<T>(&mut self, function: &str, rule: fn(&mut Self) -> Option<T>) -> Option<T> {
@@ -207,19 +212,8 @@ impl Parser<'_> {
     }
 
     fn filter_argument(&mut self, name: &str) -> Option<Filter> {
-        let start = self.at;
         match name {
-            "where" => {
-                // The published reference prints where({…}); the braces mean nothing.
-                let braces = self.accept(Token::OpenBrace);
-                self.enclosing += 1;
-                let condition = self.disjunction();
-                self.enclosing -= 1;
-                if braces && !self.accept(Token::CloseBrace) && condition.is_some() {
-                    self.expected("`}`", "Close the brace, or leave both out.");
-                }
-                condition.map(Filter::Where)
-            }
+            "where" => self.condition(),
             "sources" => {
                 let braces = self.accept(Token::OpenBrace);
                 self.one_word(&["exclude"], "`exclude:`")?;
@@ -245,28 +239,45 @@ impl Parser<'_> {
                 let span = self.duration()?;
                 Some(if parent.is_some() { Filter::WithinParent(span) } else { Filter::Within(span) })
             }
-            "between" => {
-                if let Some(span) = self.parent() {
-                    self.problem(span, "between(…) knows no parent", "Use within(parent: …).");
-                }
-                let near = self.duration()?;
-                if !self.accept(Token::Comma) {
-                    self.expected("`,`", "Write the nearer bound first, as between(7 days, 10 days).");
-                    return None;
-                }
-                let far = self.duration()?;
-                if near.micros() >= far.micros() {
-                    self.problem(
-                        self.since(start),
-                        "between(…) has its bounds in the wrong order",
-                        "The nearer bound comes first and is shorter, as between(7 days, 10 days).",
-                    );
-                    return None;
-                }
-                Some(Filter::Between { near, far })
-            }
+            "between" => self.between(),
             _ => self.duration().map(Filter::ExpiresAfter),
         }
+    }
+
+    /// What stands in `where(…)`.
+    fn condition(&mut self) -> Option<Filter> {
+        // The published reference prints where({…}); the braces mean nothing.
+        let braces = self.accept(Token::OpenBrace);
+        self.enclosing += 1;
+        let condition = self.disjunction();
+        self.enclosing -= 1;
+        if braces && !self.accept(Token::CloseBrace) && condition.is_some() {
+            self.expected("`}`", "Close the brace, or leave both out.");
+        }
+        condition.map(Filter::Where)
+    }
+
+    /// What stands in `between(…)`: the nearer bound and the farther one.
+    fn between(&mut self) -> Option<Filter> {
+        let start = self.at;
+        if let Some(span) = self.parent() {
+            self.problem(span, "between(…) knows no parent", "Use within(parent: …).");
+        }
+        let near = self.duration()?;
+        if !self.accept(Token::Comma) {
+            self.expected("`,`", "Write the nearer bound first, as between(7 days, 10 days).");
+            return None;
+        }
+        let far = self.duration()?;
+        if near.micros() >= far.micros() {
+            self.problem(
+                self.since(start),
+                "between(…) has its bounds in the wrong order",
+                "The nearer bound comes first and is shorter, as between(7 days, 10 days).",
+            );
+            return None;
+        }
+        Some(Filter::Between { near, far })
     }
 
     fn reducer(&mut self, name: &str) -> Option<Reducer> {
