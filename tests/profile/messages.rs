@@ -211,7 +211,7 @@ async fn a_bad_line_stops_only_itself_and_is_told_without_its_content() {
         (br#"{"type":"track","userId":"u"}"#.to_vec(), "event", "missing"),
         (br#"{"type":"track","userId":"u","event":"E","timestamp":"secret"}"#.to_vec(), "timestamp", "ISO 8601"),
         (br#"{"type":"track","userId":"u","event":"E","timestamp":"0001-01-01"}"#.to_vec(), "timestamp", "1970"),
-        (br#"{"type":"track","userId":{"a":1},"event":"E"}"#.to_vec(), "userId", "not text"),
+        (br#"{"type":"track","userId":{"a":1},"event":"E"}"#.to_vec(), "userId", "neither text"),
         (br#"{"type":"track","userId":"u","event":"E","properties":"secret"}"#.to_vec(), "properties", "not an object"),
         (format!(r#"{{"type":"track","userId":"{}","event":"E"}}"#, "é".repeat(501)).into_bytes(), "userId", "longer"),
     ];
