@@ -17,6 +17,7 @@ mod mechanisms;
 mod recovery;
 mod refusals;
 mod replicas;
+mod rights;
 
 /// Delivers a sealed log by these settings, read back at the listener for masters.
 async fn deliver(stage: &Stage, settings: &Map<String, Value>) -> Result<Delivered> {

@@ -99,9 +99,18 @@ pub fn unknown_yet(error: &KafkaError) -> bool {
 }
 
 /// Whether a consumer gets over it by itself.
+///
+/// librdkafka asks for the coordinator of a consumer's group even where partitions are assigned by hand and nothing is committed. Who has
+/// no right on groups is refused that, once, and reads on: no answer of the coordinator is ever used.
 pub fn passes(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve)
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::GroupAuthorizationFailed
+        )
     )
 }
