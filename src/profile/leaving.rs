@@ -15,6 +15,14 @@ pub async fn leaving(connection: &mut PgConnection) -> Result<RoaringBitmap> {
     ids(connection, "select profile_id from forgets where state <> 'erased'").await
 }
 
+/// The same, and whoever was erased since: of an older answer, who must not be told of any more.
+///
+/// # Errors
+/// The database's own.
+pub async fn ever(connection: &mut PgConnection) -> Result<RoaringBitmap> {
+    ids(connection, "select distinct profile_id from forgets").await
+}
+
 /// Profiles to be erased now: every destination was told.
 ///
 /// # Errors

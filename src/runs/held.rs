@@ -239,8 +239,8 @@ async fn what_a_release_changes(tx: &mut PgConnection, row: &PgRow, class: Class
         // A survivor has the value that the run found of him, if any: the next run computes the one of both.
         members &= found;
     }
-    // Who asked to be forgotten meanwhile has left.
-    let leaving = leaving::leaving(tx).await?;
+    // Who asked to be forgotten meanwhile has left. Who was erased since has no name left to be told by.
+    let leaving = leaving::ever(tx).await?;
     members -= &leaving;
     let change = match class {
         Class::Audience => Change::between(&accepted, &members),

@@ -12,8 +12,8 @@ const LISTED: [&[&str]; 4] = [
     &["deliver::cursor", "deliver::recover"],
     // The topics' ids are asked of the world outside, which the model of it asks in turn.
     &["deliver::outside", "deliver::topic_ids"],
-    // One check of the log among others, and what it takes of it.
-    &["deliver::verify::log", "deliver::verify::told"],
+    // Each check of the log takes what it holds of it, and is one of those that the log is put through.
+    &["deliver::verify::check", "deliver::verify::log", "deliver::verify::should", "deliver::verify::told"],
     // A row has one form, whether its statement ran here or elsewhere.
     &["evaluate::statements::elsewhere", "evaluate::statements::traits"],
 ];
