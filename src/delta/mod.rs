@@ -2,7 +2,7 @@
 //!
 //! The runs' bitmaps are the log: position `from + n` of a run's range is its n-th id, entered ascending, then exited
 //! ascending. No row per change exists; what a trait's changes say is sealed with the run, in chunks, and part of the chain. This module
-//! only reads; [`log`] alone writes it.
+//! only reads; `log` alone writes it.
 //!
 //! **What is told was held against its chain.** Whoever comes to a run of the log computes the chain anew, from the one before it and
 //! what is stored now, once a run. So a row that was changed, is missing or is there twice ends the reading.
