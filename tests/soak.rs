@@ -108,13 +108,14 @@ async fn nothing_is_lost_or_repeated_whatever_dies_and_all_comes_right_by_itself
     let runtime = Handle::current();
     let seen = thread::scope(|scope| {
         let _ends = Ends(&ended);
-        scope.spawn(|| load.import(&done, &ended));
-        scope.spawn(|| load.track(&runtime, &done, &ended));
+        let loads = [scope.spawn(|| load.import(&done, &ended)), scope.spawn(|| load.track(&runtime, &done, &ended))];
         let reading = scope.spawn(|| reader.read(&done, &ended));
         tokio::task::block_in_place(|| {
             chaos(&mut machines, &reader, size, &done);
             machines.heal();
             load.stop();
+            // What is under way is still stored, and computed and told after that.
+            loads.into_iter().for_each(|load| load.join().expect("it ends when it is stopped"));
             machines.come_to_rest(&reader, REST);
         });
         ended.store(true, Ordering::Relaxed);
